@@ -1,0 +1,47 @@
+"""What a dialect is: a codec between bytes and messages, and an honest statement of what its cabinets can do."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from firmware_protocol.commands import CommandFrame, Control
+from firmware_protocol.messages import UpFrame
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What the dispatcher and the pipeline may rely on. They act on these, never on a dialect's name."""
+
+    #: Events carry (boot, seq): deduplicated, ordered, resent on request.
+    sequence_numbers: bool
+    #: Commands carry ids, and a repeated id never moves metal twice.
+    command_ids: bool
+    #: The cabinet itself refuses a command whose deadline has passed.
+    honours_deadline: bool
+    #: The cabinet keeps events until they are acknowledged.
+    journal: bool
+    #: MQTT quality of service for commands.
+    command_qos: int
+    #: The cabinet ejects by serial; otherwise a slot is needed.
+    eject_by_serial: bool
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """One message for the broker."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    content_type: str | None = None
+
+
+class Dialect(Protocol):
+    """Pure: no I/O, no clock. `decode` raises only ProtocolError, in bounded time and memory."""
+
+    name: str
+    capabilities: Capabilities
+
+    def decode(self, topic: str, payload: bytes, content_type: str | None = None) -> UpFrame: ...
+
+    def encode_command(self, station: str, frame: CommandFrame) -> Published: ...
+
+    def encode_control(self, station: str, control: Control) -> Published: ...

@@ -1,0 +1,62 @@
+"""Everything that can be wrong with a frame. One root, so that random bytes raise nothing else."""
+
+from typing import Final
+
+#: Bytes quoted in a message: enough to recognise a frame, never a page of it.
+QUOTED_BYTES: Final = 32
+
+
+def quote(payload: bytes) -> str:
+    """Hex of the first bytes, with the length when something was cut."""
+    head = payload[:QUOTED_BYTES].hex()
+    return head if len(payload) <= QUOTED_BYTES else f"{head}… ({len(payload)} bytes)"
+
+
+class ProtocolError(Exception):
+    """Root of all declared errors of this package. `code` is stable and becomes a metric label."""
+
+    code = "protocol"
+
+
+class FrameTooLarge(ProtocolError):
+    code = "too_large"
+
+
+class FrameTruncated(ProtocolError):
+    code = "truncated"
+
+
+class ChecksumMismatch(ProtocolError):
+    code = "checksum"
+
+
+class MalformedFrame(ProtocolError):
+    """Not JSON, not CBOR, or not the envelope."""
+
+    code = "malformed"
+
+
+class UnsupportedVersion(ProtocolError):
+    code = "version"
+
+
+class UnknownMessageType(ProtocolError):
+    code = "unknown_type"
+
+
+class InvalidField(ProtocolError):
+    """A field has the wrong type or is out of range."""
+
+    code = "invalid_field"
+
+
+class WrongChannel(ProtocolError):
+    """A message on a topic that is not for it: an event on the telemetry topic, a station's name that is not one."""
+
+    code = "wrong_channel"
+
+
+class UnsupportedCommand(ProtocolError):
+    """This dialect has no way to say this command."""
+
+    code = "unsupported_command"
