@@ -1,0 +1,65 @@
+"""Idempotency keys for POSTs that move money or metal (api.md): one key, one effect, one answer."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from fleet.common.models import IdempotencyKey
+
+KEPT = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    status: int
+    body: dict[str, Any]
+
+
+def fingerprint(route: str, body: bytes) -> bytes:
+    return hashlib.sha256(route.encode() + b"\0" + body).digest()
+
+
+def begin(
+    session: Session, *, scope: str, key: str, route: str, body: bytes, request_id: str | None, now: datetime
+) -> StoredAnswer | None:
+    """Claim `key` in the caller's transaction, or return what it answered before.
+
+    The row is written in the same transaction as the effect: a crash leaves neither. A second request waits on the
+    unique index until the first commits or rolls back. Raises IdempotencyKeyReused for another route or body.
+    """
+    print_ = fingerprint(route, body)
+    claimed = session.scalar(
+        insert(IdempotencyKey)
+        .values(scope=scope, key=key, route=route, fingerprint=print_, request_id=request_id, created_at=now)
+        .on_conflict_do_nothing(index_elements=["scope", "key"])
+        .returning(IdempotencyKey.id)
+    )
+    if claimed is not None:
+        return None
+    row = session.scalars(
+        select(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
+    ).one_or_none()
+    if row is None:  # swept between the two statements
+        raise IdempotencyKeyInUse("the first request under this Idempotency-Key is still running", key=key)
+    if row.fingerprint != print_:
+        raise IdempotencyKeyReused("this Idempotency-Key was used for another request", key=key)
+    if row.status is None or row.body is None:
+        raise IdempotencyKeyInUse("the first request under this Idempotency-Key is still running", key=key)
+    return StoredAnswer(row.status, row.body)
+
+
+def finish(session: Session, *, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None:
+    row = session.scalars(select(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)).one()
+    row.status, row.body, row.finished_at = answer.status, answer.body, now
+
+
+def forget_old(session: Session, now: datetime) -> int:
+    """Drop keys older than 24 h; returns how many."""
+    result = session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now - KEPT))
+    return int(getattr(result, "rowcount", 0))

@@ -1,0 +1,67 @@
+"""Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from fleet.common.models import OutboxEvent
+from fleet.common.notify import Channel, notify
+
+
+@dataclass(frozen=True)
+class DomainEvent:
+    """Base of the facts in every area's `events.py`. `name` carries its version and never changes its meaning."""
+
+    name: ClassVar[str]
+
+    def payload(self) -> dict[str, Any]:
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, UUID):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def publish(session: Session, event: DomainEvent, now: datetime) -> None:
+    """Write `event` to the outbox and wake the relay when the transaction commits."""
+    session.add(OutboxEvent(name=event.name, payload=event.payload(), created_at=now))
+    notify(session, Channel.OUTBOX)
+
+
+def claim_waiting(session: Session, limit: int) -> list[OutboxEvent]:
+    """The oldest undispatched events, locked for this transaction; events locked by another relay are skipped."""
+    query = (
+        select(OutboxEvent)
+        .where(OutboxEvent.dispatched_at.is_(None))
+        .order_by(OutboxEvent.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(session.scalars(query))
+
+
+def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
+    session.execute(
+        update(OutboxEvent)
+        .where(OutboxEvent.id.in_(ids))
+        .values(dispatched_at=now, attempts=OutboxEvent.attempts + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def first_time(session: Session, event_id: int, consumer: str, now: datetime) -> bool:
+    """True once per (event, consumer), in the transaction that does the consumer's work."""
+    row = session.execute(
+        text(
+            "INSERT INTO processed_event (event_id, consumer, processed_at) VALUES (:event_id, :consumer, :now)"
+            " ON CONFLICT DO NOTHING RETURNING event_id"
+        ),
+        {"event_id": event_id, "consumer": consumer, "now": now},
+    ).first()
+    return row is not None

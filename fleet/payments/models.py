@@ -1,0 +1,197 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fleet.db import Base, text_enum, uuid_pk
+
+
+class AccountKind(StrEnum):
+    WALLET = "wallet"
+    BONUS = "bonus"
+    REVENUE = "revenue"
+    UNLOCK_FEES = "unlock_fees"
+    BUYOUT_REVENUE = "buyout_revenue"
+    PARTNER_PAYABLE = "partner_payable"
+    TAX = "tax"
+    PROVIDER_CLEARING = "provider_clearing"
+    REFUNDS = "refunds"
+    WRITE_OFF = "write_off"
+    ADJUSTMENTS = "adjustments"
+
+
+class NormalSide(StrEnum):
+    DEBIT = "debit"
+    CREDIT = "credit"
+
+
+class TransferState(StrEnum):
+    PENDING = "pending"
+    POSTED = "posted"
+    VOIDED = "voided"
+
+
+class IntentState(StrEnum):
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: The provider was asked and nobody knows what it did; a sweep asks it again.
+    UNKNOWN = "unknown"
+
+
+class LedgerAccount(Base):
+    """Balances are kept by a database trigger in the transaction of the transfer; no code writes them."""
+
+    __tablename__ = "ledger_account"
+    __table_args__ = (
+        Index(
+            "uq_ledger_account_owned", "owner_id", "kind", "currency", unique=True,
+            postgresql_where=text("owner_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_ledger_account_house", "kind", "currency", unique=True, postgresql_where=text("owner_id IS NULL")
+        ),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+        # A rider's accounts can never be spent below zero, holds included (credit-normal accounts).
+        CheckConstraint(
+            "overdraft_allowed OR credits_posted - debits_posted - debits_pending >= 0", name="no_overdraft"
+        ),
+        CheckConstraint(
+            "debits_posted >= 0 AND credits_posted >= 0 AND debits_pending >= 0 AND credits_pending >= 0",
+            name="totals",
+        ),
+    )  # fmt: skip
+
+    id: Mapped[UUID] = uuid_pk()
+    #: A rider; NULL for the house's own accounts.
+    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    kind: Mapped[AccountKind] = mapped_column(text_enum(AccountKind, 32))
+    currency: Mapped[str] = mapped_column(String(3))
+    normal_side: Mapped[NormalSide] = mapped_column(text_enum(NormalSide, 6))
+    overdraft_allowed: Mapped[bool]
+    debits_posted: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    credits_posted: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    debits_pending: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    credits_pending: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    created_at: Mapped[datetime]
+
+
+class LedgerTransfer(Base):
+    """Money moved, or held (PENDING). Never updated but from PENDING to POSTED or VOIDED, never deleted (trigger)."""
+
+    __tablename__ = "ledger_transfer"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("debit_account_id <> credit_account_id", name="two_sides"),
+        CheckConstraint(
+            "(state = 'posted') = (posted_minor IS NOT NULL) AND posted_minor BETWEEN 1 AND amount_minor"
+            " OR posted_minor IS NULL AND state <> 'posted'",
+            name="posted_minor",
+        ),
+        Index(None, "debit_account_id", "id"),
+        Index(None, "credit_account_id", "id"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    debit_account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"))
+    credit_account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    #: What really moved: the amount, or less when a hold was captured in part.
+    posted_minor: Mapped[int | None] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    kind: Mapped[str] = mapped_column(String(32))
+    state: Mapped[TransferState] = mapped_column(text_enum(TransferState, 8))
+    idempotency_key: Mapped[str] = mapped_column(String(150), unique=True)
+    rental_id: Mapped[UUID | None] = mapped_column(index=True)
+    intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("payment_intent.id"), index=True)
+    memo: Mapped[str | None] = mapped_column(String(300))
+    created_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+
+
+class Wallet(Base):
+    """A rider's money in one currency: a name for its ledger account, never a second book."""
+
+    __tablename__ = "wallet"
+    __table_args__ = (UniqueConstraint("user_id", "currency"),)
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    currency: Mapped[str] = mapped_column(String(3))
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"), unique=True)
+    created_at: Mapped[datetime]
+
+
+class PaymentIntent(Base):
+    """Money that a rider means to bring in, and what the provider made of it."""
+
+    __tablename__ = "payment_intent"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount"),
+        UniqueConstraint("provider", "provider_reference"),
+        Index("ix_payment_intent_unsettled", "updated_at", postgresql_where=text("state IN ('processing', 'unknown')")),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), index=True)
+    purpose: Mapped[str] = mapped_column(String(16))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    provider: Mapped[str] = mapped_column(String(32))
+    provider_reference: Mapped[str | None] = mapped_column(String(100))
+    state: Mapped[IntentState] = mapped_column(text_enum(IntentState, 32), default=IntentState.REQUIRES_CONFIRMATION)
+    failure_code: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class PaymentWebhook(Base):
+    """A provider's call, stored raw before anything is done with it; one provider event once."""
+
+    __tablename__ = "payment_webhook"
+    __table_args__ = (UniqueConstraint("provider", "event_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    provider: Mapped[str] = mapped_column(String(32))
+    event_id: Mapped[str] = mapped_column(String(100))
+    kind: Mapped[str] = mapped_column(String(64))
+    body: Mapped[bytes]
+    headers: Mapped[dict[str, Any]]
+    received_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(String(1000))
+
+
+class SandboxCharge(Base):
+    """The sandbox provider's own books: another company's database that happens to live in ours."""
+
+    __tablename__ = "sandbox_charge"
+
+    reference: Mapped[str] = mapped_column(String(100), primary_key=True)
+    idempotency_key: Mapped[str] = mapped_column(String(150), unique=True)
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
+    card: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16))
+    failure_code: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+
+class SandboxDelivery(Base):
+    """A webhook the sandbox provider still owes us, sent over HTTP and repeated until answered."""
+
+    __tablename__ = "sandbox_delivery"
+    __table_args__ = (Index("ix_sandbox_delivery_due", "due_at", postgresql_where=text("delivered_at IS NULL")),)
+
+    id: Mapped[UUID] = uuid_pk()
+    reference: Mapped[str] = mapped_column(ForeignKey("sandbox_charge.reference"))
+    kind: Mapped[str] = mapped_column(String(64))
+    due_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    delivered_at: Mapped[datetime | None]

@@ -1,0 +1,163 @@
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Interval,
+    SmallInteger,
+    String,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fleet.db import Base, text_enum, uuid_pk
+
+
+class RentalState(StrEnum):
+    EJECTING = "ejecting"
+    EJECT_UNKNOWN = "eject_unknown"
+    ACTIVE = "active"
+    OVERDUE = "overdue"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EJECT_FAILED = "eject_failed"
+    BOUGHT_OUT = "bought_out"
+    DISPUTED = "disputed"
+
+
+#: A bank is with the rider, or may be.
+OPEN_STATES = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN, RentalState.ACTIVE, RentalState.OVERDUE)
+_OPEN = "state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"
+
+
+class CaseState(StrEnum):
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class Tariff(Base):
+    """What a rental costs. Most specific first: station, city, country, everywhere. Frozen into the rental at start."""
+
+    __tablename__ = "tariff"
+    __table_args__ = (
+        CheckConstraint(
+            "unlock_minor >= 0 AND interval_minor >= 0 AND daily_cap_minor >= 0 AND total_cap_minor >= 0"
+            " AND hold_minor >= 0",
+            name="amounts",
+        ),
+        CheckConstraint("interval_length > interval '0' AND free_period >= interval '0'", name="durations"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    name: Mapped[str] = mapped_column(String(100))
+    currency: Mapped[str] = mapped_column(String(3))
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"), index=True)
+    city: Mapped[str | None] = mapped_column(String(100))
+    country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    unlock_minor: Mapped[int] = mapped_column(BigInteger)
+    free_period: Mapped[timedelta] = mapped_column(Interval)
+    interval_minor: Mapped[int] = mapped_column(BigInteger)
+    interval_length: Mapped[timedelta] = mapped_column(Interval)
+    #: Per local day of the station the bank left from; 0: no cap.
+    daily_cap_minor: Mapped[int] = mapped_column(BigInteger)
+    #: The most a rental can ever cost; also the price of a bank that is never brought back.
+    total_cap_minor: Mapped[int] = mapped_column(BigInteger)
+    #: Held on the wallet at the start.
+    hold_minor: Mapped[int] = mapped_column(BigInteger)
+    overdue_after: Mapped[timedelta] = mapped_column(Interval)
+    valid_from: Mapped[datetime]
+    valid_to: Mapped[datetime | None]
+
+
+class Rental(Base):
+    __tablename__ = "rental"
+    __table_args__ = (
+        # One open rental per bank, and at most the allowed number per rider (open_place 1..n), whatever the code does.
+        Index(
+            "uq_rental_open_power_bank", "power_bank_id", unique=True,
+            postgresql_where=text(_OPEN),
+        ),
+        Index("uq_rental_open_place", "user_id", "open_place", unique=True, postgresql_where=text(_OPEN)),
+        Index("ix_rental_state_deadline", "state", "requested_at", postgresql_where=text(_OPEN)),
+        Index(None, "user_id", "id"),
+        CheckConstraint("ended_at IS NULL OR started_at IS NULL OR ended_at >= started_at", name="times"),
+        CheckConstraint("charged_minor >= 0 AND due_minor >= 0", name="amounts"),
+        CheckConstraint(f"({_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
+    )  # fmt: skip
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    state: Mapped[RentalState] = mapped_column(text_enum(RentalState, 16))
+    #: Which of the rider's allowed open rentals this is; NULL once closed.
+    open_place: Mapped[int | None] = mapped_column(SmallInteger)
+    power_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"), index=True)
+    station_out_id: Mapped[int] = mapped_column(ForeignKey("station.id"), index=True)
+    slot_out: Mapped[int]
+    station_in_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    slot_in: Mapped[int | None]
+    requested_at: Mapped[datetime]
+    #: The rider's app still waits for another slot to be tried until then.
+    eject_attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    #: The tariff as it stood at the start (rules.TariffTerms as JSON), and the time zone its days are counted in.
+    tariff_id: Mapped[UUID] = mapped_column(ForeignKey("tariff.id"))
+    terms: Mapped[dict[str, Any]]
+    time_zone: Mapped[str] = mapped_column(String(64))
+    currency: Mapped[str] = mapped_column(String(3))
+    hold_transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"))
+    price_minor: Mapped[int | None] = mapped_column(BigInteger)
+    price_lines: Mapped[list[Any] | None]
+    charged_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    #: Owed beyond what the wallet held.
+    due_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    charge_out_pct: Mapped[int | None]
+    charge_in_pct: Mapped[int | None]
+    failure_code: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class RentalEvent(Base):
+    """Append-only: every change of a rental's state, with its reason and the evidence for it."""
+
+    __tablename__ = "rental_event"
+    __table_args__ = (Index(None, "rental_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"))
+    from_state: Mapped[RentalState | None] = mapped_column(text_enum(RentalState, 16))
+    to_state: Mapped[RentalState] = mapped_column(text_enum(RentalState, 16))
+    why: Mapped[str] = mapped_column(String(64))
+    #: {"device_event": "station:boot:seq"}, {"command": id}, {"request": id}, {"sweep": name} …
+    evidence: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+    recorded_at: Mapped[datetime]
+
+
+class OrphanBankCase(Base):
+    """A bank left a cabinet and no rental explains it. An operator closes it, or the bank does by coming back."""
+
+    __tablename__ = "orphan_bank_case"
+    __table_args__ = (
+        Index("uq_orphan_bank_case_open", "power_bank_id", unique=True, postgresql_where=text("state = 'open'")),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    power_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    slot_number: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(64))
+    #: The closed rental it may belong to, for the operator to look at.
+    rental_id: Mapped[UUID | None] = mapped_column(ForeignKey("rental.id"))
+    evidence: Mapped[dict[str, Any]]
+    state: Mapped[CaseState] = mapped_column(text_enum(CaseState, 16), default=CaseState.OPEN)
+    opened_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str | None] = mapped_column(String(300))

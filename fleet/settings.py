@@ -1,0 +1,123 @@
+"""Environment → one frozen Settings. Nothing else in the tree reads os.environ."""
+
+import base64
+import hashlib
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: Usable on a laptop only; `Settings` refuses it in production.
+DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105  # refused outside development
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """All a process needs to know about where it runs.
+
+    Connection addresses carry the names everybody uses (DATABASE_URL, REDIS_URL, MQTT_URL); the rest is VOLTBAY_*.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VOLTBAY_", env_file=None, frozen=True, extra="ignore")
+
+    environment: Environment = Environment.DEVELOPMENT
+    home: Path = Path(".voltbay")
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://postgres@127.0.0.1:5432/voltbay"),
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), validation_alias=AliasChoices("REDIS_URL", "redis_url")
+    )
+    #: mqtt://user:password@host:port, or mqtts:// for TLS.
+    mqtt_url: SecretStr = Field(
+        SecretStr("mqtt://127.0.0.1:1883"), validation_alias=AliasChoices("MQTT_URL", "mqtt_url")
+    )
+    mqtt_ca_file: Path | None = None
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    #: How riders' apps and payment providers reach the API.
+    public_url: str | None = None
+    metrics_port: int | None = None
+    log_level: str = "INFO"
+    log_json: bool = False
+
+    #: Key for everything that is hashed or signed symmetrically (one-time codes, refresh tokens, cursors).
+    secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    #: PEM of the Ed25519 key that signs access tokens; without it one is kept under `home`.
+    token_private_key: SecretStr | None = None
+    access_token_s: int = 15 * 60
+    refresh_token_s: int = 30 * 24 * 3600
+
+    otp_ttl_s: int = 300
+    otp_attempts: int = 5
+
+    currency: str = "EUR"
+    payment_provider: str = "sandbox"
+    sandbox_webhook_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+
+    database_pool_size: int = 10
+    database_pool_overflow: int = 20
+
+    #: How long a cabinet has to answer an eject; the deadline it is given.
+    eject_deadline_s: float = 15.0
+    #: After the deadline: how long a result may still be on its way before the outcome is UNKNOWN.
+    eject_grace_s: float = 3.0
+    #: How long money stays held for a rental whose eject nobody can verify.
+    eject_unknown_limit_s: float = 24 * 3600.0
+    max_open_rentals: int = 1
+    min_rentable_charge_pct: int = 20
+    not_taken_window_s: float = 60.0
+
+    heartbeat_s: int = 30
+    telemetry_s: int = 60
+    #: A station is offline after this many of its own heartbeat periods without a word.
+    offline_after_periods: float = 2.5
+
+    gateway_group: str = "gateway"
+    ingest_batch_max: int = 4000
+    ingest_buffer_max: int = 20_000
+    gap_wait_s: float = 0.5
+    gap_give_up_s: float = 3.5
+
+    @property
+    def production(self) -> bool:
+        return self.environment is Environment.PRODUCTION
+
+    @cached_property
+    def base_url(self) -> str:
+        return self.public_url or f"http://{self.http_host}:{self.http_port}"
+
+    def secret_bytes(self, purpose: str) -> bytes:
+        """Key material for one purpose; never the same bytes for two purposes."""
+        return hashlib.blake2b(purpose.encode(), key=self.secret_key.get_secret_value().encode()[:64]).digest()
+
+    @model_validator(mode="after")
+    def _refuse_default_secrets(self) -> Self:
+        if not self.production:
+            return self
+        weak = [
+            name.upper()
+            for name in ("secret_key", "sandbox_webhook_secret")
+            if getattr(self, name).get_secret_value() == DEVELOPMENT_SECRET
+            and not (name == "sandbox_webhook_secret" and self.payment_provider != "sandbox")
+        ]
+        if self.token_private_key is None:
+            weak.append("TOKEN_PRIVATE_KEY")
+        if weak:
+            names = ", ".join(f"VOLTBAY_{name}" for name in weak)
+            raise ValueError(f"production needs secrets of its own: set {names}")
+        return self
+
+
+def urlsafe(data: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,178 @@
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from firmware_protocol.types import SlotState
+from fleet.db import Base, text_enum
+
+
+class StationStatus(StrEnum):
+    """What an operator wants of a station. Presence is another matter (`online`)."""
+
+    ACTIVE = "active"
+    MAINTENANCE = "maintenance"
+    DISABLED = "disabled"
+
+
+class PowerBankState(StrEnum):
+    AVAILABLE = "available"
+    RENTED = "rented"
+    #: Left its slot and nobody knows with whom.
+    MISSING = "missing"
+    MAINTENANCE = "maintenance"
+    DAMAGED = "damaged"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+
+
+class MovementKind(StrEnum):
+    INSERTED = "inserted"
+    EJECTED = "ejected"
+    #: An inventory showed it where no event had told of it.
+    FOUND = "found"
+    #: An inventory did not show it where it should have been.
+    VANISHED = "vanished"
+
+
+class Station(Base):
+    __tablename__ = "station"
+    __table_args__ = (
+        CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
+        CheckConstraint("code ~ '^[A-Za-z0-9._-]{1,64}$'", name="code"),
+        Index(None, "latitude", "longitude"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    address: Mapped[str | None] = mapped_column(String(300))
+    city: Mapped[str | None] = mapped_column(String(100), index=True)
+    country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    latitude: Mapped[float] = mapped_column(Float(53))
+    longitude: Mapped[float] = mapped_column(Float(53))
+    #: H3 index at resolution 8 (cells of about 0.7 km²), as a signed 64-bit integer.
+    h3_cell: Mapped[int] = mapped_column(BigInteger, index=True)
+    time_zone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
+    status: Mapped[StationStatus] = mapped_column(text_enum(StationStatus, 16), default=StationStatus.ACTIVE)
+    dialect: Mapped[str] = mapped_column(String(32), default="native", server_default="native")
+    hardware_model: Mapped[str | None] = mapped_column(String(100))
+    firmware_version: Mapped[str | None] = mapped_column(String(256))
+    slot_count: Mapped[int]
+    #: Presence, as the device plane last knew it.
+    online: Mapped[bool] = mapped_column(default=False, server_default="false")
+    online_changed_at: Mapped[datetime | None]
+    #: Written at most once in a few seconds; the exact value is the session's.
+    last_heard_at: Mapped[datetime | None]
+    heartbeat_s: Mapped[int] = mapped_column(default=30, server_default="30")
+    last_inventory_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    slots: Mapped[list["StationSlot"]] = relationship(
+        back_populates="station", lazy="raise", order_by="StationSlot.number"
+    )
+
+
+class StationSlot(Base):
+    """One slot. A fact is applied only when newer than (observed_boot, observed_seq): order of arrival is nothing."""
+
+    __tablename__ = "station_slot"
+    __table_args__ = (
+        UniqueConstraint("station_id", "number"),
+        CheckConstraint("number BETWEEN 1 AND 512", name="number"),
+        CheckConstraint("power_bank_id IS NULL OR state <> 'empty'", name="empty_holds_nothing"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    number: Mapped[int]
+    state: Mapped[SlotState] = mapped_column(text_enum(SlotState, 16), default=SlotState.UNKNOWN)
+    locked: Mapped[bool | None] = mapped_column(Boolean)
+    #: A bank is in at most one slot (unique), a slot holds at most one bank (one column).
+    power_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"), unique=True)
+    #: Set by an operator or by the health rules; inventories never clear it.
+    disabled_reason: Mapped[str | None] = mapped_column(String(200))
+    health_score: Mapped[int] = mapped_column(default=100, server_default="100")
+    fault: Mapped[str | None] = mapped_column(String(32))
+    #: The rental an eject is under way for.
+    reserved_for: Mapped[UUID | None]
+    #: A rider did not take the bank here a short while ago: look twice.
+    watched_until: Mapped[datetime | None]
+    observed_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    observed_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    observed_at: Mapped[datetime | None]
+
+    station: Mapped[Station] = relationship(back_populates="slots", lazy="raise")
+    power_bank: Mapped["PowerBank | None"] = relationship(lazy="raise")
+
+
+class PowerBank(Base):
+    __tablename__ = "power_bank"
+    __table_args__ = (CheckConstraint("charge_pct BETWEEN 0 AND 100", name="charge_pct"),)
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    serial: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[PowerBankState] = mapped_column(
+        text_enum(PowerBankState, 16), default=PowerBankState.AVAILABLE, index=True
+    )
+    #: False for a serial that a cabinet reported and nobody entered: foreign until an operator adopts it.
+    known: Mapped[bool] = mapped_column(default=True, server_default="true")
+    charge_pct: Mapped[int | None]
+    cycles: Mapped[int | None]
+    health_pct: Mapped[int | None]
+    temperature_c: Mapped[float | None]
+    capacity_mah: Mapped[int | None]
+    quarantine_reason: Mapped[str | None] = mapped_column(String(200))
+    #: The sample the values above come from, so that a late one never overwrites a newer one.
+    sampled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class PowerBankMovement(Base):
+    """Append-only: every time a bank came or went. `evidence` names the device event (boot:seq)."""
+
+    __tablename__ = "power_bank_movement"
+    __table_args__ = (
+        Index(None, "power_bank_id", "at"),
+        Index(None, "station_id", "at"),
+        UniqueConstraint("station_id", "boot", "seq", "power_bank_id", "kind"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    power_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    slot_number: Mapped[int]
+    kind: Mapped[MovementKind] = mapped_column(text_enum(MovementKind, 16))
+    #: The rental this movement belongs to; a plain id because rentals are above stations.
+    rental_id: Mapped[UUID | None] = mapped_column(index=True)
+    charge_pct: Mapped[int | None]
+    boot: Mapped[int] = mapped_column(BigInteger)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+
+
+class StationStatusHistory(Base):
+    """Append-only: one row per change of presence, with its cause."""
+
+    __tablename__ = "station_status_history"
+    __table_args__ = (Index(None, "station_id", "at"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    online: Mapped[bool]
+    cause: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime]

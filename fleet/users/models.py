@@ -1,0 +1,101 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fleet.db import Base, text_enum, uuid_pk
+
+
+class UserStatus(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
+class Role(StrEnum):
+    RIDER = "rider"
+    OPERATOR = "operator"
+
+
+class User(Base):
+    __tablename__ = "app_user"
+    __table_args__ = (
+        CheckConstraint("phone IS NOT NULL OR email IS NOT NULL OR status = 'deleted'", name="reachable"),
+        CheckConstraint("email = lower(email)", name="email_lower"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    #: E.164.
+    phone: Mapped[str | None] = mapped_column(String(16), unique=True)
+    email: Mapped[str | None] = mapped_column(String(254), unique=True)
+    name: Mapped[str | None] = mapped_column(String(100))
+    role: Mapped[Role] = mapped_column(text_enum(Role, 16), default=Role.RIDER, server_default=Role.RIDER)
+    status: Mapped[UserStatus] = mapped_column(text_enum(UserStatus, 16), default=UserStatus.ACTIVE)
+    locale: Mapped[str] = mapped_column(String(16), default="en", server_default="en")
+    time_zone: Mapped[str] = mapped_column(String(64), default="UTC", server_default="UTC")
+    country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    #: Access tokens issued before this instant are void (sign-out everywhere, suspension).
+    tokens_valid_from: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class OtpChallenge(Base):
+    """One code sent to one address. Only its keyed hash is stored."""
+
+    __tablename__ = "otp_challenge"
+    __table_args__ = (Index(None, "destination", "created_at"),)
+
+    id: Mapped[UUID] = uuid_pk()
+    destination: Mapped[str] = mapped_column(String(254))
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    attempts_left: Mapped[int]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class RefreshToken(Base):
+    """One link of a family: used once, then rotated; a second use revokes the whole family."""
+
+    __tablename__ = "refresh_token"
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), index=True)
+    family_id: Mapped[UUID] = mapped_column(index=True)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    user_agent: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    rotated_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class UserAuditLog(Base):
+    """Append-only: who did what to whom. Operators' acts on riders, wallets and cabinets are here too."""
+
+    __tablename__ = "user_audit_log"
+    __table_args__ = (Index(None, "user_id", "at"), Index(None, "actor_id", "at"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    action: Mapped[str] = mapped_column(String(64))
+    target: Mapped[str | None] = mapped_column(String(100))
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"), default=dict)
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    address: Mapped[str | None] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
+class SandboxMessage(Base):
+    """What the sandbox sender would have sent by SMS or e-mail; shown on the inbox page, development only."""
+
+    __tablename__ = "sandbox_message"
+
+    id: Mapped[UUID] = uuid_pk()
+    destination: Mapped[str] = mapped_column(String(254), index=True)
+    body: Mapped[str] = mapped_column(String(1000))
+    sent_at: Mapped[datetime] = mapped_column(index=True)
