@@ -1,0 +1,136 @@
+import base64
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from cli.embedded import ports
+from cli.embedded.errors import ProgramMissing
+from cli.embedded.home import Home, write_private
+from cli.embedded.launch import ServiceUser
+from cli.embedded.ports import LOOPBACK
+from cli.embedded.service import EmbeddedService
+
+#: Templates and ACLs; containers mount the same folder.
+TEMPLATES = Path(__file__).resolve().parents[2] / "mosquitto"
+GATEWAY_USER = "gateway"
+#: mosquitto_passwd's own number. The secrets are random, so that more rounds would protect nothing.
+_HASH_ROUNDS = 101
+
+
+class EmbeddedMosquitto(EmbeddedService):
+    """Mosquitto with two loopback listeners: cabinets on one, the backend (with a password) on the other.
+
+    One listener cannot do both: with a password file it refuses every unknown user, anonymous or not. With
+    `device_secrets` (station code → secret) cabinets must prove who they are; without, the name they give is believed.
+    """
+
+    name = "mosquitto"
+
+    def __init__(self, home: Home, *, device_secrets: Mapping[str, str] | None = None) -> None:
+        super().__init__(home)
+        self._device_secrets = device_secrets
+        self._device_port: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the backend connects."""
+        return f"mqtt://{GATEWAY_USER}:{self.home.secret('mqtt_gateway')}@{LOOPBACK}:{self.port}"
+
+    @property
+    def device_url(self) -> str:
+        """Where cabinets connect, their user name being their station code."""
+        if self._device_port is None:
+            raise RuntimeError("mosquitto was never started")
+        return f"mqtt://{LOOPBACK}:{self._device_port}"
+
+    def program(self) -> Path:
+        found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+        if found is None:
+            raise ProgramMissing("mosquitto", "install the system package (apt install mosquitto), or give MQTT_URL")
+        return Path(found)
+
+    def healthy(self) -> bool:
+        """Whether the gateway's user is let in."""
+        answered = threading.Event()
+        accepted = False
+
+        def on_connect(_c: object, _u: object, _f: object, reason: ReasonCode, _p: Properties | None) -> None:
+            nonlocal accepted
+            accepted = not reason.is_failure
+            answered.set()
+
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        client.username_pw_set(GATEWAY_USER, self.home.secret("mqtt_gateway"))
+        client.on_connect = on_connect
+        try:
+            client.connect(LOOPBACK, self.port)
+        except OSError:
+            return False
+        client.loop_start()
+        answered.wait(2.0)
+        client.disconnect()
+        client.loop_stop()
+        return accepted
+
+    def _choose_ports(self) -> None:
+        super()._choose_ports()
+        if self._device_port is None or not ports.is_free(self._device_port):
+            self._device_port = self.home.port("mosquitto_devices")
+
+    @property
+    def _config(self) -> Path:
+        return self.data / "mosquitto.conf"
+
+    def _prepare(self, user: ServiceUser | None) -> None:
+        gateway = {GATEWAY_USER: self.home.secret("mqtt_gateway")}
+        self._write("gateway.passwords", password_file(gateway), user)
+        self._write("devices.passwords", password_file(self._device_secrets or {}), user)
+        for name in ("devices.acl", "gateway.acl"):
+            self._write(name, (TEMPLATES / name).read_text(), user)
+        limits = self.data / "limits.d"
+        limits.mkdir(exist_ok=True)
+        self._write("limits.d/limits.conf", (TEMPLATES / "limits.d" / "limits.conf").read_text(), user)
+        self._write(self._config.name, self._render(limits), user)
+        if user is not None:
+            user.own(self.data)
+
+    def _render(self, limits: Path) -> str:
+        proves = self._device_secrets is not None
+        return Template((TEMPLATES / "embedded.conf.template").read_text()).substitute(
+            data=self.data,
+            acl=self.data,
+            limits=limits,
+            gateway_port=self.port,
+            device_port=self._device_port,
+            device_anonymous="false" if proves else "true",
+            device_passwords=f"password_file {self.data}/devices.passwords" if proves else "",
+        )
+
+    def _write(self, name: str, text: str, user: ServiceUser | None) -> None:
+        write_private(self.data / name, text)
+        if user is not None:
+            os.chown(self.data / name, user.uid, user.gid)
+
+    def _command(self) -> list[str]:
+        return [str(self.program()), "-c", str(self._config)]
+
+
+def password_file(users: Mapping[str, str]) -> str:
+    """Lines that mosquitto 2 reads as a password_file (PBKDF2-SHA512, `$7$`)."""
+    return "".join(f"{user}:{_hash(password)}\n" for user, password in users.items())
+
+
+def _hash(password: str) -> str:
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ROUNDS)
+    return f"$7${_HASH_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"

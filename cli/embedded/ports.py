@@ -1,0 +1,43 @@
+"""Ports that stay free while nobody listens on them."""
+
+import random
+import socket
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+_RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST = 20_000
+_TRIES = 200
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server that reuses addresses (all of ours do) could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A free port below the range that outgoing connections are given.
+
+    A service that is restarted on its port must find it free: inside that range a reconnecting client could hold it,
+    or even connect to itself.
+    """
+    highest = _first_ephemeral() - 1
+    for _ in range(_TRIES):
+        port = random.randint(_LOWEST, highest)  # noqa: S311  # not a secret
+        if is_free(port):
+            return port
+    raise OSError(f"no free port between {_LOWEST} and {highest}")
+
+
+def _first_ephemeral() -> int:
+    try:
+        first = int(_RANGE_FILE.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32_768
+    return first if first > _LOWEST + 1000 else 32_768

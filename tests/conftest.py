@@ -1,0 +1,126 @@
+"""Fixtures on real services.
+
+Each test process starts its own PostgreSQL, Redis and Mosquitto the moment a test asks for one, unless
+VOLTBAY_TEST_DATABASE_URL (a role that may create databases), VOLTBAY_TEST_REDIS_URL or VOLTBAY_TEST_MQTT_URL names it.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from cli.embedded.home import Home
+from cli.embedded.mosquitto import EmbeddedMosquitto
+from cli.embedded.postgres import EmbeddedPostgres
+from cli.embedded.redis import EmbeddedRedis
+from cli.embedded.stack import raise_open_files_limit, without_credentials
+from fleet.db import create_engine_from
+from tests.databases import Database, DatabaseServer
+
+
+@pytest.fixture(scope="session")
+def service_home() -> Iterator[Home]:
+    """A home folder for the services of this test process."""
+    raise_open_files_limit()
+    with TemporaryDirectory(prefix="voltbay-test-", ignore_cleanup_errors=True) as folder:
+        yield Home(Path(folder))
+
+
+@pytest.fixture(scope="session")
+def database_server(service_home: Home) -> Iterator[DatabaseServer]:
+    """A PostgreSQL in which tests may create databases (`.create()` gives the address of a migrated one)."""
+    given = os.environ.get("VOLTBAY_TEST_DATABASE_URL")
+    if given:
+        server = DatabaseServer(given)
+        yield server
+        server.close()
+        return
+    postgres = EmbeddedPostgres(service_home, fsync=False)
+    postgres.start()
+    yield DatabaseServer(postgres.url)
+    postgres.stop()
+
+
+@pytest.fixture(scope="session")
+def database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """The migrated database of this test process, shared by all tests that roll back."""
+    url = database_server.create()
+    yield url
+    database_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    """On `database_url`. What a test commits here, every later test sees: use `session` or `clean_database`."""
+    engine = create_engine_from(database_url, name="voltbay-test")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """A session whose commits are savepoints of a transaction that is rolled back after the test."""
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
+            yield session
+        transaction.rollback()
+
+
+@pytest.fixture
+def clean_database(database_server: DatabaseServer) -> Iterator[Database]:
+    """A migrated database of the test's own (`.url`, `.engine`), for what needs real commits or other processes."""
+    with database_server.database() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def redis_url(service_home: Home) -> Iterator[str]:
+    given = os.environ.get("VOLTBAY_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    redis = EmbeddedRedis(service_home)
+    redis.start()
+    yield redis.url
+    redis.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(service_home: Home) -> Iterator[EmbeddedMosquitto]:
+    """The embedded Mosquitto itself, for tests that look at both listeners."""
+    mosquitto = EmbeddedMosquitto(service_home)
+    mosquitto.start()
+    yield mosquitto
+    mosquitto.stop()
+
+
+@pytest.fixture(scope="session")
+def mqtt_url(request: pytest.FixtureRequest) -> str:
+    """Where the backend connects: mqtt://gateway:password@host:port."""
+    given = os.environ.get("VOLTBAY_TEST_MQTT_URL")
+    if given:
+        return given
+    broker: EmbeddedMosquitto = request.getfixturevalue("broker")
+    return broker.url
+
+
+@pytest.fixture(scope="session")
+def device_mqtt_url(request: pytest.FixtureRequest) -> str:
+    """Where cabinets connect: user name = station code, no password, own topics only."""
+    given = os.environ.get("VOLTBAY_TEST_MQTT_URL")
+    if given:
+        return without_credentials(given)
+    broker: EmbeddedMosquitto = request.getfixturevalue("broker")
+    return broker.device_url
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Noon of one Monday, for everything to which time is passed in."""
+    return datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -1,0 +1,76 @@
+"""Databases for tests: one migrated template per test process, cloned in milliseconds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import psycopg2
+from psycopg2 import sql
+from sqlalchemy import Engine, make_url
+
+from cli.migrations import upgrade
+from fleet.db import create_engine_from
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database of one's own: `url` for processes, `engine` for the test itself."""
+
+    url: str
+    engine: Engine
+
+
+class DatabaseServer:
+    """A PostgreSQL of which we may create and drop databases; `url` names any database of it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._prefix = f"voltbay_test_{uuid4().hex[:12]}"
+        self._count = 0
+        self._template: str | None = None
+
+    def url_of(self, name: str) -> str:
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def create(self) -> str:
+        """A new database with the newest schema; returns its address."""
+        if self._template is None:
+            template = f"{self._prefix}_template"
+            self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(template)))
+            upgrade(self.url_of(template))
+            self._template = template
+        self._count += 1
+        name = f"{self._prefix}_{self._count}"
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        self._execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
+        return self.url_of(name)
+
+    def drop(self, url: str) -> None:
+        """Drop it even while a process under test is still connected."""
+        name = make_url(url).database
+        assert name is not None
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def close(self) -> None:
+        if self._template is not None:
+            self.drop(self.url_of(self._template))
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        url = self.create()
+        engine = create_engine_from(url, name="voltbay-test")
+        try:
+            yield Database(url, engine)
+        finally:
+            engine.dispose()
+            self.drop(url)
+
+    def _execute(self, statement: sql.Composed) -> None:
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True  # CREATE and DROP DATABASE run in no transaction
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
