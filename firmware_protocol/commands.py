@@ -8,6 +8,8 @@ from firmware_protocol.limits import MAX_CONFIG_KEYS, MAX_JOURNAL_RANGES, MAX_PL
 from firmware_protocol.messages import JournalRange
 from firmware_protocol.types import (
     ClockMs,
+    CommandId,
+    ConfigValue,
     Counter,
     CounterOrZero,
     Seconds,
@@ -30,51 +32,71 @@ class EjectPowerBank(Struct, frozen=True, kw_only=True, tag_field="type", tag="e
 
 
 class LockSlot(Struct, frozen=True, kw_only=True, tag_field="type", tag="lock_slot"):
+    """Take a slot out of use: it takes no bank and gives none."""
+
     moves_metal: ClassVar[bool] = False
     slot: SlotNumber
 
 
 class UnlockSlot(Struct, frozen=True, kw_only=True, tag_field="type", tag="unlock_slot"):
+    """Take a slot into use again."""
+
     moves_metal: ClassVar[bool] = False
     slot: SlotNumber
 
 
 class QueryInventory(Struct, frozen=True, kw_only=True, tag_field="type", tag="query_inventory"):
+    """Ask for a complete `inventory` that carries this command's id."""
+
     moves_metal: ClassVar[bool] = False
 
 
 class SetConfig(Struct, frozen=True, kw_only=True, tag_field="type", tag="set_config"):
+    """Replace the configuration keys named; the others stay. Answered by `config_report`, then the result."""
+
     moves_metal: ClassVar[bool] = False
-    version: Counter
-    values: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=MAX_CONFIG_KEYS)]
+    version: Annotated[Counter, Meta(description="rises with every change; an older one is refused as invalid")]
+    values: Annotated[dict[str, ConfigValue], Meta(max_length=MAX_CONFIG_KEYS)]
 
 
 class GetConfig(Struct, frozen=True, kw_only=True, tag_field="type", tag="get_config"):
+    """Ask for a `config_report`."""
+
     moves_metal: ClassVar[bool] = False
 
 
 class Reboot(Struct, frozen=True, kw_only=True, tag_field="type", tag="reboot"):
+    """Restart the firmware. The result is journaled before the restart."""
+
     moves_metal: ClassVar[bool] = False
 
 
 class SetVolume(Struct, frozen=True, kw_only=True, tag_field="type", tag="set_volume"):
+    """Loudness of the cabinet's sounds."""
+
     moves_metal: ClassVar[bool] = False
     volume_pct: Annotated[int, Meta(ge=0, le=100)]
 
 
 class PlaySound(Struct, frozen=True, kw_only=True, tag_field="type", tag="play_sound"):
+    """Play one of the sounds stored in the cabinet."""
+
     moves_metal: ClassVar[bool] = False
-    sound: Text
+    sound: Annotated[Text, Meta(description="name of a stored sound")]
 
 
 class PlaylistEntry(Struct, frozen=True, kw_only=True):
+    """One advert and how long it is shown."""
+
     url: Annotated[str, Meta(max_length=2048)]
     seconds: Annotated[int, Meta(ge=1, le=3600)]
 
 
 class ShowScreen(Struct, frozen=True, kw_only=True, tag_field="type", tag="show_screen"):
+    """What the screen shows: a QR code, a playlist of adverts, both or neither (blank)."""
+
     moves_metal: ClassVar[bool] = False
-    qr: Text | None = None
+    qr: Annotated[Text, Meta(description="text of the QR code")] | None = None
     playlist: Annotated[tuple[PlaylistEntry, ...], Meta(max_length=MAX_PLAYLIST)] = ()
 
 
@@ -87,18 +109,24 @@ class UpdateFirmware(Struct, frozen=True, kw_only=True, tag_field="type", tag="u
 
 
 class CollectLogs(Struct, frozen=True, kw_only=True, tag_field="type", tag="collect_logs"):
+    """Ask for the log as `log_chunk` messages."""
+
     moves_metal: ClassVar[bool] = False
-    request_id: Text
-    since_ms: ClockMs | None = None
+    request_id: Annotated[Text, Meta(description="repeated in every log_chunk")]
+    since_ms: Annotated[ClockMs, Meta(description="only lines from this time on")] | None = None
 
 
 class RotateCredential(Struct, frozen=True, kw_only=True, tag_field="type", tag="rotate_credential"):
+    """Fetch a new credential from `url` with the one-time `token`; the old one works until then."""
+
     moves_metal: ClassVar[bool] = False
     url: Annotated[str, Meta(max_length=2048)]
-    token: Text
+    token: Annotated[Text, Meta(description="one-time token for that address")]
 
 
 class SetNetwork(Struct, frozen=True, kw_only=True, tag_field="type", tag="set_network"):
+    """Change how the cabinet reaches the Internet; what is absent stays as it is."""
+
     moves_metal: ClassVar[bool] = False
     apn: Text | None = None
     wifi_ssid: Text | None = None
@@ -130,7 +158,7 @@ class CommandFrame(Struct, frozen=True, kw_only=True):
     out `command_id` answers with the remembered result and moves nothing.
     """
 
-    command_id: str
+    command_id: CommandId
     deadline_ms: ClockMs
     attempt: Counter
     command: Command
@@ -143,20 +171,20 @@ class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"
     counter (worn flash) continues above it.
     """
 
-    epoch: Counter
-    server_ms: ClockMs
-    heartbeat_s: Annotated[int, Meta(ge=1, le=86_400)]
-    telemetry_s: Annotated[int, Meta(ge=1, le=86_400)]
-    config_version: CounterOrZero = 0
-    boot_floor: CounterOrZero = 0
-    retry_after_s: Seconds | None = None
+    epoch: Annotated[Counter, Meta(description="from the booted answered; any other is not for this session")]
+    server_ms: Annotated[ClockMs, Meta(description="the backend's clock now")]
+    heartbeat_s: Annotated[int, Meta(ge=1, le=86_400, description="seconds between heartbeats")]
+    telemetry_s: Annotated[int, Meta(ge=1, le=86_400, description="seconds between slot_telemetry messages")]
+    config_version: Annotated[CounterOrZero, Meta(description="version the backend wants; 0: none set")] = 0
+    boot_floor: Annotated[CounterOrZero, Meta(description="highest boot known from before this start")] = 0
+    retry_after_s: Annotated[Seconds, Meta(description="not ready: stay quiet and boot again after this")] | None = None
 
 
 class Ack(Struct, frozen=True, kw_only=True, tag_field="type", tag="ack"):
     """Events of `boot` up to and including `through` are stored; the cabinet may forget them."""
 
     boot: Counter
-    through: CounterOrZero
+    through: Annotated[CounterOrZero, Meta(description="last seq stored without a gap")]
 
 
 class Resend(Struct, frozen=True, kw_only=True, tag_field="type", tag="resend"):

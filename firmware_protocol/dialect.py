@@ -31,6 +31,7 @@ class Published(Struct, frozen=True, kw_only=True):
     topic: str
     payload: bytes
     qos: int
+    retain: bool = False
     content_type: str | None = None
 
 

@@ -60,3 +60,9 @@ class UnsupportedCommand(ProtocolError):
     """This dialect has no way to say this command."""
 
     code = "unsupported_command"
+
+
+class UnknownDialect(ProtocolError):
+    """A dialect's name that this build does not have."""
+
+    code = "unknown_dialect"

@@ -15,6 +15,9 @@ MAX_SLOTS: Final = 512
 MAX_SERIAL_CHARS: Final = 64
 MAX_STATION_CODE_CHARS: Final = 64
 
+#: Command ids are UUIDs (36 characters) from this backend; vendor dialects may make their own.
+MAX_COMMAND_ID_CHARS: Final = 64
+
 #: Free text that a cabinet sends (versions, failure codes, fault details).
 MAX_TEXT_CHARS: Final = 256
 

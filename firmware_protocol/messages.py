@@ -18,7 +18,9 @@ from firmware_protocol.limits import (
 )
 from firmware_protocol.types import (
     Celsius,
+    CommandId,
     CommandOutcome,
+    ConfigValue,
     Counter,
     CounterOrZero,
     Cycles,
@@ -50,91 +52,123 @@ class Stream(StrEnum):
     SAMPLE = "sample"
 
 
+def _in_order(first: int, last: int) -> None:
+    if last < first:
+        raise ValueError(f"`last` ({last}) must not be below `first` ({first})")
+
+
+def _each_slot_once(slots: "tuple[SlotSample, ...] | tuple[SlotInventory, ...]") -> None:
+    if len({entry.slot for entry in slots}) != len(slots):
+        raise ValueError("`slots` must name each slot once")
+
+
 class JournalRange(Struct, frozen=True, kw_only=True):
-    """Events `first`..`last` (both included) of `boot` that the cabinet still holds unacknowledged."""
+    """Events `first`..`last` (both included) of `boot`."""
 
     boot: Counter
     first: Counter
     last: Counter
+
+    def __post_init__(self) -> None:
+        _in_order(self.first, self.last)
 
 
 class Booted(Struct, frozen=True, kw_only=True, tag_field="type", tag="booted"):
     """First message of every connection; the cabinet then stays quiet until it is welcomed."""
 
     stream: ClassVar[Stream] = Stream.SESSION
-    epoch: Counter
-    firmware: Text
-    hardware: Text
-    slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
+    epoch: Annotated[Counter, Meta(description="raised at every connect; names this session")]
+    firmware: Annotated[Text, Meta(description="firmware version")]
+    hardware: Annotated[Text, Meta(description="hardware model and revision")]
+    slots: Annotated[int, Meta(ge=1, le=MAX_SLOTS, description="slots that this cabinet has; numbered 1 to this")]
     reset_cause: ResetCause = ResetCause.UNKNOWN
-    iccid: Text | None = None
-    config_version: CounterOrZero | None = None
-    journal: Annotated[tuple[JournalRange, ...], Meta(max_length=MAX_JOURNAL_RANGES)] = ()
+    iccid: Annotated[Text, Meta(description="SIM card id")] | None = None
+    config_version: Annotated[CounterOrZero, Meta(description="version of the last SetConfig accepted")] | None = None
+    journal: Annotated[
+        tuple[JournalRange, ...],
+        Meta(max_length=MAX_JOURNAL_RANGES, description="events still held unacknowledged, oldest first"),
+    ] = ()
 
 
 class Online(Struct, frozen=True, kw_only=True, tag_field="type", tag="online"):
     """Retained presence, published by the cabinet right after connecting."""
 
     stream: ClassVar[Stream] = Stream.SESSION
-    epoch: Counter
+    epoch: Annotated[Counter, Meta(description="the session that began")]
 
 
 class Offline(Struct, frozen=True, kw_only=True, tag_field="type", tag="offline"):
     """The will. Says which session ended, so that an old will cannot end a newer session."""
 
     stream: ClassVar[Stream] = Stream.SESSION
-    epoch: Counter
+    epoch: Annotated[Counter, Meta(description="the session that ended")]
     cause: OfflineCause = OfflineCause.UNKNOWN
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartbeat"):
+    """The cabinet lives. Sent every `heartbeat_s` of the welcome."""
+
     stream: ClassVar[Stream] = Stream.SAMPLE
-    signal_dbm: Dbm | None = None
-    mains: bool | None = None
-    temperature_c: Celsius | None = None
-    uptime_s: Seconds | None = None
+    signal_dbm: Annotated[Dbm, Meta(description="radio signal strength")] | None = None
+    mains: Annotated[bool, Meta(description="true: fed by mains; false: by its own battery")] | None = None
+    temperature_c: Annotated[Celsius, Meta(description="inside the cabinet")] | None = None
+    uptime_s: Annotated[Seconds, Meta(description="since the firmware started")] | None = None
 
 
 class SlotSample(Struct, frozen=True, kw_only=True):
+    """What one slot's bank measures now."""
+
     slot: SlotNumber
     serial: Serial | None = None
-    charge_pct: Percent | None = None
-    voltage_mv: MilliVolts | None = None
-    current_ma: MilliAmps | None = None
-    temperature_c: Celsius | None = None
-    cycles: Cycles | None = None
-    health_pct: Percent | None = None
+    charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
+    voltage_mv: Annotated[MilliVolts, Meta(description="cell voltage")] | None = None
+    current_ma: Annotated[MilliAmps, Meta(description="into the bank; negative when it discharges")] | None = None
+    temperature_c: Annotated[Celsius, Meta(description="of the bank")] | None = None
+    cycles: Annotated[Cycles, Meta(description="full charge cycles so far")] | None = None
+    health_pct: Annotated[Percent, Meta(description="full capacity now against when new")] | None = None
 
 
 class SlotTelemetry(Struct, frozen=True, kw_only=True, tag_field="type", tag="slot_telemetry"):
+    """Measurements of the slots that hold a bank. Sent every `telemetry_s` of the welcome."""
+
     stream: ClassVar[Stream] = Stream.SAMPLE
-    slots: Annotated[tuple[SlotSample, ...], Meta(min_length=1, max_length=MAX_SLOTS)]
+    slots: Annotated[
+        tuple[SlotSample, ...], Meta(min_length=1, max_length=MAX_SLOTS, description="each slot at most once")
+    ]
+
+    def __post_init__(self) -> None:
+        _each_slot_once(self.slots)
 
 
 class SlotInventory(Struct, frozen=True, kw_only=True):
+    """What one slot holds now."""
+
     slot: SlotNumber
     state: SlotState
     serial: Serial | None = None
-    locked: bool | None = None
-    charge_pct: Percent | None = None
+    locked: Annotated[bool, Meta(description="true: taken out of use by lock_slot or a key")] | None = None
+    charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
 
 
 class Inventory(Struct, frozen=True, kw_only=True, tag_field="type", tag="inventory"):
     """What every slot holds now. `complete` False: absence of a slot proves nothing."""
 
     stream: ClassVar[Stream] = Stream.EVENT
-    slots: Annotated[tuple[SlotInventory, ...], Meta(max_length=MAX_SLOTS)]
-    complete: bool = True
-    command_id: Text | None = None
+    slots: Annotated[tuple[SlotInventory, ...], Meta(max_length=MAX_SLOTS, description="each slot at most once")]
+    complete: Annotated[bool, Meta(description="true: every slot of the cabinet is listed")] = True
+    command_id: Annotated[CommandId, Meta(description="the query_inventory answered")] | None = None
+
+    def __post_init__(self) -> None:
+        _each_slot_once(self.slots)
 
 
 class PowerBankInserted(Struct, frozen=True, kw_only=True, tag_field="type", tag="power_bank_inserted"):
-    """`serial` None: something was inserted whose serial cannot be read."""
+    """A bank was put into a slot. `serial` None: something was inserted whose serial cannot be read."""
 
     stream: ClassVar[Stream] = Stream.EVENT
     slot: SlotNumber
     serial: Serial | None = None
-    charge_pct: Percent | None = None
+    charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
 
 
 class PowerBankEjected(Struct, frozen=True, kw_only=True, tag_field="type", tag="power_bank_ejected"):
@@ -143,77 +177,92 @@ class PowerBankEjected(Struct, frozen=True, kw_only=True, tag_field="type", tag=
     stream: ClassVar[Stream] = Stream.EVENT
     slot: SlotNumber
     serial: Serial | None = None
-    charge_pct: Percent | None = None
-    command_id: Text | None = None
+    charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
+    command_id: Annotated[CommandId, Meta(description="the eject command that moved it")] | None = None
 
 
 class SlotLocked(Struct, frozen=True, kw_only=True, tag_field="type", tag="slot_locked"):
+    """A slot was taken out of use."""
+
     stream: ClassVar[Stream] = Stream.EVENT
     slot: SlotNumber
 
 
 class SlotUnlocked(Struct, frozen=True, kw_only=True, tag_field="type", tag="slot_unlocked"):
+    """A slot was taken into use again."""
+
     stream: ClassVar[Stream] = Stream.EVENT
     slot: SlotNumber
 
 
 class SlotFault(Struct, frozen=True, kw_only=True, tag_field="type", tag="slot_fault"):
-    """`cleared` True: the fault named is over."""
+    """Something is wrong with one slot. `cleared` True: the fault named is over."""
 
     stream: ClassVar[Stream] = Stream.EVENT
     slot: SlotNumber
     kind: SlotFaultKind
     cleared: bool = False
-    detail: Text | None = None
+    detail: Annotated[Text, Meta(description="for people; never parsed")] | None = None
 
 
 class StationFault(Struct, frozen=True, kw_only=True, tag_field="type", tag="station_fault"):
+    """Something is wrong with the cabinet. `cleared` True: the fault named is over."""
+
     stream: ClassVar[Stream] = Stream.EVENT
     kind: StationFaultKind
     cleared: bool = False
-    detail: Text | None = None
+    detail: Annotated[Text, Meta(description="for people; never parsed")] | None = None
 
 
 class CommandResult(Struct, frozen=True, kw_only=True, tag_field="type", tag="command_result"):
     """The end of one command. `slot` and `serial` name the bank that really moved, for an eject."""
 
     stream: ClassVar[Stream] = Stream.EVENT
-    command_id: Text
+    command_id: CommandId
     outcome: CommandOutcome
     slot: SlotNumber | None = None
     serial: Serial | None = None
-    code: Text | None = None
+    code: Annotated[Text, Meta(description="failure code, see the table of codes")] | None = None
 
 
 class FirmwareProgress(Struct, frozen=True, kw_only=True, tag_field="type", tag="firmware_progress"):
+    """How far an update is."""
+
     stream: ClassVar[Stream] = Stream.EVENT
-    version: Text
-    phase: Text
-    progress_pct: Percent | None = None
-    detail: Text | None = None
+    version: Annotated[Text, Meta(description="the version being installed")]
+    phase: Annotated[Text, Meta(description="downloading, verifying, installing, done or failed")]
+    progress_pct: Annotated[Percent, Meta(description="of this phase")] | None = None
+    detail: Annotated[Text, Meta(description="for people; never parsed")] | None = None
 
 
 class LogChunk(Struct, frozen=True, kw_only=True, tag_field="type", tag="log_chunk"):
+    """One piece of the log that collect_logs asked for."""
+
     stream: ClassVar[Stream] = Stream.EVENT
-    request_id: Text
-    index: CounterOrZero
-    last: bool
-    content: Annotated[bytes, Meta(max_length=MAX_LOG_CHUNK_BYTES)]
+    request_id: Annotated[Text, Meta(description="from collect_logs")]
+    index: Annotated[CounterOrZero, Meta(description="0 for the first piece")]
+    last: Annotated[bool, Meta(description="true: no piece follows")]
+    content: Annotated[bytes, Meta(max_length=MAX_LOG_CHUNK_BYTES, description="raw log bytes")]
 
 
 class ConfigReport(Struct, frozen=True, kw_only=True, tag_field="type", tag="config_report"):
+    """The configuration in force, after set_config, or as get_config asked."""
+
     stream: ClassVar[Stream] = Stream.EVENT
-    version: CounterOrZero
-    values: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=MAX_CONFIG_KEYS)]
+    version: Annotated[CounterOrZero, Meta(description="of the last set_config accepted; 0 when there was none")]
+    values: Annotated[dict[str, ConfigValue], Meta(max_length=MAX_CONFIG_KEYS)]
 
 
 class JournalLost(Struct, frozen=True, kw_only=True, tag_field="type", tag="journal_lost"):
     """The cabinet cannot send these events any more (journal overflow, worn flash); nobody should wait for them."""
 
     stream: ClassVar[Stream] = Stream.SESSION
-    boot: Counter
-    first: Counter
-    last: Counter
+    boot: Annotated[Counter, Meta(description="the boot whose events are lost; may be an earlier one")]
+    first: Annotated[Counter, Meta(description="first seq lost")]
+    last: Annotated[Counter, Meta(description="last seq lost, included")]
+
+    def __post_init__(self) -> None:
+        _in_order(self.first, self.last)
 
 
 SessionMessage = Booted | Online | Offline | JournalLost

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from firmware_protocol.errors import WrongChannel
@@ -31,6 +32,11 @@ class UpTopic(NamedTuple):
     kind: UpKind
 
 
+class DownTopic(NamedTuple):
+    station: str
+    kind: DownKind
+
+
 ALL_UP: Final = f"{PREFIX}/+/up/+"
 
 
@@ -51,14 +57,32 @@ def all_down(station: str) -> str:
     return f"{PREFIX}/{station}/down/+"
 
 
+def _station_and_kind(topic: str, direction: str) -> tuple[str, str]:
+    parts = topic.split("/")
+    if len(parts) != 5 or parts[0] != "vb" or parts[1] != "v1" or parts[3] != direction:
+        raise WrongChannel(f"topic {topic[:120]!r}: expected {PREFIX}/{{station}}/{direction}/{{kind}}")
+    if not _STATION.fullmatch(parts[2]):
+        raise WrongChannel(f"topic {topic[:120]!r}: {parts[2][:80]!r} is no station code ({_STATION.pattern})")
+    return parts[2], parts[4]
+
+
+# A fleet speaks on four topics per station, again and again: one lookup instead of a parse.
+@lru_cache(maxsize=65_536)
 def parse_up(topic: str) -> UpTopic:
     """Split an uplink topic; raises WrongChannel for anything else."""
-    parts = topic.split("/")
-    if len(parts) != 5 or parts[0] != "vb" or parts[1] != "v1" or parts[3] != "up":
-        raise WrongChannel(f"topic {topic[:120]!r} is not {PREFIX}/{{station}}/up/{{kind}}")
-    if not _STATION.fullmatch(parts[2]):
-        raise WrongChannel(f"topic {topic[:120]!r} has no valid station code")
+    station, kind = _station_and_kind(topic, "up")
     try:
-        return UpTopic(parts[2], UpKind(parts[4]))
+        return UpTopic(station, UpKind(kind))
     except ValueError:
-        raise WrongChannel(f"topic {topic[:120]!r}: kind is none of {', '.join(UpKind)}") from None
+        expected = ", ".join(UpKind)
+        raise WrongChannel(f"topic {topic[:120]!r}: expected one of {expected}, got {kind[:40]!r}") from None
+
+
+def parse_down(topic: str) -> DownTopic:
+    """Split a downlink topic; raises WrongChannel for anything else."""
+    station, kind = _station_and_kind(topic, "down")
+    try:
+        return DownTopic(station, DownKind(kind))
+    except ValueError:
+        expected = ", ".join(DownKind)
+        raise WrongChannel(f"topic {topic[:120]!r}: expected one of {expected}, got {kind[:40]!r}") from None

@@ -1,12 +1,13 @@
 """The words and number ranges that messages are made of."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from firmware_protocol.limits import (
     MAX_CLOCK_MS,
+    MAX_COMMAND_ID_CHARS,
     MAX_COUNTER,
     MAX_SERIAL_CHARS,
     MAX_SLOTS,
@@ -14,18 +15,29 @@ from firmware_protocol.limits import (
     MAX_TEXT_CHARS,
 )
 
-#: Slot number printed on the cabinet, from 1.
-SlotNumber = Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
-#: A power bank's serial as its label shows it.
-Serial = Annotated[str, Meta(min_length=1, max_length=MAX_SERIAL_CHARS, pattern=r"^[A-Za-z0-9._:-]+$")]
+#: `$` alone would let a trailing newline through (Python), `\Z` is unknown to JSON Schema: this holds in both.
+_END: Final = r"$(?!\n)"
+_INT64: Final = 2**63
+#: Finite: NaN and the infinities compare as outside.
+_LARGEST_FLOAT: Final = 1.7976931348623157e308
+
+SlotNumber = Annotated[int, Meta(ge=1, le=MAX_SLOTS, description="slot number as printed on the cabinet, from 1")]
+Serial = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_SERIAL_CHARS,
+        pattern=rf"^[A-Za-z0-9._:-]+{_END}",
+        description="power bank serial as its label shows it",
+    ),
+]
 #: A station's code as its QR label shows it; also a level of its MQTT topics.
-StationCode = Annotated[str, Meta(min_length=1, max_length=MAX_STATION_CODE_CHARS, pattern=r"^[A-Za-z0-9._-]+$")]
+StationCode = Annotated[str, Meta(min_length=1, max_length=MAX_STATION_CODE_CHARS, pattern=rf"^[A-Za-z0-9._-]+{_END}")]
 #: Rising counter from 1.
 Counter = Annotated[int, Meta(ge=1, le=MAX_COUNTER)]
 #: Rising counter where 0 means "none" or "outside the journal".
 CounterOrZero = Annotated[int, Meta(ge=0, le=MAX_COUNTER)]
-#: Milliseconds since 1970-01-01T00:00:00Z.
-ClockMs = Annotated[int, Meta(ge=0, le=MAX_CLOCK_MS)]
+ClockMs = Annotated[int, Meta(ge=0, le=MAX_CLOCK_MS, description="milliseconds since 1970-01-01T00:00:00Z")]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 MilliVolts = Annotated[int, Meta(ge=0, le=60_000)]
 MilliAmps = Annotated[int, Meta(ge=-20_000, le=20_000)]
@@ -34,6 +46,18 @@ Cycles = Annotated[int, Meta(ge=0, le=1_000_000)]
 Dbm = Annotated[int, Meta(ge=-150, le=0)]
 Seconds = Annotated[int, Meta(ge=0, le=10 * 365 * 86_400)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+#: A command's id: a UUID from this backend, opaque to the cabinet, which repeats it.
+CommandId = Annotated[
+    str, Meta(min_length=1, max_length=MAX_COMMAND_ID_CHARS, description="id of a command, repeated as it came")
+]
+#: A configuration value. Integers fit 64 bits and floats are finite, so that both encodings and the database hold them.
+ConfigValue = (
+    str
+    | Annotated[int, Meta(ge=-_INT64, le=_INT64 - 1)]
+    | Annotated[float, Meta(ge=-_LARGEST_FLOAT, le=_LARGEST_FLOAT)]
+    | bool
+    | None
+)
 
 
 class SlotState(StrEnum):
