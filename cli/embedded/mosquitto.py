@@ -22,6 +22,8 @@ from cli.embedded.service import EmbeddedService
 
 #: Templates and ACLs; containers mount the same folder.
 TEMPLATES = Path(__file__).resolve().parents[2] / "mosquitto"
+#: Where `make services` unpacks it when it may not install.
+_UNPACKED = TEMPLATES.parent / ".tools" / "bin"
 GATEWAY_USER = "gateway"
 #: mosquitto_passwd's own number. The secrets are random, so that more rounds would protect nothing.
 _HASH_ROUNDS = 101
@@ -54,7 +56,8 @@ class EmbeddedMosquitto(EmbeddedService):
         return f"mqtt://{LOOPBACK}:{self._device_port}"
 
     def program(self) -> Path:
-        found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+        path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", str(_UNPACKED)])
+        found = shutil.which("mosquitto", path=path)
         if found is None:
             raise ProgramMissing("mosquitto", "install the system package (apt install mosquitto), or give MQTT_URL")
         return Path(found)
