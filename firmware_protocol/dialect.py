@@ -36,7 +36,7 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class Dialect(Protocol):
-    """Pure: no I/O, no clock. `decode` raises only ProtocolError, in bounded time and memory."""
+    """Pure: no I/O, no clock. `decode` and `decode_any` raise only ProtocolError, in bounded time and memory."""
 
     name: str
     capabilities: Capabilities
@@ -46,3 +46,7 @@ class Dialect(Protocol):
     def encode_command(self, station: str, frame: CommandFrame) -> Published: ...
 
     def encode_control(self, station: str, control: Control) -> Published: ...
+
+    def decode_any(self, payload: bytes, topic: str | None = None) -> UpFrame | CommandFrame | Control:
+        """A frame of either direction for people's tools; without its topic, by its shape (the station is then "")."""
+        ...

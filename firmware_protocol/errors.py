@@ -12,10 +12,20 @@ def quote(payload: bytes) -> str:
     return head if len(payload) <= QUOTED_BYTES else f"{head}… ({len(payload)} bytes)"
 
 
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class ProtocolError(Exception):
-    """Root of all declared errors of this package. `code` is stable and becomes a metric label."""
+    """Root of all declared errors of this package. `code` is stable and becomes a metric label.
+
+    The message is one printable line, whatever a frame held: it goes to logs, terminals and a text column.
+    """
 
     code = "protocol"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message if message.isprintable() else _printable(message))
 
 
 class FrameTooLarge(ProtocolError):

@@ -6,9 +6,9 @@ import msgspec
 
 from firmware_protocol.dialects.native import cbor_form, json_form
 from firmware_protocol.dialects.native.envelope import union_of
-from firmware_protocol.dialects.native.explain import envelope_error, shown
+from firmware_protocol.dialects.native.explain import frame_error, shown
 from firmware_protocol.encoding import Encoding, detect
-from firmware_protocol.errors import FrameTooLarge, InvalidField, MalformedFrame, quote
+from firmware_protocol.errors import FrameTooLarge, InvalidField, MalformedFrame, ProtocolError, quote
 from firmware_protocol.limits import MAX_FRAME_BYTES
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -38,7 +38,7 @@ class Reader(Generic[E]):
         try:
             envelope = self._json.decode(payload)
         except msgspec.ValidationError as error:
-            raise envelope_error(json_form.to_tree(payload), self._keys, self._types, str(error)) from None
+            raise self._explain(payload, str(error)) from None
         except _SYNTAX_ERRORS as error:
             raise json_form.syntax_error(payload, error) from None
         # Text with U+0000 fits no PostgreSQL column; JSON can only say it escaped, which makes the check nearly free.
@@ -52,12 +52,20 @@ class Reader(Generic[E]):
             # One class converts several times faster than the union, whose type msgspec would work out anew each time.
             envelope = msgspec.convert(tree, self._types[tree["type"]], builtin_types=(bytes,))
         except (LookupError, TypeError):
-            raise envelope_error(tree, self._keys, self._types, "frame: not the envelope") from None
+            raise frame_error(tree, self._keys, self._types, "expected a frame") from None
         except msgspec.ValidationError as error:
-            raise envelope_error(tree, self._keys, self._types, str(error)) from None
+            raise frame_error(tree, self._keys, self._types, str(error)) from None
         if b"\x00" in payload and b"\\u0000" in json_form.encode(envelope):
             _refuse_nul(tree, "")
         return envelope
+
+    def _explain(self, payload: bytes, complaint: str) -> ProtocolError:
+        try:
+            tree = json_form.to_tree(payload)
+        except InvalidField:
+            # A number that only a typed decoder can place: its complaint names the field.
+            return InvalidField(complaint)
+        return frame_error(tree, self._keys, self._types, complaint)
 
 
 def read_tree(payload: bytes, content_type: str | None = None) -> Any:
@@ -88,8 +96,9 @@ def _refuse_nul(value: Any, path: str) -> None:
             raise InvalidField(f"{path}: expected text without U+0000, got {shown(value)}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _refuse_nul(key, f"{path}.{key}".lstrip(".") if isinstance(key, str) else path)
-            _refuse_nul(item, f"{path}.{key}".lstrip("."))
+            where = f"{path}.{key}".lstrip(".")
+            _refuse_nul(key, f"a key of {path or 'frame'}")
+            _refuse_nul(item, where)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_nul(item, f"{path}[{index}]")

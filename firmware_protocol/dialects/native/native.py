@@ -117,17 +117,20 @@ class NativeDialect:
             raise WrongChannel(f"type: {own} belongs on {topics.down(station, own)}, came on …/down/{kind}")
         return control
 
-    def decode_any(self, payload: bytes, content_type: str | None = None) -> UpFrame | CommandFrame | Control:
-        """A frame without its topic, told by its shape; the station of an UpFrame is then empty. For people's tools."""
-        tree = read_tree(payload, content_type)
+    def decode_any(self, payload: bytes, topic: str | None = None) -> UpFrame | CommandFrame | Control:
+        """A frame of either direction. Without its topic it is told by its shape; the station is then empty."""
+        if topic is not None:
+            return self.decode_down(topic, payload) if "/down/" in topic else self.decode(topic, payload)
+        tree = read_tree(payload)
         shape = tree if isinstance(tree, dict) else {}
         name = shape.get("type")
-        if "id" in shape or "deadline" in shape or (isinstance(name, str) and name in COMMAND_TYPES):
-            return self.decode_command(payload, content_type)
-        if isinstance(name, str) and name in CONTROL_TYPES:
-            return self.decode_control(payload, content_type)
-        kind = _UP.read(payload, content_type).kind
-        return structs.replace(self.decode(topics.up("-", kind), payload, content_type), station="")
+        known = name if isinstance(name, str) else ""
+        if known in COMMAND_TYPES or (known not in UP_TYPES and "deadline" in shape):
+            return self.decode_command(payload)
+        if known in CONTROL_TYPES:
+            return self.decode_control(payload)
+        kind = _UP.read(payload, None).kind
+        return structs.replace(self.decode(topics.up("-", kind), payload), station="")
 
 
 def _down(station: str, kind: DownKind, payload: bytes, encoding: Encoding) -> Published:
