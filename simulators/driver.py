@@ -1,0 +1,167 @@
+"""Between one pure cabinet and the world: its timer, its session, and the order in which its wishes are carried out."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Protocol, TypeVar
+
+from firmware_protocol.dialect import Published
+from simulators.broker import Broker
+from simulators.cabinet import Cabinet
+from simulators.faults import Fault, FaultKind
+from simulators.outputs import Connect, Hangup, Output
+from simulators.session import OPEN_TIMEOUT_S, Session
+from simulators.uplink import Phase
+
+T = TypeVar("T")
+
+
+class Environment(Protocol):
+    """What all drivers of a fleet share."""
+
+    loop: asyncio.AbstractEventLoop
+    broker: Broker
+    dialers: Executor
+
+    def now_ms(self) -> int: ...
+
+    def carry_out(self, driver: "Driver", outputs: list[Output]) -> None:
+        """Make the cabinet's state durable where asked for, then call `driver.perform`."""
+
+    def ask_to_dial(self, driver: "Driver", wish: Connect) -> None:
+        """Call `driver.dial(wish)` when the pace allows it."""
+
+    def phase_changed(self, driver: "Driver") -> None: ...
+
+
+class Driver:
+    """Everything goes through `do`, on the loop's thread."""
+
+    def __init__(self, environment: Environment, cabinet: Cabinet) -> None:
+        self._env = environment
+        self.cabinet = cabinet
+        self.session: Session | None = None
+        self.published = 0
+        self.received_count = 0
+        self._wish: Connect | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms: int | None = None
+        self._phase = cabinet.phase
+
+    @property
+    def code(self) -> str:
+        return self.cabinet.code
+
+    @property
+    def welcomed(self) -> bool:
+        return self.cabinet.phase is Phase.WELCOMED
+
+    def do(self, action: Callable[[Cabinet, int], T]) -> T:
+        """One input to the cabinet at the present time, and everything that follows from it."""
+        try:
+            return action(self.cabinet, self._env.now_ms())
+        finally:
+            if outputs := self.cabinet.drain():
+                self._env.carry_out(self, outputs)
+            elif self.cabinet.board.dirty:
+                self._env.carry_out(self, [])
+            if self.cabinet.phase is not self._phase:
+                self._phase = self.cabinet.phase
+                self._env.phase_changed(self)
+            self._arm()
+
+    def opened(self) -> None:
+        self.do(lambda cabinet, now: cabinet.opened(now))
+
+    def closed(self) -> None:
+        self.session = None
+        self.do(lambda cabinet, now: cabinet.closed(now))
+
+    def received(self, topic: str, payload: bytes, content_type: str | None) -> None:
+        self.received_count += 1
+        self.do(lambda cabinet, now: cabinet.received(topic, payload, content_type, now))
+
+    def remove(self, slot: int) -> str | None:
+        """A bank leaves with no command; returns its serial. Raises NothingToRemove."""
+        return self.do(lambda cabinet, now: cabinet.remove(slot, now)).serial
+
+    def reboot(self) -> None:
+        self.do(lambda cabinet, now: cabinet.restart(now))
+
+    def disconnect(self, *, for_s: float | None = None, clean: bool = False) -> None:
+        for_ms = None if for_s is None else int(for_s * 1000)
+        self.do(lambda cabinet, now: cabinet.disconnect(now, for_ms=for_ms, clean=clean))
+
+    def connect(self) -> None:
+        self.do(lambda cabinet, now: cabinet.connect(now))
+
+    def add_fault(self, fault: Fault) -> None:
+        self.do(lambda cabinet, now: cabinet.add_fault(fault, now))
+
+    def clear_faults(self, kind: FaultKind | None = None) -> None:
+        self.do(lambda cabinet, _now: cabinet.clear_faults(kind))
+
+    def perform(self, outputs: list[Output]) -> None:
+        """Called by the environment, in order."""
+        for output in outputs:
+            match output:
+                case Published() if self.session is not None:
+                    self.published += 1
+                    self.session.publish(output)
+                case Connect():
+                    self._wish = output
+                    self._env.ask_to_dial(self, output)
+                case Hangup(clean=clean):
+                    self._hang_up(clean=clean)
+
+    async def dial(self, wish: Connect) -> None:
+        """Open the session that `wish` asks for, unless the cabinet changed its mind meanwhile."""
+        if self._wish is not wish:
+            return
+        session = Session(self._env.loop, self._env.broker, self.cabinet.board.station, wish.will)
+        try:
+            await self._env.loop.run_in_executor(self._env.dialers, session.dial)
+        except OSError:
+            if self._wish is wish:
+                self.closed()
+            return
+        session.attach(self)
+        if self._wish is not wish:
+            session.cut()
+            return
+        self.session = session
+        self._env.loop.call_later(OPEN_TIMEOUT_S, self._give_up, session)
+
+    def cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self._armed_ms = None
+
+    def _give_up(self, session: Session) -> None:
+        if self.session is session and self.cabinet.phase is Phase.CONNECTING:
+            session.cut()
+            self.closed()
+
+    def _hang_up(self, *, clean: bool) -> None:
+        self._wish = None
+        session, self.session = self.session, None
+        if session is None:
+            return
+        if clean:
+            session.close()
+        else:
+            session.cut()
+
+    def _arm(self) -> None:
+        due_ms = self.cabinet.next_due()
+        if due_ms == self._armed_ms:
+            return
+        self.cancel_timer()
+        if due_ms is not None:
+            self._armed_ms = due_ms
+            delay_s = max(0, due_ms - self._env.now_ms()) / 1000
+            self._timer = self._env.loop.call_later(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._armed_ms = None
+        self.do(lambda cabinet, now: cabinet.wake(now))

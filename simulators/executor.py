@@ -1,0 +1,230 @@
+"""How a cabinet carries out commands, and every way in which an eject can end."""
+
+from collections.abc import Callable
+
+from firmware_protocol.commands import (
+    CollectLogs,
+    CommandFrame,
+    EjectPowerBank,
+    GetConfig,
+    LockSlot,
+    PlaySound,
+    QueryInventory,
+    Reboot,
+    SetConfig,
+    SetVolume,
+    ShowScreen,
+    UnlockSlot,
+)
+from firmware_protocol.messages import (
+    CommandResult,
+    ConfigReport,
+    Inventory,
+    LogChunk,
+    PowerBankEjected,
+    PowerBankInserted,
+    SlotLocked,
+    SlotUnlocked,
+)
+from firmware_protocol.types import CommandOutcome, ResetCause
+from simulators.agenda import Scope
+from simulators.battery import PowerBank
+from simulators.board import Board
+from simulators.errors import Refused
+from simulators.faults import FaultKind
+from simulators.memory import Remembered
+from simulators.slots import Slot
+
+Restart = Callable[[int, ResetCause], None]
+
+
+class Executor:
+    """One command at a time; never twice for one id; nothing after its deadline."""
+
+    def __init__(self, board: Board, restart: Restart) -> None:
+        self._board = board
+        self._restart = restart
+        #: The eject under way.
+        self.moving: str | None = None
+
+    def execute(self, frame: CommandFrame, now_ms: int) -> None:
+        """Carry out, refuse or answer again. What comes before the welcome is ignored: the cabinet must be quiet."""
+        board = self._board
+        if not board.welcomed:
+            return
+        if (seen := board.memory.get(frame.command_id)) is not None:
+            self._answer_again(seen, now_ms)
+            return
+        server_ms = board.clock.server(now_ms)
+        if server_ms is not None and server_ms > frame.deadline_ms:
+            self._finish(frame.command_id, CommandOutcome.EXPIRED, now_ms, code="deadline_passed")
+            return
+        silent = board.faults.strikes(FaultKind.NO_ANSWER)
+        if silent is not None and not (silent.moves and isinstance(frame.command, EjectPowerBank)):
+            return
+        try:
+            if silent is not None and isinstance(frame.command, EjectPowerBank):
+                self._give_silently(frame.command_id, frame.command, now_ms)
+            else:
+                self._carry_out(frame, now_ms)
+        except Refused as refused:
+            self._finish(frame.command_id, refused.outcome, now_ms, code=refused.code)
+
+    def abandon(self) -> None:
+        """The firmware stops in the middle of whatever it was doing."""
+        self.moving = None
+        self._board.memory.interrupt()
+
+    def _carry_out(self, frame: CommandFrame, now_ms: int) -> None:
+        match frame.command:
+            case EjectPowerBank() as eject:
+                self._begin_eject(frame.command_id, eject, now_ms)
+                return
+            case LockSlot(slot=number) | UnlockSlot(slot=number):
+                self._lock(number, now_ms, locked=isinstance(frame.command, LockSlot))
+            case QueryInventory():
+                slots = self._board.slots.inventory(now_ms)
+                self._board.record(Inventory(slots=slots, command_id=frame.command_id), now_ms)
+            case SetConfig() | GetConfig():
+                self._configure(frame.command, now_ms)
+            case CollectLogs(request_id=request_id):
+                content = "\n".join(self._board.log).encode()
+                self._board.record(LogChunk(request_id=request_id, index=0, last=True, content=content), now_ms)
+            case Reboot():
+                self._finish(frame.command_id, CommandOutcome.SUCCEEDED, now_ms)
+                # Half a second, so that the result leaves first.
+                later = lambda due_ms: self._restart(due_ms, ResetCause.SOFTWARE)  # noqa: E731  # used once, as a value
+                self._board.agenda.at(now_ms + 500, Scope.FIRMWARE, later)
+                return
+            case SetVolume() | PlaySound() | ShowScreen():
+                self._board.note(f"{type(frame.command).__name__}", now_ms)
+            case _:
+                raise Refused(CommandOutcome.UNSUPPORTED, "not_simulated")
+        self._finish(frame.command_id, CommandOutcome.SUCCEEDED, now_ms)
+
+    def _begin_eject(self, command_id: str, eject: EjectPowerBank, now_ms: int) -> None:
+        board = self._board
+        if self.moving is not None:
+            raise Refused(CommandOutcome.BUSY, "eject_in_flight")
+        slot, bank = board.slots.target(eject.slot, eject.serial)
+        others = [other for other in board.slots.with_bank() if other is not slot]
+        if others and board.faults.strikes(FaultKind.WRONG_BANK) is not None:
+            slot = board.rng.choice(others)
+            bank = slot.bank or bank
+        board.memory.begin(command_id, slot=slot.number, serial=bank.serial)
+        board.dirty = True
+        self.moving = command_id
+        delay_ms = board.rng.randint(*board.tuning.eject_ms)
+        late = board.faults.strikes(FaultKind.LATE_ANSWER)
+        if late is not None:
+            delay_ms += int(late.delay_s * 1000)
+        gone = self._pull(slot, now_ms) if late is not None and late.moves else None
+        if delay_ms == 0:
+            self._end_eject(command_id, slot, gone, now_ms)
+        else:
+            board.agenda.at(
+                now_ms + delay_ms, Scope.FIRMWARE, lambda due_ms: self._end_eject(command_id, slot, gone, due_ms)
+            )
+
+    def _end_eject(self, command_id: str, slot: Slot, gone: PowerBank | None, now_ms: int) -> None:
+        """`gone`: the bank left earlier and only the report was late."""
+        self.moving = None
+        board = self._board
+        if (power_cut := board.faults.strikes(FaultKind.REBOOT_MID_COMMAND)) is not None:
+            if power_cut.moves and gone is None and slot.bank is not None:
+                self._pull(slot, now_ms)
+            self._restart(now_ms, ResetCause.BROWNOUT)
+            return
+        if gone is None and slot.bank is None:
+            self._finish(command_id, CommandOutcome.FAILED, now_ms, code="slot_empty")
+            return
+        failed = board.faults.strikes(FaultKind.FAILED_EJECT)
+        if failed is not None and not (failed.moves or gone):
+            self._finish(command_id, CommandOutcome.FAILED, now_ms, code=failed.code)
+            return
+        not_taken = board.faults.strikes(FaultKind.NOT_TAKEN) if gone is None else None
+        if not_taken is not None:
+            bank = self._let_go(slot, now_ms + int(not_taken.delay_s * 1000), now_ms)
+        else:
+            bank = gone or self._pull(slot, now_ms)
+        self._left(command_id, slot, bank, now_ms)
+        if failed is not None:
+            self._finish(command_id, CommandOutcome.FAILED, now_ms, slot=slot.number, code=failed.code)
+        else:
+            self._finish(command_id, CommandOutcome.SUCCEEDED, now_ms, slot=slot.number, serial=bank.serial)
+
+    def _pull(self, slot: Slot, now_ms: int) -> PowerBank:
+        """The rider has it."""
+        bank = self._board.slots.take(slot.number, now_ms)
+        self._board.hands.take(bank)
+        self._board.dirty = True
+        return bank
+
+    def _let_go(self, slot: Slot, relock_ms: int, now_ms: int) -> PowerBank:
+        """The motor releases it, nobody pulls, and at `relock_ms` it is back."""
+        board = self._board
+        slot.released = bank = board.slots.take(slot.number, now_ms)
+
+        def relock(due_ms: int) -> None:
+            if slot.released is bank:
+                slot.released, slot.bank = None, bank
+                charge = bank.charge_pct if bank.serial else None
+                board.record(PowerBankInserted(slot=slot.number, serial=bank.serial, charge_pct=charge), due_ms)
+
+        board.agenda.at(relock_ms, Scope.WORLD, relock)
+        return bank
+
+    def _left(self, command_id: str, slot: Slot, bank: PowerBank, now_ms: int) -> None:
+        left = PowerBankEjected(slot=slot.number, serial=bank.serial, charge_pct=bank.charge_pct, command_id=command_id)
+        self._board.record(left, now_ms)
+
+    def _finish(
+        self,
+        command_id: str,
+        outcome: CommandOutcome,
+        now_ms: int,
+        *,
+        slot: int | None = None,
+        serial: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        result = CommandResult(command_id=command_id, outcome=outcome, slot=slot, serial=serial, code=code)
+        self._board.memory.finish(result)
+        self._board.record(result, now_ms)
+        self._board.note(f"command {command_id} {outcome} {code or ''}", now_ms)
+
+    def _answer_again(self, seen: Remembered, now_ms: int) -> None:
+        """A repeated id: the remembered result, or, when a restart cut it off, what the slot shows now."""
+        if seen.result is not None:
+            self._board.record(seen.result, now_ms)
+            return
+        if not seen.interrupted:
+            return
+        slot = None if seen.slot is None else self._board.slots.get(seen.slot)
+        if slot is None or (slot.bank is not None and slot.bank.serial == seen.serial):
+            self._finish(seen.command_id, CommandOutcome.FAILED, now_ms, code="interrupted")
+            return
+        left = PowerBankEjected(slot=slot.number, serial=seen.serial, command_id=seen.command_id)
+        self._board.record(left, now_ms)
+        self._finish(seen.command_id, CommandOutcome.SUCCEEDED, now_ms, slot=slot.number, serial=seen.serial)
+
+    def _give_silently(self, command_id: str, eject: EjectPowerBank, now_ms: int) -> None:
+        slot, bank = self._board.slots.target(eject.slot, eject.serial)
+        self._board.memory.begin(command_id, slot=slot.number, serial=bank.serial, interrupted=True)
+        self._pull(slot, now_ms)
+
+    def _lock(self, number: int, now_ms: int, *, locked: bool) -> None:
+        slot = self._board.slots.get(number)
+        if slot is None:
+            raise Refused(CommandOutcome.INVALID, "no_such_slot")
+        slot.locked = locked
+        self._board.record(SlotLocked(slot=number) if locked else SlotUnlocked(slot=number), now_ms)
+
+    def _configure(self, command: SetConfig | GetConfig, now_ms: int) -> None:
+        board = self._board
+        if isinstance(command, SetConfig):
+            if command.version < board.config_version:
+                raise Refused(CommandOutcome.INVALID, "old_version")
+            board.config_version = command.version
+            board.config.update(command.values)
+        board.record(ConfigReport(version=board.config_version, values=dict(board.config)), now_ms)

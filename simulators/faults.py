@@ -1,0 +1,91 @@
+"""Everything that can be made to go wrong with a simulated cabinet."""
+
+from enum import StrEnum
+from random import Random
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+
+class FaultKind(StrEnum):
+    #: A command is not answered. `moves`: the bank leaves all the same, and no event tells.
+    NO_ANSWER = "no_answer"
+    #: The answer comes `delay_s` late. `moves`: the bank leaves at once and only the report is late.
+    LATE_ANSWER = "late_answer"
+    #: The eject fails with `code`. `moves`: the bank leaves although the cabinet says that it failed.
+    FAILED_EJECT = "failed_eject"
+    #: Another bank than the one ordered leaves.
+    WRONG_BANK = "wrong_bank"
+    #: Every frame is published twice.
+    DUPLICATE = "duplicate"
+    #: Events leave shuffled within windows of `window`.
+    REORDER = "reorder"
+    #: The backend's acknowledgements do not arrive.
+    LOST_ACK = "lost_ack"
+    #: Power fails during an eject. `moves`: after the bank left, before the cabinet wrote that down.
+    REBOOT_MID_COMMAND = "reboot_mid_command"
+    #: No network for `duration_s`; what happens meanwhile waits in the journal. Acts once, when added.
+    OFFLINE_WITH_JOURNAL = "offline_with_journal"
+    #: The cabinet's clock is `drift_ms` off while the fault lasts.
+    CLOCK_DRIFT = "clock_drift"
+    #: The bank is released, nobody takes it, and after `delay_s` it locks again.
+    NOT_TAKEN = "not_taken"
+    #: Events are journaled and never reach the network, as if a broker had lost them.
+    DROP_EVENTS = "drop_events"
+    #: Random bytes on one of the cabinet's topics before each frame.
+    GARBAGE = "garbage"
+
+
+class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One fault: `count` None lasts until cleared, `probability` is asked each time that it could strike."""
+
+    kind: FaultKind
+    count: Annotated[int, Meta(ge=1)] | None = None
+    probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    moves: bool = False
+    delay_s: Annotated[float, Meta(ge=0, le=86_400)] = 8.0
+    duration_s: Annotated[float, Meta(ge=0, le=864_000)] = 60.0
+    drift_ms: Annotated[int, Meta(ge=-(10**13), le=10**13)] = 0
+    code: Annotated[str, Meta(min_length=1, max_length=64)] = "motor_stalled"
+    window: Annotated[int, Meta(ge=2, le=1000)] = 4
+
+
+class FaultSet:
+    """At most one fault of each kind."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._faults: dict[FaultKind, Fault] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._faults)
+
+    def active(self) -> tuple[Fault, ...]:
+        return tuple(self._faults.values())
+
+    def add(self, fault: Fault) -> None:
+        """Replaces an earlier fault of this kind. The caller's object is not used up."""
+        self._faults[fault.kind] = replace(fault)
+
+    def clear(self, kind: FaultKind | None = None) -> None:
+        """Remove one kind, or all."""
+        if kind is None:
+            self._faults.clear()
+        else:
+            self._faults.pop(kind, None)
+
+    def get(self, kind: FaultKind) -> Fault | None:
+        """The fault if it is set; does not use it up."""
+        return self._faults.get(kind)
+
+    def strikes(self, kind: FaultKind) -> Fault | None:
+        """The fault if it strikes now; uses up one of its `count`."""
+        fault = self._faults.get(kind)
+        if fault is None or (fault.probability < 1 and self._rng.random() >= fault.probability):
+            return None
+        if fault.count is not None:
+            fault.count -= 1
+            if fault.count <= 0:
+                del self._faults[kind]
+        return fault

@@ -1,0 +1,47 @@
+"""What a simulator process is started with."""
+
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from simulators.fleet import CONNECTS_PER_S
+from simulators.spec import FleetSpec, default_fleet, load_fleet
+from simulators.tuning import REALISTIC_EJECT_MS, Tuning, Wire
+
+DEFAULT_MQTT_URL: Final = "mqtt://127.0.0.1:1883"
+
+
+class SimulatorOptions(Struct, frozen=True, kw_only=True):
+    """`control_port` 0: a free one, printed; None: no control API. `codes_file` replaces `stations`.
+
+    `state`: folder that carries the cabinets over a restart; None: they start as the seed makes them.
+    """
+
+    stations: int = 4
+    mqtt_url: str = DEFAULT_MQTT_URL
+    seed: int = 1
+    control_port: int | None = 0
+    state: Path | None = None
+    encoding: Wire = Wire.JSON
+    #: Fixed duration of an eject, or a range.
+    eject_ms: tuple[int, int] = REALISTIC_EJECT_MS
+    #: None: as the backend's welcome says.
+    telemetry_s: float | None = None
+    heartbeat_s: float | None = None
+    codes_file: Path | None = None
+    connects_per_s: float = CONNECTS_PER_S
+
+    def fleet(self) -> FleetSpec:
+        """The stations to simulate. Raises OSError and ValueError for a file that cannot be used."""
+        if self.codes_file is not None:
+            return load_fleet(self.codes_file, self.seed)
+        return default_fleet(self.stations, self.seed)
+
+    def tuning(self) -> Tuning:
+        return Tuning(
+            encoding=self.encoding,
+            eject_ms=self.eject_ms,
+            telemetry_s=self.telemetry_s,
+            heartbeat_s=self.heartbeat_s,
+        )

@@ -1,0 +1,37 @@
+"""How simulated cabinets behave, apart from what is in them."""
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+#: Eject of a real cabinet: motor, sensor, rider's hand.
+REALISTIC_EJECT_MS: Final = (300, 1200)
+
+
+class Wire(StrEnum):
+    """Encoding of a cabinet's frames; MIXED: one or the other, by the cabinet's own dice."""
+
+    JSON = "json"
+    CBOR = "cbor"
+    MIXED = "mixed"
+
+
+class Tuning(Struct, frozen=True, kw_only=True):
+    """Durations in the unit of their name; a range is drawn from uniformly."""
+
+    encoding: Wire = Wire.JSON
+    eject_ms: tuple[int, int] = REALISTIC_EJECT_MS
+    #: None: as the welcome says.
+    telemetry_s: float | None = None
+    heartbeat_s: float | None = None
+    #: Events that fit the flash.
+    journal_size: int = 1000
+    reboot_ms: tuple[int, int] = (1500, 4000)
+    #: Full jitter between tries to connect: uniform in 0 … min(cap, base * 2^tries).
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    #: Booted is repeated when no welcome comes, with the same jitter on top.
+    welcome_timeout_s: float = 10.0
+    firmware: str = "sim-1.0.0"
+    hardware: str = "sim-8"
