@@ -1,10 +1,12 @@
 """Start a server so that it dies with us and never runs as root."""
 
+import ctypes
 import os
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 from cli.embedded.errors import ProgramMissing
 
 _NOBODY = 65_534
+#: prctl(2).
+_PR_SET_PDEATHSIG = 1
 _CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 
 
@@ -69,6 +73,12 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def die_with_parent(on_parent_death: signal.Signals) -> None:
+    """The same for a process that was forked from us and runs no program of its own (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(on_parent_death))
 
 
 def privileges(user: ServiceUser | None, on_parent_death: signal.Signals | None = None) -> list[str]:
