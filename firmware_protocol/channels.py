@@ -1,4 +1,4 @@
-"""Which topic each message belongs on, and how it is published there (docs/protocol.md, section 4)."""
+"""Which topic each message belongs on, and how it is published there (docs/protocol.md, 3.1)."""
 
 from typing import Final, get_args
 

@@ -2,7 +2,7 @@
 
 Every dialect decodes to these structs and nothing above a dialect knows which one it was. Units are in the field names
 (`_mv`, `_ma`, `_c`, `_dbm`, `_s`, `_pct`). A value that the cabinet does not know is None, never 0 or 255.
-The class attribute `stream` says how a message is numbered and kept (docs/protocol.md, "Three streams").
+The class attribute `stream` says how a message is numbered and kept (docs/protocol.md, 5.3).
 """
 
 from enum import StrEnum

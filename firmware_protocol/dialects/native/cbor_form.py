@@ -1,4 +1,4 @@
-"""CBOR bytes to trees and back: the subset of RFC 8949 that the protocol allows (docs/protocol.md, section 5.3)."""
+"""CBOR bytes to trees and back: the subset of RFC 8949 that the protocol allows (docs/protocol.md, 4.5)."""
 
 from collections.abc import Callable, Mapping
 from io import BytesIO

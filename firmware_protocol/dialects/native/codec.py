@@ -6,7 +6,7 @@ import msgspec
 
 from firmware_protocol.dialects.native import cbor_form, json_form
 from firmware_protocol.dialects.native.envelope import union_of
-from firmware_protocol.dialects.native.explain import frame_error, shown
+from firmware_protocol.dialects.native.explain import field_error, frame_error, shown
 from firmware_protocol.encoding import Encoding, detect
 from firmware_protocol.errors import FrameTooLarge, InvalidField, MalformedFrame, ProtocolError, quote
 from firmware_protocol.limits import MAX_FRAME_BYTES
@@ -62,9 +62,9 @@ class Reader(Generic[E]):
     def _explain(self, payload: bytes, complaint: str) -> ProtocolError:
         try:
             tree = json_form.to_tree(payload)
-        except InvalidField:
-            # A number that only a typed decoder can place: its complaint names the field.
-            return InvalidField(complaint)
+        except InvalidField as number:
+            # The typed decoder names the field, when that number was what it stumbled over.
+            return field_error(None, None, complaint if "out of range" in complaint else str(number))
         return frame_error(tree, self._keys, self._types, complaint)
 
 

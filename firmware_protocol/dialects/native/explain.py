@@ -61,7 +61,7 @@ def _choices(cls: type, path: str) -> tuple[Any, ...]:
     return tuple(info.cls) if isinstance(info, inspect.EnumType) else ()
 
 
-def _field_error(tree: Any, cls: type | None, complaint: str) -> InvalidField:
+def field_error(tree: Any, cls: type | None, complaint: str) -> InvalidField:
     """Turn msgspec's complaint into: path, what was expected, what came."""
     at = _AT.search(complaint)
     path = at["path"] if at else ""
@@ -100,4 +100,4 @@ def frame_error(tree: Any, keys: tuple[str, ...], types: Mapping[str, type], com
         return InvalidField(f"type: expected `str`, got {shown(name)}")
     if name not in types:
         return UnknownMessageType(f"type: expected one of {', '.join(types)}, got {shown(name)}")
-    return _field_error(tree, types[name], complaint)
+    return field_error(tree, types[name], complaint)

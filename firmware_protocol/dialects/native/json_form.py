@@ -79,5 +79,5 @@ def syntax_error(payload: bytes, error: Exception) -> ProtocolError:
     what = _BYTE.sub("", reason).removeprefix("JSON is malformed: ").strip()
     if at is None:
         return MalformedFrame(f"not JSON: {what}")
-    offset = int(at[1])
+    offset = int(at[1]) - ("trailing" in what)  # it has read the first one already
     return MalformedFrame(f"byte {offset}: not JSON: {what}, got {payload[offset : offset + 12]!r}")
