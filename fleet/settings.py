@@ -47,6 +47,13 @@ class Settings(BaseSettings):
     #: How riders' apps and payment providers reach the API.
     public_url: str | None = None
     metrics_port: int | None = None
+    #: Origins whose pages may call the API from a browser; "*" for any.
+    cors_origins: tuple[str, ...] = ()
+    #: Addresses of proxies whose X-Forwarded-For is believed, comma-separated.
+    trusted_proxies: str = "127.0.0.1"
+    request_body_max: int = 1_000_000
+    #: Multiplies every rate limit; 0 switches them off.
+    rate_limit_scale: float = 1.0
     log_level: str = "INFO"
     log_json: bool = False
 

@@ -13,14 +13,21 @@ class OutboxEvent(Base):
     __tablename__ = "outbox_event"
     __table_args__ = (
         Index("ix_outbox_event_waiting", "id", postgresql_where=text("dispatched_at IS NULL")),
-        Index("ix_outbox_event_dispatched_at", "dispatched_at"),
-    )
+        Index(
+            "ix_outbox_event_unsettled", "dispatched_at",
+            postgresql_where=text("dispatched_at IS NOT NULL AND settled_at IS NULL"),
+        ),
+        Index("ix_outbox_event_settled_at", "settled_at"),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    #: Handed to the queue, which may lose it.
     dispatched_at: Mapped[datetime | None]
+    #: Every consumer has processed it (or it has none): nothing is left to do.
+    settled_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
 
 

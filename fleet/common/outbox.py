@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from fleet.common.models import OutboxEvent
+from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.common.notify import Channel, notify
 
 
@@ -53,6 +53,52 @@ def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
         .values(dispatched_at=now, attempts=OutboxEvent.attempts + 1)
         .execution_options(synchronize_session=False)
     )
+
+
+def mark_settled(session: Session, ids: list[int], now: datetime) -> None:
+    session.execute(
+        update(OutboxEvent)
+        .where(OutboxEvent.id.in_(ids))
+        .values(settled_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def claim_unsettled(session: Session, dispatched_before: datetime, limit: int) -> list[OutboxEvent]:
+    """Events handed to the queue before that instant and not known to be processed; locked, others' skipped."""
+    query = (
+        select(OutboxEvent)
+        .where(
+            OutboxEvent.dispatched_at.is_not(None),
+            OutboxEvent.settled_at.is_(None),
+            OutboxEvent.dispatched_at < dispatched_before,
+        )
+        .order_by(OutboxEvent.dispatched_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(session.scalars(query))
+
+
+def consumers_done(session: Session, ids: list[int]) -> dict[int, set[str]]:
+    """Which consumers have processed each of these events."""
+    done: dict[int, set[str]] = {}
+    rows = session.execute(
+        select(ProcessedEvent.event_id, ProcessedEvent.consumer).where(ProcessedEvent.event_id.in_(ids))
+    )
+    for event_id, consumer in rows:
+        done.setdefault(event_id, set()).add(consumer)
+    return done
+
+
+def forget_settled(session: Session, settled_before: datetime, limit: int) -> int:
+    """Delete up to `limit` settled events with what their consumers noted; returns how many events."""
+    old = select(OutboxEvent.id).where(OutboxEvent.settled_at < settled_before).limit(limit)
+    ids = list(session.scalars(old))
+    if ids:
+        session.execute(delete(ProcessedEvent).where(ProcessedEvent.event_id.in_(ids)))
+        session.execute(delete(OutboxEvent).where(OutboxEvent.id.in_(ids)))
+    return len(ids)
 
 
 def first_time(session: Session, event_id: int, consumer: str, now: datetime) -> bool:

@@ -48,10 +48,18 @@ def upgrade() -> None:
         sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("dispatched_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox_event")),
     )
-    op.create_index("ix_outbox_event_dispatched_at", "outbox_event", ["dispatched_at"], unique=False)
+    op.create_index("ix_outbox_event_settled_at", "outbox_event", ["settled_at"], unique=False)
+    op.create_index(
+        "ix_outbox_event_unsettled",
+        "outbox_event",
+        ["dispatched_at"],
+        unique=False,
+        postgresql_where=sa.text("dispatched_at IS NOT NULL AND settled_at IS NULL"),
+    )
     op.create_index(
         "ix_outbox_event_waiting",
         "outbox_event",
@@ -75,7 +83,12 @@ def downgrade() -> None:
     op.drop_index(
         "ix_outbox_event_waiting", table_name="outbox_event", postgresql_where=sa.text("dispatched_at IS NULL")
     )
-    op.drop_index("ix_outbox_event_dispatched_at", table_name="outbox_event")
+    op.drop_index(
+        "ix_outbox_event_unsettled",
+        table_name="outbox_event",
+        postgresql_where=sa.text("dispatched_at IS NOT NULL AND settled_at IS NULL"),
+    )
+    op.drop_index("ix_outbox_event_settled_at", table_name="outbox_event")
     op.drop_table("outbox_event")
     op.drop_index(op.f("ix_idempotency_key_created_at"), table_name="idempotency_key")
     op.drop_table("idempotency_key")
