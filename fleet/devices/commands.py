@@ -1,0 +1,174 @@
+"""Commands to cabinets: from the decision to the verdict. Silence is UNKNOWN, never failed."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from firmware_protocol.commands import Command, EjectPowerBank
+from firmware_protocol.messages import CommandResult
+from fleet.common.notify import Channel, notify
+from fleet.db import new_id
+from fleet.devices import rules
+from fleet.devices.models import CommandState, DeviceCommand
+
+EJECT: Final = "eject_power_bank"
+
+
+def kind_of(command: Command) -> str:
+    """The command's `type` on the wire, which is also `DeviceCommand.kind`."""
+    return str(type(command).__struct_config__.tag)
+
+
+def command_of(row: DeviceCommand) -> Command:
+    """The message that a row stands for."""
+    return msgspec.convert({**row.args, "type": row.kind}, Command)  # type: ignore[no-any-return]  # msgspec takes a union, its stub gives Any
+
+
+def queue_command(
+    session: Session,
+    *,
+    station_id: int,
+    command: Command,
+    deadline: datetime,
+    now: datetime,
+    rental_id: UUID | None = None,
+    requested_by: UUID | None = None,
+    request_id: str | None = None,
+) -> DeviceCommand:
+    """Write the order; a gateway is woken when the caller's transaction commits. The row has its id at once."""
+    args: dict[str, Any] = {k: v for k, v in msgspec.to_builtins(command).items() if v is not None}
+    args.pop("type", None)
+    row = DeviceCommand(
+        id=new_id(),
+        station_id=station_id,
+        kind=kind_of(command),
+        args=args,
+        state=CommandState.QUEUED,
+        deadline=deadline,
+        attempt=0,
+        rental_id=rental_id,
+        requested_by=requested_by,
+        request_id=request_id,
+        created_at=now,
+    )
+    session.add(row)
+    notify(session, Channel.DEVICE_COMMAND, str(station_id))
+    return row
+
+
+def find_command(session: Session, command_id: str, *, lock: bool = False) -> DeviceCommand | None:
+    """The command a cabinet names, or None when the id is not one of ours."""
+    try:
+        key = UUID(command_id)
+    except ValueError:
+        return None
+    query = select(DeviceCommand).where(DeviceCommand.id == key)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).one_or_none()
+
+
+def settle_command(session: Session, command_id: str, result: CommandResult, now: datetime) -> DeviceCommand | None:
+    """Take the cabinet's answer. None: the id is unknown, or the answer changes nothing (a repeat, or a
+    contradiction of a success, which stands).
+    """
+    row = find_command(session, command_id, lock=True)
+    if row is None:
+        return None
+    if row.state is CommandState.QUEUED:
+        # Only possible when the claim was lost with the database's last moments: the answer proves it was sent.
+        row.state = CommandState.SENT
+    wanted = rules.STATE_OF[result.outcome]
+    if not rules.may(row.state, wanted):
+        return None
+    row.state, row.settled_at = wanted, now
+    row.outcome, row.code = result.outcome, result.code
+    row.result_slot, row.result_serial = result.slot, result.serial
+    _station_is_free(session, row)
+    session.flush()  # queries of the same transaction must see the eject as no longer in flight
+    return row
+
+
+def give_verdict(
+    session: Session, command: DeviceCommand, state: CommandState, now: datetime, code: str | None = None
+) -> None:
+    """Settle from other evidence than the cabinet's answer (an inventory, the bank seen elsewhere, a limit passed).
+
+    Raises IllegalTransition when the command is already settled otherwise; the same verdict again changes nothing.
+    """
+    if command.state is state:
+        return
+    rules.check(command.state, state)
+    command.state, command.settled_at, command.code = state, now, code or command.code
+    _station_is_free(session, command)
+    session.flush()  # see settle_command
+
+
+def overdue_commands(session: Session, now: datetime, grace: timedelta, limit: int) -> list[DeviceCommand]:
+    """Commands whose time is over, locked: SENT past deadline + grace, QUEUED past the deadline."""
+    query = (
+        select(DeviceCommand)
+        .where(
+            or_(
+                and_(DeviceCommand.state == CommandState.SENT, DeviceCommand.deadline < now - grace),
+                and_(DeviceCommand.state == CommandState.QUEUED, DeviceCommand.deadline < now),
+            )
+        )
+        .order_by(DeviceCommand.deadline)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(session.scalars(query))
+
+
+def mark_unknown(session: Session, command: DeviceCommand, now: datetime) -> None:
+    """No answer came in time. `command` is locked; SENT only (IllegalTransition)."""
+    del now  # the deadline is the time that matters; the verdict sets settled_at
+    rules.check(command.state, CommandState.UNKNOWN)
+    command.state = CommandState.UNKNOWN
+    session.flush()  # see settle_command
+
+
+def mark_expired(session: Session, command: DeviceCommand, now: datetime) -> None:
+    """Its deadline passed while it was still QUEUED: it certainly moved nothing."""
+    give_verdict(session, command, CommandState.EXPIRED, now, code="not_sent")
+
+
+def unknown_ejects(session: Session, station_id: int) -> list[DeviceCommand]:
+    """Ejects of this station that wait for a verdict, oldest first, locked."""
+    query = (
+        select(DeviceCommand)
+        .where(
+            DeviceCommand.station_id == station_id,
+            DeviceCommand.kind == EJECT,
+            DeviceCommand.state == CommandState.UNKNOWN,
+        )
+        .order_by(DeviceCommand.created_at, DeviceCommand.id)
+        .with_for_update()
+    )
+    return list(session.scalars(query))
+
+
+def cancel_command(session: Session, command_id: UUID, now: datetime) -> bool:
+    """True when it was still QUEUED and never will be sent now; False when a gateway has it already."""
+    cancelled = session.scalar(
+        update(DeviceCommand)
+        .where(DeviceCommand.id == command_id, DeviceCommand.state == CommandState.QUEUED)
+        .values(state=CommandState.CANCELLED, settled_at=now)
+        .returning(DeviceCommand.id)
+    )
+    return cancelled is not None
+
+
+def is_eject(command: Command) -> bool:
+    return isinstance(command, EjectPowerBank)
+
+
+def _station_is_free(session: Session, command: DeviceCommand) -> None:
+    """The next eject of this station may wait for the end of this one."""
+    if command.kind == EJECT:
+        notify(session, Channel.DEVICE_COMMAND, str(command.station_id))
