@@ -23,6 +23,8 @@ from simulators.tuning import Tuning, Wire
 LOG_LINES: Final = 20
 #: A frame held back to be shuffled waits no longer than this.
 MAX_HELD_MS: Final = 300
+#: An event that is not acknowledged for so long is sent again.
+UNACKNOWLEDGED_MS: Final = 60_000
 
 
 class Board:
@@ -59,6 +61,7 @@ class Board:
         #: Something changed that must survive a restart.
         self.dirty = True
         self._overflow_reported = False
+        self._repeat_planned = False
         self.ambient_c = self.rng.uniform(17, 29)
 
     def record(self, message: EventMessage, now_ms: int) -> None:
@@ -82,7 +85,8 @@ class Board:
         if not self.transmitter.holding:
             # Should this event be held back to be shuffled, it will not wait for company that never comes.
             self.agenda.at(now_ms + MAX_HELD_MS, Scope.LINK, lambda _now: self.transmitter.release(self.station.code))
-        entry.sent = True
+        entry.sent_ms = now_ms
+        self._repeat_at(now_ms + UNACKNOWLEDGED_MS)
         self.transmitter.event(
             UpFrame(
                 station=self.station.code,
@@ -110,6 +114,26 @@ class Board:
         """Say which events nobody should wait for."""
         for lost in self.journal.lost:
             self.send_session(JournalLost(boot=lost.boot, first=lost.first, last=lost.last), now_ms)
+
+    def _repeat_at(self, due_ms: int) -> None:
+        if not self._repeat_planned:
+            self._repeat_planned = True
+            self.agenda.at(due_ms, Scope.LINK, self._repeat_unacknowledged)
+
+    def _repeat_unacknowledged(self, now_ms: int) -> None:
+        """The broker took it, and yet it may have been lost behind the broker: protocol 7.7."""
+        self._repeat_planned = False
+        for entry in list(self.journal):
+            if entry.sent_ms <= now_ms - UNACKNOWLEDGED_MS:
+                self.send_event(entry, now_ms, replayed=True)
+        if oldest := min((entry.sent_ms for entry in self.journal), default=None):
+            self._repeat_at(oldest + UNACKNOWLEDGED_MS)
+
+    def link_down(self) -> None:
+        """The gate is shut, and everything that the connection had planned is off."""
+        self.welcomed = self._overflow_reported = self._repeat_planned = False
+        self.agenda.cancel(Scope.LINK)
+        self.transmitter.reset()
 
     def _report_overflow(self, now_ms: int) -> None:
         """Once a second at most: an overflowing journal loses one event for each new one."""

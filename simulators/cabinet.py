@@ -112,6 +112,8 @@ class Cabinet:
         match message:
             case Welcome():
                 self.uplink.welcome(message, now_ms)
+                if self.board.welcomed:
+                    self.executor.settle_interrupted(now_ms)
             case Ack():
                 self.uplink.acknowledge(message)
             case Resend():

@@ -133,6 +133,7 @@ class Executor:
         if (power_cut := board.faults.strikes(FaultKind.REBOOT_MID_COMMAND)) is not None:
             if power_cut.moves and gone is None and slot.bank is not None:
                 self._pull(slot, now_ms)
+            board.memory.interrupt(silent=power_cut.silent)
             self._restart(now_ms, ResetCause.BROWNOUT)
             return
         if gone is None and slot.bank is None:
@@ -194,12 +195,19 @@ class Executor:
         self._board.note(f"command {command_id} {outcome} {code or ''}", now_ms)
 
     def _answer_again(self, seen: Remembered, now_ms: int) -> None:
-        """A repeated id: the remembered result, or, when a restart cut it off, what the slot shows now."""
+        """A repeated id: the remembered result; one that a restart cut off is settled by what the slot shows now."""
         if seen.result is not None:
             self._board.record(seen.result, now_ms)
             return
-        if not seen.interrupted:
-            return
+        if seen.interrupted:
+            self._settle(seen, now_ms)
+
+    def settle_interrupted(self, now_ms: int) -> None:
+        """After the welcome: say how the ejects ended that a restart cut off (8.2.3)."""
+        for seen in self._board.memory.unsettled():
+            self._settle(seen, now_ms)
+
+    def _settle(self, seen: Remembered, now_ms: int) -> None:
         slot = None if seen.slot is None else self._board.slots.get(seen.slot)
         if slot is None or (slot.bank is not None and slot.bank.serial == seen.serial):
             self._finish(seen.command_id, CommandOutcome.FAILED, now_ms, code="interrupted")

@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     #: The backend's acknowledgements do not arrive.
     LOST_ACK = "lost_ack"
     #: Power fails during an eject. `moves`: after the bank left, before the cabinet wrote that down.
+    #: `silent`: after the restart it says how the eject ended only when asked (8.2.3 says that it should by itself).
     REBOOT_MID_COMMAND = "reboot_mid_command"
     #: No network for `duration_s`; what happens meanwhile waits in the journal. Acts once, when added.
     OFFLINE_WITH_JOURNAL = "offline_with_journal"
@@ -31,7 +32,7 @@ class FaultKind(StrEnum):
     CLOCK_DRIFT = "clock_drift"
     #: The bank is released, nobody takes it, and after `delay_s` it locks again.
     NOT_TAKEN = "not_taken"
-    #: Events are journaled and never reach the network, as if a broker had lost them.
+    #: Events are journaled and do not reach the network the first time, as if a broker had lost them.
     DROP_EVENTS = "drop_events"
     #: Random bytes on one of the cabinet's topics before each frame.
     GARBAGE = "garbage"
@@ -44,6 +45,7 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     count: Annotated[int, Meta(ge=1)] | None = None
     probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
     moves: bool = False
+    silent: bool = False
     delay_s: Annotated[float, Meta(ge=0, le=86_400)] = 8.0
     duration_s: Annotated[float, Meta(ge=0, le=864_000)] = 60.0
     drift_ms: Annotated[int, Meta(ge=-(10**13), le=10**13)] = 0

@@ -11,13 +11,13 @@ from firmware_protocol.messages import EventMessage, JournalRange
 
 
 class JournalEntry(Struct, kw_only=True):
-    """One event. `sent`: it was given to the network at least once."""
+    """One event. `sent_ms`: when it was last given to the network, 0 when never."""
 
     boot: int
     seq: int
     at_ms: int | None
     message: EventMessage
-    sent: bool = False
+    sent_ms: int = 0
 
 
 class Journal:

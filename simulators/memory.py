@@ -11,7 +11,8 @@ from firmware_protocol.messages import CommandResult
 class Remembered(Struct, kw_only=True):
     """`result` None: begun and not finished; `slot`, `serial` then say what was about to move.
 
-    `interrupted`: the firmware restarted in between, so that nobody will finish it.
+    `interrupted`: the firmware restarted in between, so that nobody will finish it. `silent`: and will not say so
+    unless the command is repeated.
     """
 
     command_id: str
@@ -19,6 +20,7 @@ class Remembered(Struct, kw_only=True):
     serial: str | None = None
     result: CommandResult | None = None
     interrupted: bool = False
+    silent: bool = False
 
 
 class CommandMemory:
@@ -33,8 +35,10 @@ class CommandMemory:
     def begin(
         self, command_id: str, *, slot: int | None = None, serial: str | None = None, interrupted: bool = False
     ) -> None:
-        """Before anything moves."""
-        self._by_id[command_id] = Remembered(command_id=command_id, slot=slot, serial=serial, interrupted=interrupted)
+        """Before anything moves. `interrupted`: and nobody will ever say how it ended, unless asked."""
+        self._by_id[command_id] = Remembered(
+            command_id=command_id, slot=slot, serial=serial, interrupted=interrupted, silent=interrupted
+        )
         while len(self._by_id) > REMEMBERED_COMMANDS:
             del self._by_id[next(iter(self._by_id))]
 
@@ -43,10 +47,15 @@ class CommandMemory:
             self.begin(result.command_id, slot=result.slot, serial=result.serial)
         self._by_id[result.command_id].result = result
 
-    def interrupt(self) -> None:
+    def interrupt(self, *, silent: bool = False) -> None:
         """The firmware restarts: what has begun will not be finished."""
         for item in self._by_id.values():
-            item.interrupted = item.interrupted or item.result is None
+            if item.result is None and not item.interrupted:
+                item.interrupted, item.silent = True, silent
+
+    def unsettled(self) -> list[Remembered]:
+        """What a restart cut off and the cabinet owes an answer to."""
+        return [item for item in self._by_id.values() if item.interrupted and item.result is None and not item.silent]
 
     def snapshot(self) -> list[Remembered]:
         """For the state file."""

@@ -32,7 +32,7 @@ class Transmitter:
 
     def event(self, frame: UpFrame) -> None:
         """An event, which faults may drop or hold back."""
-        if self._faults.strikes(FaultKind.DROP_EVENTS):
+        if not frame.replayed and self._faults.strikes(FaultKind.DROP_EVENTS):
             return
         message = NATIVE.publish_up(frame, self.encoding)
         reorder = self._faults.get(FaultKind.REORDER)

@@ -92,7 +92,10 @@ class Uplink:
     def welcome(self, welcome: Welcome, now_ms: int) -> None:
         """Open the gate, wait, or start over above the boot that the backend knows."""
         board = self._board
-        if self.phase is not Phase.GATED or welcome.epoch != board.epoch:
+        if welcome.epoch != board.epoch or self.phase not in {Phase.GATED, Phase.WELCOMED}:
+            return
+        if self.phase is Phase.WELCOMED:
+            self._set_periods(welcome, now_ms)
             return
         if welcome.retry_after_s is not None:
             # Half as long again at most: a fleet that was told to wait must not come back as one.
@@ -102,9 +105,7 @@ class Uplink:
         if welcome.boot_floor >= board.boot and board.reset_cause is not ResetCause.RECONNECT:
             self._climb_above(welcome.boot_floor, now_ms)
             return
-        board.clock.synchronise(welcome.server_ms, now_ms)
-        self._heartbeat_ms = int((board.tuning.heartbeat_s or welcome.heartbeat_s) * 1000)
-        self._telemetry_ms = int((board.tuning.telemetry_s or welcome.telemetry_s) * 1000)
+        self._set_periods(welcome, now_ms)
         self._open_gate(now_ms)
 
     def acknowledge(self, ack: Ack) -> None:
@@ -122,6 +123,12 @@ class Uplink:
             board.send_session(JournalLost(boot=lost.boot, first=lost.first, last=lost.last), now_ms)
         for entry in held:
             board.send_event(entry, now_ms, replayed=True)
+
+    def _set_periods(self, welcome: Welcome, now_ms: int) -> None:
+        tuning = self._board.tuning
+        self._board.clock.synchronise(welcome.server_ms, now_ms)
+        self._heartbeat_ms = int((tuning.heartbeat_s or welcome.heartbeat_s) * 1000)
+        self._telemetry_ms = int((tuning.telemetry_s or welcome.telemetry_s) * 1000)
 
     def _connect(self, now_ms: int) -> None:
         board = self._board
@@ -199,6 +206,4 @@ class Uplink:
 
     def _down(self) -> None:
         self.phase = Phase.IDLE
-        self._board.welcomed = False
-        self._board.agenda.cancel(Scope.LINK)
-        self._board.transmitter.reset()
+        self._board.link_down()
