@@ -1,0 +1,248 @@
+"""The shell cabinet of docs/protocol.md, section 15, as printed, against a broker and the least possible backend."""
+
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from firmware_protocol import topics
+from firmware_protocol.commands import (
+    Ack,
+    Command,
+    CommandFrame,
+    EjectPowerBank,
+    QueryInventory,
+    Reboot,
+    Resend,
+    Welcome,
+)
+from firmware_protocol.dialect import Published
+from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.messages import (
+    Booted,
+    CommandResult,
+    Heartbeat,
+    Inventory,
+    JournalRange,
+    Offline,
+    Online,
+    PowerBankEjected,
+    PowerBankInserted,
+    SampleMessage,
+    SessionMessage,
+    UpFrame,
+)
+from firmware_protocol.types import CommandOutcome
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+CODE = "SH-0001"
+_FENCE = re.compile(r"<!-- cabinet\.sh -->\n```sh\n(.*?)```", re.DOTALL)
+pytestmark = pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="mosquitto's clients are not installed")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Backend:
+    """Welcomes, stores nothing, acknowledges when asked to, and keeps what it heard in order."""
+
+    def __init__(self, url: str) -> None:
+        self.heard: queue.Queue[UpFrame] = queue.Queue()
+        self.boot_floor = 0
+        parts = urlsplit(url)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client.username_pw_set(parts.username, parts.password)
+        self._client.on_message = self._on_message
+        self._client.connect(parts.hostname or "", parts.port or 1883)
+        self._client.subscribe(topics.ALL_UP, qos=1)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def send(self, message: Published) -> None:
+        self._client.publish(message.topic, message.payload, message.qos)
+
+    def command(self, command_id: str, command: Command, deadline_ms: int | None = None) -> None:
+        deadline = now_ms() + 20_000 if deadline_ms is None else deadline_ms
+        frame = CommandFrame(command_id=command_id, deadline_ms=deadline, attempt=1, command=command)
+        self.send(NATIVE.encode_command(CODE, frame))
+
+    def next(self) -> UpFrame:
+        """The next message that is not a sample, decoded by the rules of the gateway."""
+        while isinstance((frame := self.heard.get(timeout=20)).message, SampleMessage):
+            pass
+        return frame
+
+    def event(self) -> UpFrame:
+        while isinstance((frame := self.next()).message, SessionMessage):
+            pass
+        return frame
+
+    def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        content_type = getattr(message.properties, "ContentType", None)
+        frame = NATIVE.decode(message.topic, bytes(message.payload), content_type)
+        if isinstance(frame.message, Booted):
+            welcome = Welcome(
+                epoch=frame.message.epoch, server_ms=now_ms(), heartbeat_s=1, telemetry_s=60, boot_floor=self.boot_floor
+            )
+            self.send(NATIVE.encode_control(CODE, welcome))
+        self.heard.put(frame)
+
+
+class Cabinet:
+    """The script in its own folder and process group, with its keyboard."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        script = _FENCE.search(DOCUMENT.read_text(encoding="utf-8"))
+        assert script is not None
+        (folder / "cabinet.sh").write_text(script[1], encoding="utf-8")
+        self.folder = folder
+        self._address = urlsplit(url)
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        arguments = ["sh", "cabinet.sh", CODE, self._address.hostname or "", str(self._address.port)]
+        self._process = subprocess.Popen(
+            arguments, cwd=self.folder, stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True
+        )
+
+    def type(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+
+    def kill(self) -> None:
+        """The power fails."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.communicate()
+            self._process = None
+
+    def journal(self) -> list[str]:
+        return (self.folder / f"cabinet-{CODE}" / "journal").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture
+def backend(mqtt_url: str) -> Iterator[Backend]:
+    backend = Backend(mqtt_url)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def cabinet(tmp_path: Path, device_mqtt_url: str) -> Iterator[Cabinet]:
+    cabinet = Cabinet(tmp_path, device_mqtt_url)
+    yield cabinet
+    cabinet.kill()
+
+
+def start(cabinet: Cabinet, backend: Backend) -> tuple[Booted, UpFrame]:
+    """Through the boot gate; returns what it said of itself and the first event."""
+    cabinet.start()
+    online = None
+    while not isinstance(message := backend.next().message, Booted):
+        online = message
+    assert online == Online(epoch=message.epoch)
+    return message, backend.event()
+
+
+def test_a_script_is_at_most_100_lines() -> None:
+    script = _FENCE.search(DOCUMENT.read_text(encoding="utf-8"))
+    assert script is not None
+    assert len(script[1].splitlines()) <= 100
+
+
+def test_one_rental_from_the_page(cabinet: Cabinet, backend: Backend) -> None:
+    booted, first = start(cabinet, backend)
+    assert booted.slots == 4
+    assert isinstance(first.message, Inventory)
+    assert (first.boot, first.seq, first.message.complete, len(first.message.slots)) == (1, 1, True, 4)
+
+    cabinet.type("insert 2 PB00009001 40")
+    inserted = backend.event()
+    assert inserted.message == PowerBankInserted(slot=2, serial="PB00009001", charge_pct=40)
+    backend.send(NATIVE.encode_control(CODE, Ack(boot=1, through=inserted.seq)))
+
+    backend.command("c-1", EjectPowerBank(slot=2, serial="PB00009001"))
+    ejected, done = backend.event(), backend.event()
+    assert ejected.message == PowerBankEjected(slot=2, serial="PB00009001", charge_pct=40, command_id="c-1")
+    result = CommandResult(command_id="c-1", outcome=CommandOutcome.SUCCEEDED, slot=2, serial="PB00009001")
+    assert (done.message, done.seq) == (result, ejected.seq + 1)
+    assert [line.split()[:2] for line in cabinet.journal()] == [["1", "3"], ["1", "4"]]
+
+    backend.command("c-1", EjectPowerBank(slot=2, serial="PB00009001"))
+    assert backend.event().message == result
+
+    cabinet.type("insert 4 PB00009001 31")
+    assert backend.event().message == PowerBankInserted(slot=4, serial="PB00009001", charge_pct=31)
+
+
+def test_what_it_cannot_do_moves_nothing(cabinet: Cabinet, backend: Backend) -> None:
+    start(cabinet, backend)
+    cabinet.type("insert 1 PB1 90")
+    backend.event()
+    refusals: list[tuple[Command, CommandOutcome, str | None]] = [
+        (EjectPowerBank(slot=2), CommandOutcome.FAILED, "slot_empty"),
+        (EjectPowerBank(serial="PB2"), CommandOutcome.FAILED, "bank_not_here"),
+        (EjectPowerBank(slot=1, serial="PB2"), CommandOutcome.FAILED, "serial_mismatch"),
+        (EjectPowerBank(slot=9), CommandOutcome.INVALID, "no_such_slot"),
+        (Reboot(), CommandOutcome.UNSUPPORTED, None),
+    ]
+    for number, (command, outcome, code) in enumerate(refusals):
+        backend.command(f"r-{number}", command)
+        assert backend.event().message == CommandResult(command_id=f"r-{number}", outcome=outcome, code=code)
+    backend.command("late", EjectPowerBank(serial="PB1"), deadline_ms=now_ms() - 60_000)
+    late = CommandResult(command_id="late", outcome=CommandOutcome.EXPIRED, code="deadline_passed")
+    assert backend.event().message == late
+
+    backend.command("look", QueryInventory())
+    inventory = backend.event().message
+    assert isinstance(inventory, Inventory)
+    assert inventory.command_id == "look"
+    assert [slot.serial for slot in inventory.slots] == ["PB1", None, None, None]
+    backend.event()
+    backend.command("by-serial", EjectPowerBank(serial="PB1"))
+    assert isinstance(backend.event().message, PowerBankEjected)
+
+
+def test_power_cuts_lose_and_repeat_nothing(cabinet: Cabinet, backend: Backend) -> None:
+    start(cabinet, backend)
+    cabinet.type("insert 3 PB7 55")
+    inserted = backend.event()
+    backend.send(NATIVE.encode_control(CODE, Resend(ranges=(JournalRange(boot=1, first=2, last=2),))))
+    again = backend.event()
+    assert (again.replayed, again.seq, again.message) == (True, 2, inserted.message)
+
+    cabinet.kill()
+    gone = backend.next().message
+    assert isinstance(gone, Offline)
+
+    backend.boot_floor = 7
+    booted, replayed = start(cabinet, backend)
+    assert booted.epoch == gone.epoch + 1
+    assert booted.journal == (JournalRange(boot=1, first=1, last=2),)
+    assert (replayed.boot, replayed.seq, replayed.replayed) == (1, 1, True)
+    assert backend.event().message == inserted.message
+    inventory = backend.event()
+    assert (inventory.boot, inventory.seq) == (8, 1)
+    assert isinstance(inventory.message, Inventory)
+    assert inventory.message.slots[2].serial == "PB7"
+
+
+def test_it_beats(cabinet: Cabinet, backend: Backend) -> None:
+    start(cabinet, backend)
+    beats = [backend.heard.get(timeout=10) for _ in range(2)]
+    assert [(beat.seq, beat.message) for beat in beats] == [(1, Heartbeat(mains=True)), (2, Heartbeat(mains=True))]
