@@ -1,15 +1,16 @@
 """Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import Interval, delete, func, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.common.notify import Channel, notify
+from fleet.db import UtcDateTime
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,23 @@ def mark_settled(session: Session, ids: list[int], now: datetime) -> None:
     )
 
 
-def claim_unsettled(session: Session, dispatched_before: datetime, limit: int) -> list[OutboxEvent]:
-    """Events handed to the queue before that instant and not known to be processed; locked, others' skipped."""
+def claim_unsettled(
+    session: Session, now: datetime, patience: timedelta, slowest: timedelta, limit: int
+) -> list[OutboxEvent]:
+    """Events handed to the queue and not known to be processed although `patience` has passed; locked, others' skipped.
+
+    Patience doubles with every attempt, up to `slowest`.
+    """
+    doubled = func.least(
+        literal(patience, Interval) * func.power(2, func.least(OutboxEvent.attempts - 1, 20)),
+        literal(slowest, Interval),
+    )
     query = (
         select(OutboxEvent)
         .where(
             OutboxEvent.dispatched_at.is_not(None),
             OutboxEvent.settled_at.is_(None),
-            OutboxEvent.dispatched_at < dispatched_before,
+            OutboxEvent.dispatched_at < literal(now, UtcDateTime) - doubled,
         )
         .order_by(OutboxEvent.dispatched_at)
         .limit(limit)
