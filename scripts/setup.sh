@@ -60,7 +60,7 @@ install_python() {
   export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
   local uv=.tools/venv/bin/uv
   [ -x .venv/bin/python ] || "$uv" venv -q --python "$python" .venv
-  "$uv" pip sync -q --require-hashes requirements.lock
+  "$uv" pip sync -q --compile-bytecode --require-hashes requirements.lock
   "$uv" pip install -q --no-deps -e .
 }
 

@@ -3,20 +3,15 @@ import hashlib
 import os
 import secrets
 import shutil
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from cli.embedded import ports
 from cli.embedded.errors import ProgramMissing
 from cli.embedded.home import Home, write_private
 from cli.embedded.launch import ServiceUser
+from cli.embedded.mqtt_probe import mqtt_problem
 from cli.embedded.ports import LOOPBACK
 from cli.embedded.service import EmbeddedService
 
@@ -64,26 +59,7 @@ class EmbeddedMosquitto(EmbeddedService):
 
     def healthy(self) -> bool:
         """Whether the gateway's user is let in."""
-        answered = threading.Event()
-        accepted = False
-
-        def on_connect(_c: object, _u: object, _f: object, reason: ReasonCode, _p: Properties | None) -> None:
-            nonlocal accepted
-            accepted = not reason.is_failure
-            answered.set()
-
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-        client.username_pw_set(GATEWAY_USER, self.home.secret("mqtt_gateway"))
-        client.on_connect = on_connect
-        try:
-            client.connect(LOOPBACK, self.port)
-        except OSError:
-            return False
-        client.loop_start()
-        answered.wait(2.0)
-        client.disconnect()
-        client.loop_stop()
-        return accepted
+        return mqtt_problem(self.url) is None
 
     def _choose_ports(self) -> None:
         super()._choose_ports()

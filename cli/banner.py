@@ -1,0 +1,20 @@
+from cli.embedded.home import Home
+from cli.running import RunState
+
+_MOST_CODES = 8
+
+
+def banner(state: RunState, home: Home) -> str:
+    """The line that says it is up, and below it where everything is."""
+    codes = ", ".join(state.stations[:_MOST_CODES]) or "none"
+    if len(state.stations) > _MOST_CODES:
+        codes += f" … {state.stations[-1]} ({len(state.stations)})"
+    rows = {
+        "API docs": f"{state.url}/api/docs",
+        "inbox": f"{state.url}/sandbox/inbox (one-time codes)",
+        "stations": codes,
+        "cabinets": f"{state.device_mqtt_url} (user name = station code)",
+        "simulators": state.control_url or "not running",
+        "logs": str(home.logs),
+    }
+    return "\n".join([f"voltbay is up: {state.url}", *(f"  {name:<11}{value}" for name, value in rows.items())])

@@ -1,0 +1,26 @@
+"""The `voltbay` command. Each module holds one command, or one group of them."""
+
+import typer
+
+from cli import decode, doctor, migrate, processes, simulate, tools, up
+
+app = typer.Typer(
+    name="voltbay",
+    help="Open backend for fleets of power-bank charging cabinets.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they would show passwords
+)
+app.command()(up.up)
+app.command()(simulate.simulate)
+app.command()(doctor.doctor)
+app.command()(decode.decode)
+app.command()(migrate.migrate)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
+app.command()(tools.shell)
+app.command()(tools.openapi)
+app.command()(tools.version)
+processes.register(app)
+
+
+if __name__ == "__main__":
+    app()

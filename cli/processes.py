@@ -1,0 +1,54 @@
+"""The processes of a system, and the command line of each."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from cli.running import adopt, default_home, find_running
+from fleet.settings import Settings
+
+_PYTHON = [sys.executable, "-m"]
+_CELERY = [*_PYTHON, "celery", "-A", "workers.app"]
+
+
+def command_of(name: str, *, home: Path) -> list[str]:
+    """The argument list that runs one process in the foreground."""
+    commands = {
+        "gateway": [*_PYTHON, "device_gateway"],
+        "api": [*_PYTHON, "api"],
+        "worker": [*_CELERY, "worker", "--loglevel", "WARNING", "--concurrency", "2"],
+        "beat": [*_CELERY, "beat", "--loglevel", "WARNING", "--schedule", str(home / "beat-schedule")],
+        "relay": [*_PYTHON, "workers.relay"],
+    }
+    return commands[name]
+
+
+#: In the order of starting.
+APPLICATION = ("gateway", "api", "worker", "relay", "beat")
+
+
+def register(app: typer.Typer) -> None:
+    """One command per process: `voltbay gateway`, … They run beside a running system, or alone by the environment."""
+    for name, what in {
+        "gateway": "the MQTT side: cabinets' messages in, commands out",
+        "api": "HTTP: REST, live events, health",
+        "worker": "background tasks",
+        "beat": "the schedule of recurring tasks; exactly one per fleet",
+        "relay": "outbox to tasks",
+    }.items():
+        app.command(name, help=f"Run one process: {what}.", rich_help_panel="Processes")(_runner(name))
+
+
+def _runner(name: str) -> Callable[[], None]:
+    def run() -> None:
+        home = default_home()
+        state = find_running(home)
+        if state is not None:
+            adopt(state)
+        command = command_of(name, home=Path(Settings().home).absolute())
+        os.execv(command[0], command)  # noqa: S606  # this process becomes that one, signals and all
+
+    return run
