@@ -1,0 +1,153 @@
+"""`voltbay up` as a person meets it: ready, stopped, started again, and every way in which it can be killed."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+_ROOT = Path(__file__).parents[2]
+_READY_S = 90
+_STOP_S = 15
+
+
+class _Up:
+    """One `voltbay up` in a process of its own, its output read line by line."""
+
+    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+        self.home = home
+        replaced = ("DATABASE_URL", "REDIS_URL", "MQTT_URL")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("VOLTBAY_") and k not in replaced}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up", "--stations", "2", "--fast", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=_ROOT,
+            env=clean | environment | {"VOLTBAY_HOME": str(home)},
+        )
+
+    def wait_ready(self) -> str:
+        """The address it announces."""
+        deadline = time.monotonic() + _READY_S
+        seen = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            seen.append(line)
+            if found := re.fullmatch(r"voltbay is up: (http://\S+)\n", line):
+                return found[1]
+            assert time.monotonic() < deadline, "".join(seen)
+        raise AssertionError(f"ended with {self.process.wait()}: {''.join(seen)}")
+
+    def run_state(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads((self.home / "run.json").read_text())
+        return state
+
+    def pids(self) -> dict[str, int]:
+        pids: dict[str, int] = self.run_state()["pids"]
+        return pids
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """Signal it; exit code and what it printed after readiness."""
+        self.process.send_signal(number)
+        output = self.process.communicate(timeout=_STOP_S)[0]
+        return self.process.returncode, output
+
+
+@contextmanager
+def _up(home: Path, *arguments: str, **environment: str) -> Iterator[_Up]:
+    system = _Up(home, *arguments, **environment)
+    try:
+        yield system
+    finally:
+        if system.process.poll() is None:
+            system.process.terminate()
+            try:
+                system.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                system.process.kill()
+        if system.process.stdout is not None:
+            system.process.stdout.close()
+
+
+def _still_running(pids: dict[str, int], timeout_s: float = 10.0) -> dict[str, int]:
+    def alive(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + timeout_s
+    while (left := {name: pid for name, pid in pids.items() if alive(pid)}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_everything_and_a_second_start_finds_the_data(tmp_path: Path, number: signal.Signals) -> None:
+    with _up(tmp_path) as first:
+        url = first.wait_ready()
+        assert httpx.get(f"{url}/health/ready").status_code == 200
+        state = first.run_state()
+        assert state["stations"] == ["VB-0001", "VB-0002"]
+        started = time.monotonic()
+        assert first.end(number)[0] == 0
+        assert time.monotonic() - started < 12
+        assert _still_running(state["pids"]) == {}
+        assert not (tmp_path / "run.json").exists()
+    with _up(tmp_path) as second:
+        assert second.wait_ready() == url
+        assert second.run_state()["environment"] == state["environment"]
+
+
+def test_two_systems_run_side_by_side_but_not_in_one_home(tmp_path: Path) -> None:
+    with _up(tmp_path / "a") as one, _up(tmp_path / "b") as other:
+        assert one.wait_ready() != other.wait_ready()
+        with _up(tmp_path / "a") as intruder:
+            output = intruder.process.communicate(timeout=_READY_S)[0]
+        assert intruder.process.returncode == 1
+        assert f"a system already runs in {tmp_path / 'a'} (process {one.process.pid})" in output
+
+
+@pytest.mark.parametrize("victim", ["gateway", "redis"])
+def test_an_unexpected_death_is_named_and_ends_the_rest(tmp_path: Path, victim: str) -> None:
+    with _up(tmp_path) as system:
+        system.wait_ready()
+        pids = system.pids()
+        os.kill(pids[victim], signal.SIGKILL)
+        output = system.process.communicate(timeout=_STOP_S)[0]
+        assert system.process.returncode == 1
+        assert f"{victim} ended unexpectedly" in output
+        assert _still_running(pids) == {}
+
+
+def test_after_kill_9_nothing_is_left_and_the_next_start_works(tmp_path: Path) -> None:
+    with _up(tmp_path) as killed:
+        url = killed.wait_ready()
+        pids = killed.pids()
+        killed.process.kill()
+        assert _still_running(pids, timeout_s=20) == {}
+    with _up(tmp_path) as heir:
+        assert heir.wait_ready() == url
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with _up(tmp_path, VOLTBAY_HTTP_PORT=port) as system:
+            output = system.process.communicate(timeout=_READY_S)[0]
+    assert system.process.returncode == 1
+    assert f"port {port} (VOLTBAY_HTTP_PORT) is taken" in output
