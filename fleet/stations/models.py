@@ -101,6 +101,9 @@ class StationSlot(Base):
     number: Mapped[int]
     state: Mapped[SlotState] = mapped_column(text_enum(SlotState, 16), default=SlotState.UNKNOWN)
     locked: Mapped[bool | None] = mapped_column(Boolean)
+    #: The event `locked` comes from: locks come in bulk, beside the facts that move (observed_boot, observed_seq).
+    lock_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    lock_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: A bank is in at most one slot (unique), a slot holds at most one bank (one column).
     power_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"), unique=True)
     #: Set by an operator or by the health rules; inventories never clear it.

@@ -134,6 +134,8 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("locked", sa.Boolean(), nullable=True),
+        sa.Column("lock_boot", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("lock_seq", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("power_bank_id", sa.Integer(), nullable=True),
         sa.Column("disabled_reason", sa.String(length=200), nullable=True),
         sa.Column("health_score", sa.Integer(), server_default="100", nullable=False),

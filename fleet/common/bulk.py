@@ -1,0 +1,41 @@
+"""What bulk statements share: the driver's cursor inside a session's transaction, arrays as text, COPY.
+
+A list bound as a parameter is quoted element by element; one text literal cast to an array costs a fraction of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from io import BytesIO
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+
+def raw_cursor(session: Session) -> Any:
+    """A psycopg2 cursor in the session's own transaction; the caller closes it (`with`)."""
+    return session.connection().connection.cursor()
+
+
+def array(values: Iterable[int | None]) -> str:
+    """Numbers as an array literal, for a parameter that the statement casts: `%s::bigint[]`."""
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+
+
+def booleans(values: Iterable[bool | None]) -> str:
+    return "{" + ",".join(["NULL" if value is None else "t" if value else "f" for value in values]) + "}"
+
+
+def instants(values: Iterable[datetime | None]) -> str:
+    """Aware instants as an array literal, for `%s::timestamptz[]`."""
+    return "{" + ",".join(["NULL" if value is None else f'"{value.isoformat()}"' for value in values]) + "}"
+
+
+def words(values: Iterable[str]) -> str:
+    """Texts as an array literal, for `%s::text[]`."""
+    return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
+
+
+def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Sequence[str]) -> None:
+    """COPY tab-separated lines (PostgreSQL's text format, NULL as backslash N, no line ends) into `table`."""
+    buffer = BytesIO(("\n".join(lines) + "\n").encode())
+    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", buffer, 1 << 20)
