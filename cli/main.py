@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import decode, doctor, migrate, processes, simulate, tools, up
+from cli import decode, doctor, migrate, processes, secrets, simulate, tools, up
 
 app = typer.Typer(
     name="voltbay",
@@ -19,6 +19,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(tools.shell)
 app.command()(tools.openapi)
 app.command()(tools.version)
+app.add_typer(secrets.app, name="secrets")
 processes.register(app)
 
 
