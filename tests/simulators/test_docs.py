@@ -22,9 +22,19 @@ def test_every_fault_is_described() -> None:
 
 
 def test_every_option_of_the_table_exists() -> None:
-    options = parse(
-        ["--stations", "7", "--mqtt", "mqtt://h:1", "--seed", "2", "--state", "d", "--encoding", "mixed", "--eject-ms", "300-1200", "--heartbeat-s", "1", "--telemetry-s", "2", "--connects-per-s", "9", "--control-port", "5"]
-    )
+    given = {
+        "--stations": "7",
+        "--mqtt": "mqtt://h:1",
+        "--seed": "2",
+        "--state": "d",
+        "--encoding": "mixed",
+        "--eject-ms": "300-1200",
+        "--heartbeat-s": "1",
+        "--telemetry-s": "2",
+        "--connects-per-s": "9",
+        "--control-port": "5",
+    }
+    options = parse([word for pair in given.items() for word in pair])
     assert (options.stations, options.seed, options.eject_ms, options.control_port) == (7, 2, (300, 1200), 5)
     for name in re.findall(r"^\| `(--[a-z-]+)", TEXT, re.MULTILINE):
         assert hasattr(options, {"--mqtt": "mqtt_url"}.get(name, name[2:].replace("-", "_")))
