@@ -72,10 +72,10 @@ def claim_unsettled(
 
     Patience doubles with every attempt, up to `slowest`.
     """
-    doubled = func.least(
-        literal(patience, Interval) * func.power(2, func.least(OutboxEvent.attempts - 1, 20)),
-        literal(slowest, Interval),
+    seconds = func.least(
+        patience.total_seconds() * func.power(2.0, func.least(OutboxEvent.attempts - 1, 20)), slowest.total_seconds()
     )
+    doubled = func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=Interval)
     query = (
         select(OutboxEvent)
         .where(

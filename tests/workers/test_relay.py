@@ -1,0 +1,231 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+import pytest
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine, func, select
+
+from fleet.common.models import OutboxEvent
+from fleet.common.notify import Channel
+from fleet.common.outbox import DomainEvent, first_time, publish
+from fleet.db import session_scope
+from tests.databases import Database
+from tests.workers.conftest import Queue
+from workers.relay import PATIENCE, SLOWEST, Relay, run
+from workers.wakeup import StopSignal, Wakeup
+
+ROUTES = {"test.Happened": ("test.one", "test.two")}
+
+
+@dataclass(frozen=True)
+class Happened(DomainEvent):
+    name: ClassVar[str] = "test.Happened"
+    number: int
+
+
+@dataclass(frozen=True)
+class Unheard(DomainEvent):
+    name: ClassVar[str] = "test.Unheard"
+
+
+def publish_one(engine: Engine, event: DomainEvent, now: datetime) -> int:
+    with session_scope(engine) as session:
+        publish(session, event, now)
+        session.flush()
+        return session.scalars(select(func.max(OutboxEvent.id))).one()
+
+
+def events(engine: Engine) -> list[OutboxEvent]:
+    with session_scope(engine) as session:
+        return list(session.scalars(select(OutboxEvent).order_by(OutboxEvent.id)))
+
+
+def until(true: Callable[[], bool], limit_s: float = 10) -> None:
+    deadline = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+class Recorder:
+    """A queue that remembers, for what is about the relay's own books."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int]] = []
+
+    def __call__(self, task: str, event_id: int) -> None:
+        self.sent.append((task, event_id))
+
+
+def test_event_becomes_one_task_per_consumer(clean_database: Database, queue: Queue, now: datetime) -> None:
+    publish_one(clean_database.engine, Happened(1), now)
+    relay = Relay(clean_database.engine, queue.send, ROUTES)
+    assert relay.dispatch(now) == 1
+    assert relay.dispatch(now) == 0
+    assert queue.length() == 2
+    event = events(clean_database.engine)[0]
+    assert (event.dispatched_at, event.settled_at, event.attempts) == (now, None, 1)
+
+
+def test_event_without_consumers_is_settled_at_once(clean_database: Database, now: datetime) -> None:
+    publish_one(clean_database.engine, Unheard(), now)
+    recorder = Recorder()
+    Relay(clean_database.engine, recorder, ROUTES).dispatch(now)
+    assert recorder.sent == []
+    assert events(clean_database.engine)[0].settled_at == now
+
+
+def test_queue_away_marks_nothing_and_later_loses_nothing(
+    clean_database: Database, queue: Queue, now: datetime
+) -> None:
+    for number in range(5):
+        publish_one(clean_database.engine, Happened(number), now)
+    relay = Relay(clean_database.engine, queue.send, ROUTES)
+    queue.service.kill()
+    with pytest.raises(OperationalError):
+        relay.dispatch(now)
+    assert all(event.dispatched_at is None for event in events(clean_database.engine))
+    queue.service.start()
+    assert relay.dispatch(now) == 5
+    assert queue.length() == 10
+
+
+def test_crash_between_send_and_mark_only_repeats(clean_database: Database, now: datetime) -> None:
+    publish_one(clean_database.engine, Happened(1), now)
+    recorder = Recorder()
+
+    def dies(task: str, event_id: int) -> None:
+        recorder(task, event_id)
+        if task == "test.two":
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        Relay(clean_database.engine, dies, ROUTES).dispatch(now)
+    Relay(clean_database.engine, recorder, ROUTES).dispatch(now)
+    assert [task for task, _ in recorder.sent] == ["test.one", "test.two"] * 2
+
+
+def test_what_redis_forgot_is_sent_again_to_those_who_did_not_note_it(
+    clean_database: Database, queue: Queue, now: datetime
+) -> None:
+    event_id = publish_one(clean_database.engine, Happened(1), now)
+    relay = Relay(clean_database.engine, queue.send, ROUTES)
+    relay.dispatch(now)
+    with session_scope(clean_database.engine) as session:
+        assert first_time(session, event_id, "test.one", now)
+    queue.forget_everything()
+    assert relay.check(now + PATIENCE / 2) == 0
+    assert relay.check(now + PATIENCE * 1.1) == 1
+    assert queue.length() == 1  # test.two only
+
+
+def test_processed_event_is_settled(clean_database: Database, now: datetime) -> None:
+    event_id = publish_one(clean_database.engine, Happened(1), now)
+    relay = Relay(clean_database.engine, Recorder(), ROUTES)
+    relay.dispatch(now)
+    with session_scope(clean_database.engine) as session:
+        for consumer in ROUTES["test.Happened"]:
+            first_time(session, event_id, consumer, now)
+    later = now + PATIENCE * 1.1
+    assert relay.check(later) == 0
+    assert events(clean_database.engine)[0].settled_at == later
+
+
+def test_patience_doubles_up_to_a_limit_and_never_ends(clean_database: Database, now: datetime) -> None:
+    publish_one(clean_database.engine, Happened(1), now)
+    relay = Relay(clean_database.engine, Recorder(), ROUTES)
+    relay.dispatch(now)
+    sent_at, waits = now, []
+    for _ in range(12):
+        wait = timedelta(seconds=1)
+        while relay.check(sent_at + wait) == 0:
+            wait *= 1.25
+        sent_at += wait
+        waits.append(wait)
+    assert waits[1] > waits[0]
+    assert waits[3] > waits[1]
+    assert SLOWEST <= waits[-1] <= SLOWEST * 1.3
+
+
+def test_two_relays_at_once_send_every_event_once(clean_database: Database, now: datetime) -> None:
+    for number in range(300):
+        publish_one(clean_database.engine, Happened(number), now)
+    recorder = Recorder()
+
+    def work() -> None:
+        relay = Relay(clean_database.engine, recorder, ROUTES)
+        while relay.dispatch(now):
+            pass
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # One that found every row locked may have stopped early; what is left is taken now.
+    work()
+    assert len(recorder.sent) == len(set(recorder.sent)) == 600
+
+
+def test_running_relay_is_woken_by_notify(clean_database: Database, now: datetime) -> None:
+    stop = StopSignal()
+    recorder = Recorder()
+    wakeup = Wakeup(clean_database.url, Channel.OUTBOX, stop)
+    relay = Relay(clean_database.engine, recorder, ROUTES)
+    thread = threading.Thread(target=run, args=(relay, wakeup, stop))
+    thread.start()
+    try:
+        delays = []
+        for number in range(1, 6):
+            began = time.monotonic()
+            publish_one(clean_database.engine, Happened(number), now)
+            until(lambda number=number: len(recorder.sent) == 2 * number)  # type: ignore[misc]  # mypy and lambda defaults
+            delays.append(time.monotonic() - began)
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
+    # Polling alone would take half a second on average.
+    assert sorted(delays)[2] < 0.3
+
+
+def test_relay_survives_a_cut_database_connection(clean_database: Database, now: datetime) -> None:
+    stop = StopSignal()
+    recorder = Recorder()
+    relay = Relay(clean_database.engine, recorder, ROUTES)
+    thread = threading.Thread(target=run, args=(relay, Wakeup(clean_database.url, Channel.OUTBOX, stop), stop))
+    thread.start()
+    try:
+        publish_one(clean_database.engine, Happened(1), now)
+        until(lambda: len(recorder.sent) == 2)
+        with clean_database.engine.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        publish_one(clean_database.engine, Happened(2), now)
+        until(lambda: len(recorder.sent) == 4)
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_process_sends_what_waits_and_ends_by_sigterm(clean_database: Database, queue: Queue, now: datetime) -> None:
+    publish_one(clean_database.engine, Unheard(), now)
+    environment = {**os.environ, "DATABASE_URL": clean_database.url, "REDIS_URL": queue.service.url}
+    with subprocess.Popen([sys.executable, "-m", "workers.relay"], env=environment) as process:
+        try:
+            until(lambda: events(clean_database.engine)[0].settled_at is not None)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+        finally:
+            process.kill()

@@ -1,0 +1,48 @@
+"""Tasks that consume outbox events: one transaction, once per event, whatever the queue repeats."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+from celery import Task
+from sqlalchemy.orm import Session
+
+from fleet.common.clock import utc_now
+from fleet.common.models import OutboxEvent
+from fleet.common.outbox import first_time
+from workers.context import transaction
+from workers.policies import QUICK_THEN_RELAY
+from workers.task import task
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Session, dict[str, Any], datetime], None]
+
+
+def consumer(name: str) -> Callable[[Handler], "Task[[int], bool]"]:
+    """Register `handler(session, payload, now)` as the task `name`, which takes the event's id only.
+
+    The handler runs in the transaction that notes the event as processed: both happen, or neither.
+    """
+
+    def register(handler: Handler) -> "Task[[int], bool]":
+        def run(event_id: int) -> bool:
+            return consume(name, handler, event_id, utc_now())
+
+        return task(name, QUICK_THEN_RELAY)(run)
+
+    return register
+
+
+def consume(name: str, handler: Handler, event_id: int, now: datetime) -> bool:
+    """True when this call did the work; False when it was done before, or the event is gone."""
+    with transaction() as session:
+        if not first_time(session, event_id, name, now):
+            return False
+        event = session.get(OutboxEvent, event_id)
+        if event is None:  # settled and swept long ago; a message that old is a repetition
+            log.warning("event_gone", event_id=event_id, consumer=name)
+            return False
+        handler(session, event.payload, now)
+        return True

@@ -1,0 +1,129 @@
+"""The outbox relay, a process of its own: `python -m workers.relay`.
+
+Rows of `outbox_event` become Celery tasks. A row is marked in the transaction that sent it, so a crash between the two
+only sends it twice, and consumers take an event once. Redis may forget what it was given: an event whose consumers have
+not all noted it (`processed_event`) within a while is sent again, ever more slowly, until they have.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from fleet.common import logs
+from fleet.common.clock import utc_now
+from fleet.common.models import OutboxEvent
+from fleet.common.notify import Channel
+from fleet.common.outbox import claim_unsettled, claim_waiting, consumers_done, mark_dispatched, mark_settled
+from fleet.db import create_engine_from, session_scope
+from fleet.settings import Settings
+from workers.routes import ROUTES
+from workers.wakeup import StopSignal, Wakeup
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+#: Without a NOTIFY the outbox is looked at this often.
+POLL_S = 1.0
+CHECK_EVERY = timedelta(seconds=5)
+#: First doubt about an event; doubled with every attempt up to SLOWEST.
+PATIENCE = timedelta(seconds=20)
+SLOWEST = timedelta(hours=1)
+BACKOFF_MAX_S = 5.0
+
+Send = Callable[[str, int], None]
+
+
+class Relay:
+    """`send(task_name, event_id)` hands one task to the queue, or raises when the queue is not there."""
+
+    def __init__(self, engine: Engine, send: Send, routes: Mapping[str, tuple[str, ...]] = ROUTES) -> None:
+        self._engine = engine
+        self._send = send
+        self._routes = routes
+
+    def dispatch(self, now: datetime) -> int:
+        """Send the oldest waiting events; returns how many rows were taken."""
+        with session_scope(self._engine) as session:
+            events = claim_waiting(session, BATCH)
+            for event in events:
+                self._send_all(event, done=set())
+            if events:
+                mark_dispatched(session, [event.id for event in events], now)
+                mark_settled(session, [event.id for event in events if event.name not in self._routes], now)
+            return len(events)
+
+    def check(self, now: datetime) -> int:
+        """Settle what has been processed and send again what should have been; returns how many were sent again."""
+        with session_scope(self._engine) as session:
+            events = claim_unsettled(session, now, PATIENCE, SLOWEST, BATCH)
+            done = consumers_done(session, [event.id for event in events])
+            settled, again = [], []
+            for event in events:
+                if done.get(event.id, set()).issuperset(self._routes.get(event.name, ())):
+                    settled.append(event.id)
+                else:
+                    log.warning("event_sent_again", event_id=event.id, event_name=event.name, attempts=event.attempts)
+                    self._send_all(event, done.get(event.id, set()))
+                    again.append(event.id)
+            mark_settled(session, settled, now)
+            mark_dispatched(session, again, now)
+            return len(again)
+
+    def _send_all(self, event: OutboxEvent, done: set[str]) -> None:
+        for task in self._routes.get(event.name, ()):
+            if task not in done:
+                self._send(task, event.id)
+
+
+def run(relay: Relay, wakeup: Wakeup, stop: StopSignal) -> None:
+    """Until stopped. A lost database or queue is waited for; nothing is marked that was not sent."""
+    checked = utc_now() - CHECK_EVERY
+    failures = 0
+    while not stop.is_set:
+        try:
+            taken = relay.dispatch(utc_now())
+            if utc_now() - checked >= CHECK_EVERY:
+                relay.check(utc_now())
+                checked = utc_now()
+        except (DBAPIError, BrokerError, RedisError, OSError) as error:
+            failures += 1
+            log.warning("relay_waits", error=f"{type(error).__name__}: {error}".splitlines()[0])
+            stop.wait(random.uniform(0.1, min(0.2 * 2 ** min(failures, 10), BACKOFF_MAX_S)))  # noqa: S311  # jitter
+            continue
+        failures = 0
+        if taken < BATCH:
+            wakeup.wait(POLL_S)
+
+
+def celery_sender() -> Send:
+    from workers.app import app  # noqa: PLC0415  # tests of the relay need no queue
+
+    def send(task: str, event_id: int) -> None:
+        app.send_task(task, args=[event_id])
+
+    return send
+
+
+def main() -> None:
+    settings = Settings()
+    logs.configure(settings, "relay")
+    url = settings.database_url.get_secret_value()
+    stop = StopSignal()
+    stop.install()
+    engine = create_engine_from(url, pool_size=1, max_overflow=1, name="voltbay-relay")
+    wakeup = Wakeup(url, Channel.OUTBOX, stop)
+    log.info("relay_started")
+    run(Relay(engine, celery_sender()), wakeup, stop)
+    wakeup.close()
+    engine.dispose()
+    log.info("relay_stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Beat's schedule. Deadlines live in PostgreSQL rows; these tasks only look at them, so a tick that is lost loses time.
+
+Every message expires when the next tick is due: after an outage one sweep runs, not a thousand.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from celery.schedules import crontab
+
+
+def every(seconds: float, task: str) -> dict[str, Any]:
+    return {"task": task, "schedule": timedelta(seconds=seconds), "options": {"expires": max(seconds, 1.0)}}
+
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # What riders and cabinets wait for.
+    "command deadlines": every(1, "rentals.sweep_commands"),
+    "rental deadlines": every(10, "rentals.sweep_rentals"),
+    "presence": every(5, "devices.mark_silent"),
+    # Money whose fate a provider knows and we do not.
+    "unknown payments": every(15, "payments.settle_unknown"),
+    "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
+    "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},
+    # Housekeeping.
+    "partitions": every(3600, "telemetry.upkeep"),
+    "samples": every(600, "devices.forget_samples"),
+    "outbox": every(300, "common.forget_settled_events"),
+    "idempotency keys": every(900, "common.forget_idempotency_keys"),
+    "codes and tokens": every(3600, "users.forget_expired"),
+}
