@@ -1,0 +1,74 @@
+"""Health of the process in this container, for docker-compose.yml: exit 0 when well, 1 with a line that says why not.
+
+healthcheck.py http PORT PATH | relay | beat
+"""
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psycopg2
+
+_TIMEOUT_S = 4
+#: Beat writes its schedule every 3 minutes; twice missed is no accident.
+_BEAT_SILENT_S = 400
+
+
+def http(port: str, path: str) -> str | None:
+    """None when the address answers 200, else what it answered."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=_TIMEOUT_S):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read(2000).decode(errors='replace')}"
+    except OSError as error:
+        return str(error)
+
+
+def relay() -> str | None:
+    """None while this container's relay holds its connection and no outbox row has been waiting for a minute."""
+    with psycopg2.connect(os.environ["DATABASE_URL"], connect_timeout=_TIMEOUT_S) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'voltbay-relay' AND client_addr = inet_client_addr()"
+        )
+        connections = _number(cursor.fetchone())
+        cursor.execute(
+            "SELECT count(*) FROM outbox_event WHERE dispatched_at IS NULL AND created_at < now() - interval '1 minute'"
+        )
+        waiting = _number(cursor.fetchone())
+    if connections == 0:
+        return "the relay is not connected to the database"
+    return f"{waiting} outbox rows have been waiting for more than a minute" if waiting else None
+
+
+def beat() -> str | None:
+    """None while the schedule file is written regularly."""
+    files = list(Path(os.environ["VOLTBAY_HOME"]).glob("beat-schedule*"))
+    if not files:
+        return "there is no schedule file yet"
+    silent = time.time() - max(file.stat().st_mtime for file in files)
+    return f"the schedule was last written {silent:.0f} s ago" if silent > _BEAT_SILENT_S else None
+
+
+def _number(row: tuple[int, ...] | None) -> int:
+    return row[0] if row else 0
+
+
+CHECKS = {"http": http, "relay": relay, "beat": beat}
+
+
+def main(arguments: list[str]) -> int:
+    name, *rest = arguments
+    problem = CHECKS[name](*rest)
+    if problem is not None:
+        sys.stdout.write(f"{problem}\n")
+    return problem is not None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
