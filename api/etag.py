@@ -1,0 +1,23 @@
+"""ETag and If-None-Match for what phones poll (RFC 9110, 13.1.2)."""
+
+import hashlib
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+
+def tagged(request: Request, model: BaseModel, *, max_age_s: int = 0) -> Response:
+    """The model as JSON with its entity tag, or 304 when the caller already has it."""
+    body = model.model_dump_json().encode()
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": f"private, max-age={max_age_s}" if max_age_s else "private, no-cache"}
+    if _matches(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def _matches(given: str | None, tag: str) -> bool:
+    if given is None:
+        return False
+    return given.strip() == "*" or tag in {part.strip().removeprefix("W/") for part in given.split(",")}
