@@ -45,7 +45,10 @@ class IntentState(StrEnum):
 
 
 class LedgerAccount(Base):
-    """Balances are kept by a database trigger in the transaction of the transfer; no code writes them."""
+    """Balances are kept by database triggers in the transaction of the transfer; no code writes them.
+
+    A rider's totals move at once, the house's when the transaction commits (decision 0020).
+    """
 
     __tablename__ = "ledger_account"
     __table_args__ = (
@@ -64,6 +67,11 @@ class LedgerAccount(Base):
         CheckConstraint(
             "debits_posted >= 0 AND credits_posted >= 0 AND debits_pending >= 0 AND credits_pending >= 0",
             name="totals",
+        ),
+        CheckConstraint(
+            "kind NOT IN ('wallet', 'bonus')"
+            " OR owner_id IS NOT NULL AND normal_side = 'credit' AND NOT overdraft_allowed",
+            name="riders_money",
         ),
     )  # fmt: skip
 
@@ -93,6 +101,7 @@ class LedgerTransfer(Base):
             " OR posted_minor IS NULL AND state <> 'posted'",
             name="posted_minor",
         ),
+        CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name="settled_at"),
         Index(None, "debit_account_id", "id"),
         Index(None, "credit_account_id", "id"),
     )

@@ -102,6 +102,11 @@ def upgrade() -> None:
             "overdraft_allowed OR credits_posted - debits_posted - debits_pending >= 0",
             name=op.f("ck_ledger_account_no_overdraft"),
         ),
+        sa.CheckConstraint(
+            "kind NOT IN ('wallet', 'bonus')"
+            " OR owner_id IS NOT NULL AND normal_side = 'credit' AND NOT overdraft_allowed",
+            name=op.f("ck_ledger_account_riders_money"),
+        ),
         sa.ForeignKeyConstraint(["owner_id"], ["app_user.id"], name=op.f("fk_ledger_account_owner_id_app_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_account")),
     )
@@ -182,9 +187,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
-            "(state = 'posted') = (posted_minor IS NOT NULL) AND posted_minor BETWEEN 1 AND amount_minor OR posted_minor IS NULL AND state <> 'posted'",
+            "(state = 'posted') = (posted_minor IS NOT NULL) AND posted_minor BETWEEN 1 AND amount_minor"
+            " OR posted_minor IS NULL AND state <> 'posted'",
             name=op.f("ck_ledger_transfer_posted_minor"),
         ),
+        sa.CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name=op.f("ck_ledger_transfer_settled_at")),
         sa.CheckConstraint("amount_minor > 0", name=op.f("ck_ledger_transfer_amount")),
         sa.CheckConstraint("debit_account_id <> credit_account_id", name=op.f("ck_ledger_transfer_two_sides")),
         sa.ForeignKeyConstraint(

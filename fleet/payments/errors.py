@@ -1,0 +1,47 @@
+from fleet.common.errors import Conflict, FleetError, Forbidden, NotFound
+
+
+class InsufficientFunds(Conflict):
+    """`needed_minor`, `available_minor`, `currency`: holds count as spent."""
+
+    code = "insufficient_funds"
+
+
+class TransferKeyReused(FleetError):
+    """The key of an earlier transfer came with other content: a bug of the caller, never a retry."""
+
+    code = "transfer_key_reused"
+
+
+class TransferSettled(Conflict):
+    """A hold that is already posted (for another amount) or voided."""
+
+    code = "transfer_settled"
+
+
+class RefundTooLarge(Conflict):
+    """More than was charged for the rental and not yet given back (`left_minor`)."""
+
+    code = "refund_too_large"
+
+
+class IntentNotOpen(Conflict):
+    """The payment was already sent to the provider, or is over (`state`)."""
+
+    code = "payment_intent_not_open"
+
+
+class ChargeMismatch(FleetError):
+    """The provider's object is not what the intent asked for (`field`): nothing is credited."""
+
+    code = "charge_mismatch"
+
+
+class UnknownProvider(NotFound):
+    code = "unknown_payment_provider"
+
+
+class WebhookRefused(Forbidden):
+    """Signature, time or form of a provider's call is wrong."""
+
+    code = "webhook_refused"

@@ -1,0 +1,226 @@
+"""A rental's money: held at the start, captured or released at its end, given back when that was wrong."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from fleet.common.errors import NotFound
+from fleet.common.money import Money
+from fleet.payments import ledger
+from fleet.payments.errors import RefundTooLarge, TransferKeyReused
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
+from fleet.payments.rules import spread
+from fleet.payments.wallets import wallet_of
+
+HOLD = "rental_hold"
+CHARGE = "rental_charge"
+REFUND = "rental_refund"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureResult:
+    """Minor units of the rental's currency; charged + due = what the rental costs."""
+
+    charged_minor: int
+    due_minor: int
+
+
+def hold_for_rental(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
+    """Set money aside on the rider's wallet; once per rental. Locks the wallet. Raises InsufficientFunds."""
+    wallet = wallet_of(session, user_id, money.currency, now)
+    house = ledger.house_accounts(session, money.currency, now)
+    return ledger.hold(
+        session,
+        debit=wallet.account_id,
+        credit=house[AccountKind.REVENUE],
+        money=money,
+        kind=HOLD,
+        key=f"rental:{rental_id}:hold",
+        now=now,
+        rental_id=rental_id,
+    )
+
+
+def release_hold(session: Session, hold_id: UUID | None, now: datetime) -> None:
+    """Give held money back whole; again, or with no hold, changes nothing. Raises TransferSettled when captured."""
+    if hold_id is not None:
+        ledger.void(session, hold_id, now)
+
+
+def capture_for_rental(
+    session: Session,
+    *,
+    hold_id: UUID | None,
+    rental_id: UUID,
+    user_id: UUID,
+    parts: list[tuple[AccountKind, Money]],
+    now: datetime,
+) -> CaptureResult:
+    """Charge a rental once: from what was held, then from what else the wallet has; the remainder is due.
+
+    `parts` (one currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. The
+    hold is settled in any case: posted for the revenue part, or voided; a hold that was released before is no obstacle.
+    A rental that was charged before gets the first answer again. Raises TransferKeyReused when that charge was larger.
+    """
+    total = sum(money.amount_minor for _, money in parts)
+    wallet = _wallet_account(session, user_id, hold_id, parts, now)
+    ledger.lock_accounts(session, wallet)
+    charged = charged_for(session, rental_id)
+    if charged > total:
+        raise TransferKeyReused(f"rental {rental_id} was charged {charged} before, now {total}", key=str(rental_id))
+    if charged == 0:
+        charged = _charge(session, hold_id, rental_id, wallet, parts=parts, now=now)
+    return CaptureResult(charged_minor=charged, due_minor=total - charged)
+
+
+def _wallet_account(
+    session: Session, user_id: UUID, hold_id: UUID | None, parts: list[tuple[AccountKind, Money]], now: datetime
+) -> UUID:
+    currencies = {money.currency for _, money in parts}
+    if len(currencies) > 1 or len({kind for kind, _ in parts}) < len(parts):
+        raise ValueError("a rental's parts are of one currency and one per kind")
+    if currencies:
+        return wallet_of(session, user_id, currencies.pop(), now).account_id
+    if hold_id is None:
+        raise ValueError("neither a hold nor a part to charge")
+    return session.get_one(LedgerTransfer, hold_id).debit_account_id
+
+
+def _charge(
+    session: Session,
+    hold_id: UUID | None,
+    rental_id: UUID,
+    wallet: UUID,
+    *,
+    parts: list[tuple[AccountKind, Money]],
+    now: datetime,
+) -> int:
+    """Settle the hold and move what can be moved; the wallet is locked, so nobody takes the money in between."""
+    held = _pending_hold(session, hold_id)
+    funds = ledger.lock_accounts(session, wallet)[wallet] + (held.amount_minor if held else 0)
+    shares = spread([(kind, money.amount_minor) for kind, money in parts], funds)
+    if not shares:
+        release_hold(session, held.id if held else None, now)
+        return 0
+    currency = parts[0][1].currency
+    house = ledger.house_accounts(session, currency, now)
+    from_hold = _settle_hold(session, held, {house[kind]: share for kind, share in shares}, now)
+    for kind, share in shares:
+        rest = share - from_hold.get(house[kind], 0)
+        if rest > 0:
+            ledger.transfer(
+                session,
+                debit=wallet,
+                credit=house[kind],
+                money=Money(rest, currency),
+                kind=CHARGE,
+                key=f"rental:{rental_id}:charge:{kind}",
+                now=now,
+                rental_id=rental_id,
+            )
+    return sum(share for _, share in shares)
+
+
+def _pending_hold(session: Session, hold_id: UUID | None) -> LedgerTransfer | None:
+    if hold_id is None:
+        return None
+    query = select(LedgerTransfer).where(LedgerTransfer.id == hold_id, LedgerTransfer.state == TransferState.PENDING)
+    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+
+
+def _settle_hold(
+    session: Session, held: LedgerTransfer | None, shares: dict[UUID, int], now: datetime
+) -> dict[UUID, int]:
+    """Post the hold for the share of the account it was made out to, or void it; what was posted, by account."""
+    if held is None:
+        return {}
+    posted = min(shares.get(held.credit_account_id, 0), held.amount_minor)
+    if posted == 0:
+        ledger.void(session, held.id, now)
+        return {}
+    ledger.post(session, held.id, posted, now)
+    return {held.credit_account_id: posted}
+
+
+def charge_due(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, key: str, now: datetime) -> int:
+    """Collect a rental's debt as far as the wallet goes; returns the minor units that moved, perhaps 0.
+
+    Idempotent by `key`: again returns what moved the first time.
+    """
+    wallet = wallet_of(session, user_id, money.currency, now).account_id
+    available = ledger.lock_accounts(session, wallet)[wallet]
+    key = f"rental:{rental_id}:due:{key}"
+    first = ledger.by_key(session, key)
+    if first is not None:
+        return first.posted_minor or 0
+    paid = min(money.amount_minor, available)
+    if paid <= 0:
+        return 0
+    house = ledger.house_accounts(session, money.currency, now)[AccountKind.REVENUE]
+    ledger.transfer(
+        session, debit=wallet, credit=house, money=Money(paid, money.currency), kind=CHARGE, key=key, now=now,
+        rental_id=rental_id,
+    )  # fmt: skip
+    return paid
+
+
+def charged_for(session: Session, rental_id: UUID) -> int:
+    """Minor units that left the rider's wallet for this rental; refunds are not subtracted."""
+    return _sum_of(session, rental_id, (HOLD, CHARGE))
+
+
+def refunded_for(session: Session, rental_id: UUID) -> int:
+    """Minor units given back for this rental."""
+    return _sum_of(session, rental_id, (REFUND,))
+
+
+def _sum_of(session: Session, rental_id: UUID, kinds: tuple[str, ...]) -> int:
+    query = select(func.coalesce(func.sum(LedgerTransfer.posted_minor), 0)).where(
+        LedgerTransfer.rental_id == rental_id,
+        LedgerTransfer.kind.in_(kinds),
+        LedgerTransfer.state == TransferState.POSTED,
+    )
+    return int(session.scalar(query) or 0)
+
+
+def refund_rental(
+    session: Session, *, rental_id: UUID, money: Money, reason: str, key: str, now: datetime
+) -> LedgerTransfer:
+    """Give back, to the wallet that paid, at most what the rental was charged; idempotent by `key`.
+
+    Raises NotFound when the rental was never charged, RefundTooLarge.
+    """
+    wallet = _payer(session, rental_id, money.currency)
+    ledger.lock_accounts(session, wallet)  # two refunds at once must see each other
+    key = f"rental:{rental_id}:refund:{key}"
+    left = charged_for(session, rental_id) - refunded_for(session, rental_id)
+    if ledger.by_key(session, key) is None and money.amount_minor > left:
+        raise RefundTooLarge(
+            f"{money} is more than the {Money(left, money.currency)} that may be refunded", left_minor=left
+        )
+    house = ledger.house_accounts(session, money.currency, now)[AccountKind.REFUNDS]
+    return ledger.transfer(
+        session, debit=house, credit=wallet, money=money, kind=REFUND, key=key, now=now, rental_id=rental_id,
+        memo=reason[:300],
+    )  # fmt: skip
+
+
+def _payer(session: Session, rental_id: UUID, currency: str) -> UUID:
+    query = (
+        select(LedgerTransfer.debit_account_id)
+        .join(LedgerAccount, LedgerAccount.id == LedgerTransfer.debit_account_id)
+        .where(
+            LedgerTransfer.rental_id == rental_id,
+            LedgerTransfer.kind.in_((HOLD, CHARGE)),
+            LedgerTransfer.state == TransferState.POSTED,
+            LedgerAccount.currency == currency,
+        )
+        .limit(1)
+    )
+    payer = session.scalar(query)
+    if payer is None:
+        raise NotFound("nothing was charged for this rental in this currency", rental_id=rental_id)
+    return payer

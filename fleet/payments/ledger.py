@@ -1,0 +1,262 @@
+"""Double entry: the only code that writes transfers. What must always hold is held by triggers (migration 08).
+
+Riders' accounts are locked before a transfer row is touched, in the order of their ids, everywhere in this module.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from fleet.common.errors import NotFound
+from fleet.common.money import Money
+from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
+from fleet.payments.rules import HOUSE_KINDS, NORMAL_SIDE, RIDERS_MONEY
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """One account's totals in minor units of `currency`."""
+
+    debits_posted: int
+    credits_posted: int
+    debits_pending: int
+    credits_pending: int
+    normal_side: NormalSide
+    currency: str
+
+    @property
+    def balance_minor(self) -> int:
+        """Positive on the account's normal side; pending transfers do not count."""
+        difference = self.credits_posted - self.debits_posted
+        return difference if self.normal_side is NormalSide.CREDIT else -difference
+
+    @property
+    def available_minor(self) -> int:
+        """What may still be debited from a credit-normal account."""
+        return self.credits_posted - self.debits_posted - self.debits_pending
+
+
+def account_for(
+    session: Session, owner_id: UUID | None, kind: AccountKind, currency: str, now: datetime
+) -> LedgerAccount:
+    """The account, opened if need be. `owner_id` None: the house's own."""
+    if owner_id is None:
+        return session.get_one(LedgerAccount, house_accounts(session, currency, now)[kind])
+    owned = select(LedgerAccount).where(
+        LedgerAccount.owner_id == owner_id, LedgerAccount.kind == kind, LedgerAccount.currency == currency
+    )
+    account = session.scalars(owned).one_or_none()
+    if account is None:
+        _open(session, [kind], owner_id, currency, now)
+        account = session.scalars(owned).one()
+    return account
+
+
+def house_accounts(session: Session, currency: str, now: datetime) -> dict[AccountKind, UUID]:
+    """Ids of the house's accounts in `currency`; all of them are opened the first time one is asked for."""
+    query = select(LedgerAccount.kind, LedgerAccount.id).where(
+        LedgerAccount.owner_id.is_(None), LedgerAccount.currency == currency
+    )
+    found = dict(session.execute(query).all())
+    if len(found) < len(HOUSE_KINDS):
+        # All in one statement and one order: two first transactions cannot wait for each other.
+        _open(session, HOUSE_KINDS, None, currency, now)
+        found = dict(session.execute(query).all())
+    return found
+
+
+def _open(session: Session, kinds: Iterable[AccountKind], owner_id: UUID | None, currency: str, now: datetime) -> None:
+    rows = [
+        {
+            "owner_id": owner_id,
+            "kind": kind,
+            "currency": currency,
+            "normal_side": NORMAL_SIDE[kind],
+            "overdraft_allowed": kind not in RIDERS_MONEY,
+            "created_at": now,
+        }
+        for kind in kinds
+    ]
+    session.execute(insert(LedgerAccount).values(rows).on_conflict_do_nothing())
+
+
+def totals(session: Session, account_id: UUID) -> Totals:
+    """The account's totals; a house account's without this transaction's part, unless `apply_house_now` was called."""
+    row = session.execute(
+        select(
+            LedgerAccount.debits_posted,
+            LedgerAccount.credits_posted,
+            LedgerAccount.debits_pending,
+            LedgerAccount.credits_pending,
+            LedgerAccount.normal_side,
+            LedgerAccount.currency,
+        ).where(LedgerAccount.id == account_id)
+    ).one()
+    return Totals(*row)
+
+
+def apply_house_now(session: Session) -> None:
+    """Let the house's totals follow at once instead of at commit (decision 0020): for proofs, not for requests."""
+    session.flush()  # constraints are about rows that are in the database
+    session.execute(text("SET CONSTRAINTS ledger_transfer_apply_house IMMEDIATE"))
+    session.execute(text("SET CONSTRAINTS ledger_transfer_apply_house DEFERRED"))
+
+
+def lock_accounts(session: Session, *account_ids: UUID) -> dict[UUID, int]:
+    """Lock the riders' accounts among these until the transaction ends; available minor units by account."""
+    available = LedgerAccount.credits_posted - LedgerAccount.debits_posted - LedgerAccount.debits_pending
+    query = (
+        select(LedgerAccount.id, available)
+        .where(LedgerAccount.id.in_(account_ids), LedgerAccount.owner_id.is_not(None))
+        .order_by(LedgerAccount.id)
+        .with_for_update(key_share=True)
+    )
+    return dict(session.execute(query).all())
+
+
+def transfer(
+    session: Session,
+    *,
+    debit: UUID,
+    credit: UUID,
+    money: Money,
+    kind: str,
+    key: str,
+    now: datetime,
+    rental_id: UUID | None = None,
+    intent_id: UUID | None = None,
+    memo: str | None = None,
+) -> LedgerTransfer:
+    """Move `money` for good. The same `key` with the same content returns the first transfer and moves nothing.
+
+    Raises InsufficientFunds, and TransferKeyReused when the key came with other content before.
+    """
+    wanted = LedgerTransfer(
+        debit_account_id=debit, credit_account_id=credit, amount_minor=money.amount_minor, currency=money.currency,
+        posted_minor=money.amount_minor, kind=kind, state=TransferState.POSTED, idempotency_key=key,
+        rental_id=rental_id, intent_id=intent_id, memo=memo, created_at=now, settled_at=now,
+    )  # fmt: skip
+    return _write(session, wanted)
+
+
+def hold(
+    session: Session,
+    *,
+    debit: UUID,
+    credit: UUID,
+    money: Money,
+    kind: str,
+    key: str,
+    now: datetime,
+    rental_id: UUID | None = None,
+    intent_id: UUID | None = None,
+    memo: str | None = None,
+) -> LedgerTransfer:
+    """Set `money` aside (PENDING) until it is posted or voided; otherwise as `transfer`."""
+    wanted = LedgerTransfer(
+        debit_account_id=debit, credit_account_id=credit, amount_minor=money.amount_minor, currency=money.currency,
+        kind=kind, state=TransferState.PENDING, idempotency_key=key, rental_id=rental_id, intent_id=intent_id,
+        memo=memo, created_at=now,
+    )  # fmt: skip
+    return _write(session, wanted)
+
+
+_CONTENT = ("debit_account_id", "credit_account_id", "amount_minor", "currency", "kind", "rental_id", "intent_id")
+_COLUMNS = (*_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
+
+
+def _write(session: Session, wanted: LedgerTransfer) -> LedgerTransfer:
+    """Insert `wanted` unless its key is there. The funds are checked under the lock, so a refusal costs no rollback."""
+    if wanted.amount_minor <= 0:
+        raise ValueError(f"a transfer of {wanted.amount_minor} minor units moves nothing")
+    available = lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
+    first = by_key(session, wanted.idempotency_key)
+    if first is None:
+        _check_funds(wanted, available.get(wanted.debit_account_id))
+        first = session.scalars(
+            insert(LedgerTransfer)
+            .values({name: getattr(wanted, name) for name in _COLUMNS})
+            .on_conflict_do_nothing(index_elements=["idempotency_key"])
+            .returning(LedgerTransfer)
+        ).one_or_none() or by_key(session, wanted.idempotency_key)
+    if first is None or any(getattr(first, name) != getattr(wanted, name) for name in _CONTENT):
+        raise TransferKeyReused(
+            f"transfer key {wanted.idempotency_key!r} was used for another transfer", key=wanted.idempotency_key
+        )
+    return first
+
+
+def _check_funds(wanted: LedgerTransfer, available: int | None) -> None:
+    """`available` None: a house account, which has no limit."""
+    if available is not None and available < wanted.amount_minor:
+        raise InsufficientFunds(
+            f"{Money(wanted.amount_minor, wanted.currency)} needed, {Money(available, wanted.currency)} available",
+            needed_minor=wanted.amount_minor,
+            available_minor=available,
+            currency=wanted.currency,
+        )
+
+
+def by_key(session: Session, key: str) -> LedgerTransfer | None:
+    return session.scalars(select(LedgerTransfer).where(LedgerTransfer.idempotency_key == key)).one_or_none()
+
+
+def post(session: Session, transfer_id: UUID, amount_minor: int, now: datetime) -> LedgerTransfer:
+    """Turn a hold into a transfer of `amount_minor` (at least 1, at most what was held); the rest is free again.
+
+    Again with the same amount changes nothing. Raises TransferSettled when it was voided or posted otherwise,
+    ValueError for an amount outside the hold, NotFound.
+    """
+    held = _locked(session, transfer_id)
+    if held.state is TransferState.POSTED and held.posted_minor == amount_minor:
+        return held
+    _must_be_pending(held)
+    if not 1 <= amount_minor <= held.amount_minor:
+        raise ValueError(f"{amount_minor} of a hold of {held.amount_minor} cannot be posted")
+    return _settle(session, transfer_id, TransferState.POSTED, amount_minor, now)
+
+
+def void(session: Session, transfer_id: UUID, now: datetime) -> LedgerTransfer:
+    """Give a hold back whole. Again changes nothing. Raises TransferSettled when it was posted, NotFound."""
+    held = _locked(session, transfer_id)
+    if held.state is TransferState.VOIDED:
+        return held
+    _must_be_pending(held)
+    return _settle(session, transfer_id, TransferState.VOIDED, None, now)
+
+
+def _must_be_pending(held: LedgerTransfer) -> None:
+    if held.state is not TransferState.PENDING:
+        raise TransferSettled(f"transfer {held.id} is already {held.state}", transfer_id=held.id, state=held.state)
+
+
+def _locked(session: Session, transfer_id: UUID) -> LedgerTransfer:
+    """The transfer as it is now, its riders' accounts locked first."""
+    sides = session.execute(
+        select(LedgerTransfer.debit_account_id, LedgerTransfer.credit_account_id).where(
+            LedgerTransfer.id == transfer_id
+        )
+    ).one_or_none()
+    if sides is None:
+        raise NotFound("no such transfer", transfer_id=transfer_id)
+    lock_accounts(session, *sides)
+    query = select(LedgerTransfer).where(LedgerTransfer.id == transfer_id).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).one()
+
+
+def _settle(
+    session: Session, transfer_id: UUID, state: TransferState, posted_minor: int | None, now: datetime
+) -> LedgerTransfer:
+    return session.scalars(
+        update(LedgerTransfer)
+        .where(LedgerTransfer.id == transfer_id, LedgerTransfer.state == TransferState.PENDING)
+        .values(state=state, posted_minor=posted_minor, settled_at=now)
+        .returning(LedgerTransfer)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    ).one()

@@ -1,0 +1,54 @@
+"""Kinds of accounts, life of a payment intent, how a charge is spread. Pure."""
+
+from fleet.common.errors import IllegalTransition
+from fleet.payments.models import AccountKind, IntentState, NormalSide
+
+#: Which side makes an account grow: what the house owes and earns is credit, what it has and gives away is debit.
+NORMAL_SIDE: dict[AccountKind, NormalSide] = {
+    AccountKind.WALLET: NormalSide.CREDIT,
+    AccountKind.BONUS: NormalSide.CREDIT,
+    AccountKind.REVENUE: NormalSide.CREDIT,
+    AccountKind.UNLOCK_FEES: NormalSide.CREDIT,
+    AccountKind.BUYOUT_REVENUE: NormalSide.CREDIT,
+    AccountKind.PARTNER_PAYABLE: NormalSide.CREDIT,
+    AccountKind.TAX: NormalSide.CREDIT,
+    AccountKind.PROVIDER_CLEARING: NormalSide.DEBIT,
+    AccountKind.REFUNDS: NormalSide.DEBIT,
+    AccountKind.WRITE_OFF: NormalSide.DEBIT,
+    AccountKind.ADJUSTMENTS: NormalSide.DEBIT,
+}
+#: Kinds that belong to a rider and never go below zero.
+RIDERS_MONEY = (AccountKind.WALLET, AccountKind.BONUS)
+#: Kinds of which the house has one account per currency, in the order in which they are opened.
+HOUSE_KINDS = tuple(kind for kind in AccountKind if kind not in RIDERS_MONEY)
+
+#: FAILED, CANCELLED and UNKNOWN may still turn out to have SUCCEEDED: the provider has the last word about its money.
+INTENT_MOVES: dict[IntentState, frozenset[IntentState]] = {
+    IntentState.REQUIRES_CONFIRMATION: frozenset(
+        {IntentState.PROCESSING, IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
+    ),
+    IntentState.PROCESSING: frozenset(
+        {IntentState.UNKNOWN, IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
+    ),
+    IntentState.UNKNOWN: frozenset({IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}),
+    IntentState.FAILED: frozenset({IntentState.SUCCEEDED}),
+    IntentState.CANCELLED: frozenset({IntentState.SUCCEEDED}),
+    IntentState.SUCCEEDED: frozenset(),
+}
+
+
+def check_move(current: IntentState, wanted: IntentState) -> None:
+    """Raises IllegalTransition for a move that INTENT_MOVES does not hold."""
+    if wanted not in INTENT_MOVES[current]:
+        raise IllegalTransition("payment intent", current, wanted)
+
+
+def spread(parts: list[tuple[AccountKind, int]], funds_minor: int) -> list[tuple[AccountKind, int]]:
+    """What each part gets of `funds_minor`, first come first served; parts that get nothing are left out."""
+    shares = []
+    for kind, wanted in parts:
+        share = min(wanted, funds_minor)
+        funds_minor -= share
+        if share > 0:
+            shares.append((kind, share))
+    return shares
