@@ -1,3 +1,4 @@
+# noqa: INP001  # a script of the image, no package
 """Health of the process in this container, for docker-compose.yml: exit 0 when well, 1 with a line that says why not.
 
 healthcheck.py http PORT PATH | relay | beat
@@ -59,12 +60,22 @@ def _number(row: tuple[int, ...] | None) -> int:
     return row[0] if row else 0
 
 
-CHECKS = {"http": http, "relay": relay, "beat": beat}
+def check(arguments: list[str]) -> str | None:
+    match arguments:
+        case ["http", port, path]:
+            return http(port, path)
+        case ["relay"]:
+            return relay()
+        case ["beat"]:
+            return beat()
+    return f"unknown check {arguments}"
 
 
 def main(arguments: list[str]) -> int:
-    name, *rest = arguments
-    problem = CHECKS[name](*rest)
+    try:
+        problem = check(arguments)
+    except psycopg2.Error as error:
+        problem = str(error)
     if problem is not None:
         sys.stdout.write(f"{problem}\n")
     return problem is not None

@@ -1,0 +1,143 @@
+"""The broker's configuration as containers mount it, run by the real broker with only paths and ports changed."""
+
+import os
+import queue
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paho.mqtt.enums import CallbackAPIVersion
+
+from cli.embedded.home import Home
+from cli.embedded.mosquitto import EmbeddedMosquitto, password_file
+from cli.embedded.ports import free_port
+from tests.deploy.compose import ROOT
+
+_WAIT_S = 5.0
+SUCCESS = 0
+NOT_AUTHORIZED = 135
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the containers' volumes hold, and the configuration with its paths moved here."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (tmp_path / "data").mkdir()
+    (secrets / "gateway.passwords").write_text(password_file({"gateway": "gate"}))
+    (secrets / "devices.passwords").write_text(password_file({"VB-1": "one"}))
+    _make_certificate(secrets / "tls")
+    for source in (ROOT / "mosquitto").rglob("*"):
+        if source.is_file():
+            target = tmp_path / "config" / source.relative_to(ROOT / "mosquitto")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(source.read_text().replace("/mosquitto/", f"{tmp_path}/"))
+    return tmp_path
+
+
+@contextmanager
+def _running(folder: Path, main: Path, ports: list[int]) -> Iterator[None]:
+    # As root the broker would become a user who may not read our files; containers start it as its own user.
+    root = ["user root\n"] if os.geteuid() == 0 else []
+    main.write_text("".join([*root, main.read_text()]))
+    log = folder / "log"
+    with log.open("wb") as output:
+        broker = subprocess.Popen(
+            [str(EmbeddedMosquitto(Home(folder / "home")).program()), "-c", str(main)], stdout=output, stderr=output
+        )
+    try:
+        for port in ports:
+            _wait_for(port, broker, log)
+        yield
+    finally:
+        broker.terminate()
+        assert broker.wait(_WAIT_S) == 0
+
+
+def _wait_for(port: int, broker: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while time.monotonic() < deadline and broker.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"the broker does not listen on {port}:\n{log.read_text()}")
+
+
+def _moved_ports(config: Path, ports: dict[int, int]) -> None:
+    text = config.read_text()
+    for old, new in ports.items():
+        text = text.replace(f"listener {old}", f"listener {new}")
+    config.write_text(text)
+
+
+def _connack(port: int, user: str | None, password: str | None, authority: Path | None = None) -> int:
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    if user is not None:
+        client.username_pw_set(user, password)
+    if authority is not None:
+        client.tls_set_context(ssl.create_default_context(cafile=str(authority)))
+    answers: queue.Queue[int] = queue.Queue()
+    client.on_connect = lambda *call: answers.put(call[3].value)
+    client.connect("localhost" if authority else "127.0.0.1", port)
+    client.loop_start()
+    try:
+        return answers.get(timeout=_WAIT_S)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_cabinets_and_gateways_each_have_a_listener_and_nobody_comes_unknown(folder: Path) -> None:
+    cabinets, gateways = free_port(), free_port()
+    main = folder / "config" / "mosquitto.conf"
+    _moved_ports(main, {1883: cabinets, 1884: gateways})
+    with _running(folder, main, [cabinets, gateways]):
+        assert _connack(cabinets, "VB-1", "one") == SUCCESS
+        assert _connack(cabinets, "VB-1", "two") == NOT_AUTHORIZED
+        assert _connack(cabinets, "gateway", "gate") == NOT_AUTHORIZED
+        assert _connack(cabinets, None, None) == NOT_AUTHORIZED
+        assert _connack(gateways, "gateway", "gate") == SUCCESS
+        assert _connack(gateways, "VB-1", "one") == NOT_AUTHORIZED
+        assert _connack(gateways, None, None) == NOT_AUTHORIZED
+
+
+def test_the_overlay_adds_tls_and_keeps_the_rest(folder: Path) -> None:
+    cabinets, gateways, secure = free_port(), free_port(), free_port()
+    _moved_ports(folder / "config" / "mosquitto.conf", {1883: cabinets, 1884: gateways})
+    main = folder / "tls.conf"
+    main.write_text((ROOT / "deploy" / "mosquitto" / "tls.conf").read_text().replace("/mosquitto/", f"{folder}/"))
+    _moved_ports(main, {8883: secure})
+    authority = folder / "secrets" / "tls" / "server.pem"
+    with _running(folder, main, [cabinets, gateways, secure]):
+        assert _connack(secure, "VB-1", "one", authority) == SUCCESS
+        assert _connack(secure, "VB-1", "two", authority) == NOT_AUTHORIZED
+        assert _connack(gateways, "gateway", "gate") == SUCCESS
+        _make_certificate(folder / "other")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            _connack(secure, "VB-1", "one", folder / "other" / "server.pem")
+
+
+def _make_certificate(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
+    (folder / "server.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "server-key.pem").write_bytes(pem)

@@ -1,0 +1,88 @@
+"""deploy/healthcheck.py, run as the containers run it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from tests.databases import Database
+from tests.deploy.compose import ROOT
+
+
+def _check(*arguments: str, **environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "deploy/healthcheck.py", *arguments],
+        cwd=ROOT, env=os.environ | environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/well" else 503)
+        self.end_headers()
+        self.wfile.write(b"the broker is away")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def port() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), _Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield str(server.server_port)
+        server.shutdown()
+
+
+def test_http_is_well_with_200_only(port: str) -> None:
+    assert _check("http", port, "/well") == (0, "")
+    assert _check("http", port, "/ill") == (1, "503 the broker is away\n")
+
+
+def test_http_that_nobody_answers_is_ill() -> None:
+    code, output = _check("http", "1", "/")
+    assert code == 1
+    assert "refused" in output
+
+
+def test_the_relay_is_well_while_it_is_connected_and_nothing_waits(clean_database: Database) -> None:
+    address = clean_database.url
+    assert _check("relay", DATABASE_URL=address) == (1, "the relay is not connected to the database\n")
+    relay = psycopg2.connect(address, application_name="voltbay-relay")
+    try:
+        assert _check("relay", DATABASE_URL=address) == (0, "")
+        with clean_database.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO outbox_event (name, payload, created_at) VALUES ('x', '{}', now() - interval '61 s'),"
+                " ('x', '{}', now())"
+            )
+        assert _check("relay", DATABASE_URL=address) == (1, "1 outbox rows have been waiting for more than a minute\n")
+    finally:
+        relay.close()
+
+
+def test_no_database_is_one_line_and_not_a_traceback() -> None:
+    code, output = _check("relay", DATABASE_URL="postgresql://postgres@127.0.0.1:1/none")
+    assert code == 1
+    assert "Traceback" not in output
+
+
+def test_beat_is_well_while_it_writes_its_schedule(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    assert _check("beat", VOLTBAY_HOME=home) == (1, "there is no schedule file yet\n")
+    schedule = tmp_path / "beat-schedule"
+    schedule.touch()
+    assert _check("beat", VOLTBAY_HOME=home) == (0, "")
+    long_ago = time.time() - 3600
+    os.utime(schedule, (long_ago, long_ago))
+    code, output = _check("beat", VOLTBAY_HOME=home)
+    assert code == 1
+    assert output.startswith("the schedule was last written 3600 s ago")
