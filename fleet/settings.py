@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr = SecretStr(DEVELOPMENT_SECRET)
     #: PEM of the Ed25519 key that signs access tokens; without it one is kept under `home`.
     token_private_key: SecretStr | None = None
+    #: The key before it: its tokens are accepted while it is set.
+    token_previous_key: SecretStr | None = None
     access_token_s: int = 15 * 60
     refresh_token_s: int = 30 * 24 * 3600
 

@@ -43,34 +43,55 @@ class User(Base):
 
 
 class OtpChallenge(Base):
-    """One code sent to one address. Only its keyed hash is stored."""
+    """One code sent to one address. The code itself is nowhere: it is derived from the id with a secret key."""
 
     __tablename__ = "otp_challenge"
-    __table_args__ = (Index(None, "destination", "created_at"),)
+    __table_args__ = (
+        Index(None, "destination", "created_at"),
+        Index(None, "address", "created_at"),
+        Index(None, "created_at"),
+        CheckConstraint("attempts_left >= 0", name="attempts_left"),
+    )
 
     id: Mapped[UUID] = uuid_pk()
+    #: E.164, or an e-mail address in lower case.
     destination: Mapped[str] = mapped_column(String(254))
-    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    #: Network address that asked for it.
+    address: Mapped[str | None] = mapped_column(String(64))
     attempts_left: Mapped[int]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
 
 
+class UserSession(Base):
+    """One sign-in on one device: the family of its refresh tokens. Revoked, it ends with everything issued from it."""
+
+    __tablename__ = "user_session"
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), index=True)
+    user_agent: Mapped[str | None] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    #: "sign_out", "reuse", "suspended" ...
+    revoked_why: Mapped[str | None] = mapped_column(String(32))
+
+
 class RefreshToken(Base):
-    """One link of a family: used once, then rotated; a second use revokes the whole family."""
+    """One link of a session's chain: used once, then rotated; a second use revokes the session."""
 
     __tablename__ = "refresh_token"
 
     id: Mapped[UUID] = uuid_pk()
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), index=True)
-    family_id: Mapped[UUID] = mapped_column(index=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("user_session.id", ondelete="CASCADE"), index=True)
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    user_agent: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
-    revoked_at: Mapped[datetime | None]
 
 
 class UserAuditLog(Base):

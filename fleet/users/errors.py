@@ -1,0 +1,39 @@
+from fleet.common.errors import FleetError, Forbidden, NotFound, TooManyRequests
+
+
+class NotAuthenticated(FleetError):
+    """The caller has not proven who they are; HTTP 401."""
+
+    code = "not_authenticated"
+
+
+class CodeRefused(NotAuthenticated):
+    """Wrong, used, expired or never sent: all look the same from outside."""
+
+    code = "code_refused"
+
+
+class TokenRefused(NotAuthenticated):
+    """An access or refresh token that is not, or no longer, valid."""
+
+    code = "token_refused"
+
+
+class UserSuspended(Forbidden):
+    code = "user_suspended"
+
+
+class TooManyCodes(TooManyRequests):
+    """Codes for this destination or from this address; `retry_after_s`."""
+
+    code = "too_many_codes"
+
+
+class UserNotFound(NotFound):
+    code = "user_not_found"
+
+
+class NoSender(FleetError):
+    """Nothing is configured that could carry messages to this kind of destination."""
+
+    code = "no_sender"
