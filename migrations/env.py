@@ -7,8 +7,9 @@ from fleet.db import create_engine_from
 from fleet.registry import metadata
 from fleet.settings import Settings
 
-#: Time-series tables are hypertables or native partitions: made by SQL, and their partitions are nobody's drift.
-PARTITION_MARKS = ("_p20", "_default", "_hyper_", "_compressed_")
+#: Time-series tables are hypertables or native partitions: made by SQL, and their partitions and
+#: rollups are nobody's drift.
+PARTITION_MARKS = ("_p20", "_default", "_rollup", "_hyper_", "_compressed_")
 
 
 def include_name(name: str | None, kind: str, _parents: object) -> bool:

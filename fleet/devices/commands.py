@@ -1,11 +1,12 @@
 """Commands to cabinets: from the decision to the verdict. Silence is UNKNOWN, never failed."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import Command, EjectPowerBank
@@ -40,13 +41,11 @@ def queue_command(
     request_id: str | None = None,
 ) -> DeviceCommand:
     """Write the order; a gateway is woken when the caller's transaction commits. The row has its id at once."""
-    args: dict[str, Any] = {k: v for k, v in msgspec.to_builtins(command).items() if v is not None}
-    args.pop("type", None)
     row = DeviceCommand(
         id=new_id(),
         station_id=station_id,
         kind=kind_of(command),
-        args=args,
+        args=_args_of(command),
         state=CommandState.QUEUED,
         deadline=deadline,
         attempt=0,
@@ -58,6 +57,35 @@ def queue_command(
     session.add(row)
     notify(session, Channel.DEVICE_COMMAND, str(station_id))
     return row
+
+
+def queue_many(
+    session: Session, station_ids: Sequence[int], command: Command, *, deadline: datetime, now: datetime
+) -> None:
+    """The same command for many stations, in one statement."""
+    args = _args_of(command)
+    rows = [
+        {
+            "id": new_id(),
+            "station_id": station_id,
+            "kind": kind_of(command),
+            "args": args,
+            "state": CommandState.QUEUED,
+            "deadline": deadline,
+            "attempt": 0,
+            "created_at": now,
+        }
+        for station_id in station_ids
+    ]
+    if rows:
+        session.execute(insert(DeviceCommand), rows)
+        notify(session, Channel.DEVICE_COMMAND)
+
+
+def _args_of(command: Command) -> dict[str, Any]:
+    args: dict[str, Any] = {key: value for key, value in msgspec.to_builtins(command).items() if value is not None}
+    args.pop("type", None)
+    return args
 
 
 def find_command(session: Session, command_id: str, *, lock: bool = False) -> DeviceCommand | None:

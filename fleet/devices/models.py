@@ -58,6 +58,8 @@ class DeviceSession(Base):
     hardware: Mapped[str] = mapped_column(String(256))
     iccid: Mapped[str | None] = mapped_column(String(256))
     reset_cause: Mapped[str] = mapped_column(String(16))
+    #: Highest boot known from before this start, as it was told in the welcome.
+    boot_floor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     connected_at: Mapped[datetime]
     last_seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -83,8 +85,11 @@ class DeviceStream(Base):
     seen_through: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: Known once a later boot declares its journal: nothing of this boot exists above it.
     last_seq: Mapped[int | None] = mapped_column(BigInteger)
-    #: Server clock minus cabinet clock in ms, measured when the boot was first heard.
+    #: Server clock minus cabinet clock in ms, by the live messages of this boot.
     clock_offset_ms: Mapped[int | None] = mapped_column(BigInteger)
+    #: Ranges [first, last] that the cabinet declared lost: nobody waits for them, and what comes of them still counts.
+    lost: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    #: Since when something waits here without progress.
     gap_since: Mapped[datetime | None]
     resend_asked_at: Mapped[datetime | None]
     #: All of this boot is applied and a later boot has begun.
@@ -92,7 +97,11 @@ class DeviceStream(Base):
 
 
 class DeviceEvent(Base):
-    """The inbox: (station, boot, seq) once. `applied_at` NULL while it waits for an earlier event."""
+    """The inbox: (station, boot, seq) once. `applied_at` NULL: it waits for an earlier event, or lies in `dead_letter`.
+
+    No foreign key: rows are written under the lock of their `DeviceStream`, which has one, and a check per event would
+    cost as much as the insert.
+    """
 
     __tablename__ = "device_event"
     __table_args__ = (
@@ -100,7 +109,7 @@ class DeviceEvent(Base):
         Index(None, "received_at", postgresql_using="brin"),
     )
 
-    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"), primary_key=True)
+    station_id: Mapped[int] = mapped_column(primary_key=True)
     boot: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     type: Mapped[str] = mapped_column(String(40))

@@ -4,7 +4,7 @@ migration makes them and these classes describe them for queries and the drift c
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Float, Integer, SmallInteger
+from sqlalchemy import REAL, BigInteger, Integer, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fleet.db import Base
@@ -23,7 +23,7 @@ class SlotTelemetryRow(Base):
     charge_pct: Mapped[int | None] = mapped_column(SmallInteger)
     voltage_mv: Mapped[int | None] = mapped_column(Integer)
     current_ma: Mapped[int | None] = mapped_column(Integer)
-    temperature_c: Mapped[float | None] = mapped_column(Float(24))
+    temperature_c: Mapped[float | None] = mapped_column(REAL)
     cycles: Mapped[int | None] = mapped_column(Integer)
     health_pct: Mapped[int | None] = mapped_column(SmallInteger)
 
@@ -38,5 +38,5 @@ class StationTelemetryRow(Base):
     at: Mapped[datetime] = mapped_column(primary_key=True)
     signal_dbm: Mapped[int | None] = mapped_column(SmallInteger)
     mains: Mapped[bool | None]
-    temperature_c: Mapped[float | None] = mapped_column(Float(24))
+    temperature_c: Mapped[float | None] = mapped_column(REAL)
     uptime_s: Mapped[int | None] = mapped_column(BigInteger)
