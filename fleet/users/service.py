@@ -52,7 +52,7 @@ def user_at(session: Session, destination: Destination, now: datetime) -> tuple[
     made = session.scalar(
         insert(User)
         .values(
-            {column.key: destination.value},
+            **{column.key: destination.value},
             role=Role.RIDER,
             status=UserStatus.ACTIVE,
             tokens_valid_from=now,
