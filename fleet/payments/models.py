@@ -143,7 +143,7 @@ class PaymentIntent(Base):
     __table_args__ = (
         CheckConstraint("amount_minor > 0", name="amount"),
         UniqueConstraint("provider", "provider_reference"),
-        Index("ix_payment_intent_unsettled", "updated_at", postgresql_where=text("state IN ('processing', 'unknown')")),
+        Index("ix_payment_intent_unsettled", "ask_at", postgresql_where=text("state IN ('processing', 'unknown')")),
     )
 
     id: Mapped[UUID] = uuid_pk()
@@ -157,6 +157,10 @@ class PaymentIntent(Base):
     failure_code: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    #: When the rider confirmed it and the provider was called.
+    confirmed_at: Mapped[datetime | None]
+    #: When the provider is to be asked what became of it.
+    ask_at: Mapped[datetime | None]
 
 
 class PaymentWebhook(Base):
@@ -169,6 +173,8 @@ class PaymentWebhook(Base):
     provider: Mapped[str] = mapped_column(String(32))
     event_id: Mapped[str] = mapped_column(String(100))
     kind: Mapped[str] = mapped_column(String(64))
+    #: The provider's object it is about.
+    reference: Mapped[str] = mapped_column(String(100))
     body: Mapped[bytes]
     headers: Mapped[dict[str, Any]]
     received_at: Mapped[datetime]
@@ -186,10 +192,13 @@ class SandboxCharge(Base):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(String(3))
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata")
-    card: Mapped[str] = mapped_column(String(32))
+    #: Its last four digits.
+    card: Mapped[str] = mapped_column(String(4))
     status: Mapped[str] = mapped_column(String(16))
     failure_code: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    #: When a pending charge succeeds by itself; NULL: never.
+    settles_at: Mapped[datetime | None]
 
 
 class SandboxDelivery(Base):

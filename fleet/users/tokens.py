@@ -10,7 +10,7 @@ from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
@@ -241,3 +241,9 @@ def _revoke(session: Session, now: datetime, why: str, *which: object) -> int:
         .execution_options(synchronize_session="fetch")
     )
     return len(ended.all())
+
+
+def forget_ended(session: Session, ended_before: datetime) -> int:
+    """Delete sessions (and their tokens) that expired or were revoked before; returns how many."""
+    old = delete(UserSession).where((UserSession.expires_at < ended_before) | (UserSession.revoked_at < ended_before))
+    return len(session.scalars(old.returning(UserSession.id)).all())

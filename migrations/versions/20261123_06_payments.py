@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("provider", sa.String(length=32), nullable=False),
         sa.Column("event_id", sa.String(length=100), nullable=False),
         sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("reference", sa.String(length=100), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
@@ -34,10 +35,11 @@ def upgrade() -> None:
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.String(length=3), nullable=False),
         sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("card", sa.String(length=32), nullable=False),
+        sa.Column("card", sa.String(length=4), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("failure_code", sa.String(length=64), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("settles_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("reference", name=op.f("pk_sandbox_charge")),
         sa.UniqueConstraint("idempotency_key", name=op.f("uq_sandbox_charge_idempotency_key")),
     )
@@ -151,6 +153,8 @@ def upgrade() -> None:
         sa.Column("failure_code", sa.String(length=64), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ask_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("amount_minor > 0", name=op.f("ck_payment_intent_amount")),
         sa.ForeignKeyConstraint(["user_id"], ["app_user.id"], name=op.f("fk_payment_intent_user_id_app_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_intent")),
@@ -161,7 +165,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_payment_intent_unsettled",
         "payment_intent",
-        ["updated_at"],
+        ["ask_at"],
         unique=False,
         postgresql_where=sa.text("state IN ('processing', 'unknown')"),
     )

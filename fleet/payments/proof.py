@@ -1,0 +1,86 @@
+"""Proof that the books are right: every stored total equals its sum, every currency is zero, every top-up is paid."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from fleet.payments.ledger import apply_house_now
+
+#: More are not listed; one is already too many.
+_LIMIT = 100
+
+# Each check is one statement, so that it sees one state of the books however busy they are.
+_CHECKS = {
+    "account totals differ from the sums of its transfers": """
+        WITH side AS (
+            SELECT debit_account_id AS account, coalesce(posted_minor, 0) AS debits, 0::bigint AS credits,
+                   CASE state WHEN 'pending' THEN amount_minor ELSE 0 END AS held, 0::bigint AS coming
+              FROM ledger_transfer
+            UNION ALL
+            SELECT credit_account_id, 0, coalesce(posted_minor, 0), 0,
+                   CASE state WHEN 'pending' THEN amount_minor ELSE 0 END
+              FROM ledger_transfer),
+        summed AS (
+            SELECT account, sum(debits) AS debits, sum(credits) AS credits, sum(held) AS held, sum(coming) AS coming
+              FROM side GROUP BY account)
+        SELECT a.id::text || ' (' || a.kind || ' ' || a.currency || ')'
+          FROM ledger_account a LEFT JOIN summed s ON s.account = a.id
+         WHERE a.debits_posted <> coalesce(s.debits, 0) OR a.credits_posted <> coalesce(s.credits, 0)
+            OR a.owner_id IS NOT NULL
+               AND (a.debits_pending <> coalesce(s.held, 0) OR a.credits_pending <> coalesce(s.coming, 0))
+            OR a.owner_id IS NULL AND (a.debits_pending <> 0 OR a.credits_pending <> 0)""",
+    "currency does not sum to zero": """
+        SELECT currency FROM ledger_account GROUP BY currency HAVING sum(debits_posted) <> sum(credits_posted)""",
+    "account is overdrawn": """
+        SELECT id::text FROM ledger_account
+         WHERE NOT overdraft_allowed AND credits_posted - debits_posted - debits_pending < 0""",
+    "transfer is in another currency than its accounts": """
+        SELECT t.id::text FROM ledger_transfer t
+          JOIN ledger_account d ON d.id = t.debit_account_id JOIN ledger_account c ON c.id = t.credit_account_id
+         WHERE d.currency <> t.currency OR c.currency <> t.currency""",
+    "wallet does not name its owner's account": """
+        SELECT w.id::text FROM wallet w JOIN ledger_account a ON a.id = w.account_id
+         WHERE a.owner_id IS DISTINCT FROM w.user_id OR a.kind <> 'wallet' OR a.currency <> w.currency""",
+    "paid top-up is not credited as it was paid": """
+        SELECT i.id::text FROM payment_intent i
+         WHERE i.state = 'succeeded' AND NOT EXISTS (
+            SELECT 1 FROM ledger_transfer t
+              JOIN ledger_account d ON d.id = t.debit_account_id JOIN ledger_account c ON c.id = t.credit_account_id
+             WHERE t.intent_id = i.id AND t.state = 'posted' AND t.kind = 'top_up'
+               AND t.posted_minor = i.amount_minor AND t.currency = i.currency
+               AND d.kind = 'provider_clearing' AND c.kind = 'wallet' AND c.owner_id = i.user_id)""",
+    "clearing moved without exactly one paid top-up": """
+        SELECT t.id::text FROM ledger_transfer t
+          JOIN ledger_account a ON a.id IN (t.debit_account_id, t.credit_account_id) AND a.kind = 'provider_clearing'
+          LEFT JOIN payment_intent i ON i.id = t.intent_id AND i.state = 'succeeded'
+         WHERE t.state <> 'voided'
+           AND (i.id IS NULL OR 1 < (SELECT count(*) FROM ledger_transfer o
+                                      WHERE o.intent_id = t.intent_id AND o.state <> 'voided'))""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerProof:
+    """`problems` is empty when `ok`; each names the rule and the row that breaks it."""
+
+    ok: bool
+    at: datetime
+    accounts: int
+    transfers: int
+    problems: tuple[str, ...]
+
+
+def prove(session: Session, now: datetime) -> LedgerProof:
+    """Check the whole ledger; reads every transfer, so it is for the night and for operators."""
+    apply_house_now(session)
+    problems = [
+        f"{rule}: {row[0]}"
+        for rule, statement in _CHECKS.items()
+        for row in session.execute(text(f"{statement} LIMIT {_LIMIT}"))
+    ]
+    counts = session.execute(
+        text("SELECT (SELECT count(*) FROM ledger_account), (SELECT count(*) FROM ledger_transfer)")
+    ).one()
+    return LedgerProof(not problems, now, int(counts[0]), int(counts[1]), tuple(problems))
