@@ -6,6 +6,11 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.problems import Responses
+
+#: For the document of every operation that answers with `tagged`.
+NOT_MODIFIED: Responses = {304: {"description": "The caller has it already (If-None-Match)."}}
+
 
 def tagged(request: Request, model: BaseModel, *, max_age_s: int = 0) -> Response:
     """The model as JSON with its entity tag, or 304 when the caller already has it."""

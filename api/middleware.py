@@ -5,9 +5,11 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import route_of
+from api.problems import problem
 from fleet.db import new_id
 
 log = structlog.get_logger("api.access")
@@ -92,3 +94,35 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, outgoing)
+
+
+class BodyLimit:
+    """Refuses bodies above `limit` bytes: at once when their length is declared, else as soon as they exceed it."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self.app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > self._limit:
+            answer = problem(413, "too_large", self._detail(), request_id=scope["state"]["request_id"])
+            await answer(scope, receive, send)
+            return
+        taken = 0
+
+        async def counting() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise HTTPException(413, self._detail())
+            return message
+
+        await self.app(scope, counting, send)
+
+    def _detail(self) -> str:
+        return f"a body has at most {self._limit} bytes"

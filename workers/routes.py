@@ -1,3 +1,7 @@
 """Which tasks hear of which event. An event that is not here has no consumer and is settled as soon as it is seen."""
 
-ROUTES: dict[str, tuple[str, ...]] = {}
+from fleet.users.events import OtpRequested
+
+ROUTES: dict[str, tuple[str, ...]] = {
+    OtpRequested.name: ("users.deliver_code",),
+}

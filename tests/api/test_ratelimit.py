@@ -82,7 +82,7 @@ def test_lost_redis_lets_requests_pass_quickly_and_is_found_again(tmp_path: Path
         assert not await limiter.ping()
         service.start()
         async with asyncio.timeout(10):
-            while await limiter.hit([rule], user="ada", address=ADDRESS) is None:
+            while await limiter.hit([rule], user="ada", address=ADDRESS) is None:  # noqa: ASYNC110  # Redis starts
                 await asyncio.sleep(0.1)
         await limiter.close()
 

@@ -1,0 +1,139 @@
+"""The application: `create_app(settings)` builds everything the process holds and wires it together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from sqlalchemy import Engine
+from sqlalchemy.pool import QueuePool
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api import docs, errors, openapi
+from api.config.endpoints import router as config
+from api.errors import Failures
+from api.health.endpoints import router as health
+from api.hub import Hub
+from api.limits import RateLimits
+from api.listener import Listener
+from api.metrics import Metrics, MetricsMiddleware
+from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
+from api.paging import Cursors
+from api.ratelimit import RateLimiter
+from api.runtime import Runtime
+from api.sandbox.endpoints import router as sandbox
+from api.users.endpoints import router as users
+from fleet.db import create_engine_from
+from fleet.settings import Settings
+from fleet.users.tokens import TokenKeys
+
+AREAS = (users, config)
+
+#: A Redis that does not answer within this is away; rate limits then rest.
+_REDIS_TIMEOUT_S = 0.25
+
+
+def create_app(settings: Settings) -> FastAPI:
+    runtime = _runtime(settings)
+    app = FastAPI(
+        title=openapi.TITLE,
+        version=openapi.VERSION,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=_middleware(settings, runtime.metrics),
+    )
+    app.state.runtime = runtime
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way
+    errors.install(app)
+    for area in AREAS:
+        app.include_router(area)
+    app.include_router(health)
+    app.include_router(docs.router)
+    app.mount(docs.ASSETS, docs.assets())
+    if not settings.production:
+        app.include_router(sandbox)
+    return app
+
+
+def _runtime(settings: Settings) -> Runtime:
+    metrics = Metrics()
+    hub = Hub()
+    engine = create_engine_from(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_overflow,
+        name="voltbay-api",
+    )
+    _watch(metrics, engine, hub)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=_REDIS_TIMEOUT_S,
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Runtime(
+        settings=settings,
+        engine=engine,
+        keys=TokenKeys.from_settings(settings),
+        hub=hub,
+        limiter=RateLimiter(redis, settings.rate_limit_scale),
+        metrics=metrics,
+        cursors=Cursors(settings.secret_bytes("cursors")),
+    )
+
+
+def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)
+    metrics.watch("voltbay_database_connections_in_use", "Connections handed out", lambda: float(pool.checkedout()))
+    metrics.watch("voltbay_database_connections_idle", "Connections in the pool", lambda: float(pool.checkedin()))
+    metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
+    metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Outermost first."""
+    stack: list[Any] = [
+        Middleware(RequestIds),
+        Middleware(MetricsMiddleware, metrics=metrics),
+        Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
+    ]
+    if settings.cors_origins:
+        stack.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Prefer",
+                               "X-Request-Id", "Last-Event-ID"],
+                expose_headers=["ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit-Limit",
+                                "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "X-Request-Id"],
+                max_age=600,
+            )
+        )  # fmt: skip
+    body = Middleware(BodyLimit, limit=settings.request_body_max)
+    return [*stack, Middleware(Failures), Middleware(Unversioned), Middleware(RateLimits), body]
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    runtime: Runtime = app.state.runtime
+    runtime.hub.attach(asyncio.get_running_loop())
+    listener = asyncio.create_task(Listener(runtime.settings.database_url.get_secret_value(), runtime.hub).run())
+    try:
+        yield
+    finally:
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+        await runtime.limiter.close()
+        runtime.engine.dispose()

@@ -1,0 +1,50 @@
+"""What endpoints ask for: a transaction, the time, who is calling."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.orm import Session
+
+from api.problems import request_id_of
+from api.runtime import Runtime, runtime_of
+from fleet.common.clock import utc_now
+from fleet.db import session_scope
+
+
+def _runtime(request: Request) -> Runtime:
+    return runtime_of(request)
+
+
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
+
+
+def _session(runtime: RuntimeDep) -> Iterator[Session]:
+    with session_scope(runtime.engine) as session:
+        yield session
+
+
+#: One transaction per request. Scope "function": it is committed before the answer is sent, so a failed commit is an
+#: error that the caller sees.
+SessionDep = Annotated[Session, Depends(_session, scope="function")]
+
+Now = Annotated[datetime, Depends(utc_now)]
+
+
+def _request_id(request: Request) -> str | None:
+    return request_id_of(request)
+
+
+def _address(request: Request) -> str:
+    return address_of(request)
+
+
+def address_of(request: Request) -> str:
+    """Where the request came from; uvicorn has already looked behind proxies that are trusted."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+RequestId = Annotated[str | None, Depends(_request_id)]
+Address = Annotated[str, Depends(_address)]
+UserAgent = Annotated[str | None, Header(alias="User-Agent", include_in_schema=False)]

@@ -1,0 +1,153 @@
+"""Every failure becomes problem+json here and nowhere else."""
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import FieldProblem, problem, request_id_of
+from fleet.common.errors import (
+    Conflict,
+    FleetError,
+    Forbidden,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    IllegalTransition,
+    InvalidInput,
+    NotFound,
+    TooManyRequests,
+)
+from fleet.payments.errors import InsufficientFunds
+from fleet.users.errors import NotAuthenticated
+
+log = structlog.get_logger(__name__)
+
+
+#: The nearest class of an error's own line of descent decides.
+STATUS: dict[type[FleetError], int] = {
+    FleetError: 409,
+    NotAuthenticated: 401,
+    InsufficientFunds: 402,
+    NotFound: 404,
+    InvalidInput: 422,
+    Conflict: 409,
+    Forbidden: 403,
+    TooManyRequests: 429,
+    IdempotencyKeyReused: 422,
+    IdempotencyKeyInUse: 409,
+    IllegalTransition: 409,
+}
+
+_HTTP_CODES = {
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+}
+#: SQLSTATEs that mean "not now": connection failures, deadlock, serialization, lock timeout, shutdown.
+_PASSING = ("08", "40", "53", "55P03", "57")
+
+
+def status_of(error: FleetError) -> int:
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(FleetError, _fleet)  # type: ignore[arg-type]  # Starlette types every handler alike
+    app.add_exception_handler(RequestValidationError, _validation)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
+    app.add_exception_handler(DBAPIError, _database)  # type: ignore[arg-type]
+    app.add_exception_handler(PoolTimeout, _pool)
+
+
+def _fleet(request: Request, error: FleetError) -> JSONResponse:
+    status = status_of(error)
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    retry_after = error.attributes.get("retry_after_s")
+    if retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(retry_after)))
+    return problem(
+        status, error.code, error.message, request_id=request_id_of(request), headers=headers, **error.attributes
+    )
+
+
+def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    """What was sent is not repeated: it may hold a secret."""
+    found = [
+        FieldProblem(field=".".join(map(str, entry["loc"])), message=entry["msg"], kind=entry["type"])
+        for entry in error.errors()
+    ]
+    return problem(
+        422,
+        "validation_failed",
+        f"{found[0].field}: {found[0].message}",
+        request_id=request_id_of(request),
+        field=found[0].field,
+        errors=[entry.model_dump() for entry in found],
+    )
+
+
+def _http(request: Request, error: HTTPException) -> JSONResponse:
+    return problem(
+        error.status_code,
+        _HTTP_CODES.get(error.status_code, "error"),
+        str(error.detail),
+        request_id=request_id_of(request),
+        headers=error.headers,
+    )
+
+
+def _database(request: Request, error: DBAPIError) -> JSONResponse:
+    state: str = getattr(error.orig, "pgcode", None) or ""
+    passing = state.startswith(_PASSING) or (not state and isinstance(error, OperationalError))
+    if not passing:
+        log.error("database_refused", exc_info=error)
+        return _internal(request_id_of(request))
+    log.warning("database_not_now", sqlstate=state or None, error=str(error.orig).strip())
+    return problem(
+        503, "try_again", "the database cannot take this now", request_id=request_id_of(request),
+        headers={"Retry-After": "1"},
+    )  # fmt: skip
+
+
+def _pool(request: Request, error: Exception) -> JSONResponse:
+    log.warning("database_pool_empty", error=str(error))
+    return problem(
+        503, "try_again", "too much is going on", request_id=request_id_of(request), headers={"Retry-After": "1"}
+    )
+
+
+def _internal(request_id: str | None) -> JSONResponse:
+    return problem(500, "internal_error", "something went wrong on our side; the log has it", request_id=request_id)
+
+
+class Failures:
+    """The last resort: an exception nobody mapped is logged whole and answered with its request id only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watching(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watching)
+        except Exception:
+            log.exception("request_failed", method=scope["method"])
+            if started:
+                raise
+            await _internal(scope.get("state", {}).get("request_id"))(scope, receive, send)

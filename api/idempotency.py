@@ -1,0 +1,95 @@
+"""`Idempotency-Key`: one key, one effect, one answer, however often the request is sent (api.md)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+from starlette.responses import JSONResponse
+
+from api.auth import CurrentUser
+from api.problems import request_id_of
+from fleet.common import idempotency
+from fleet.common.errors import IdempotencyKeyInUse
+from fleet.common.idempotency import StoredAnswer
+
+REPLAYED = "Idempotency-Replayed"
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One request under its key. The answer is stored in the transaction of the effect, so a crash leaves neither."""
+
+    scope: str
+    key: str
+    route: str
+    body: bytes
+    request_id: str | None
+
+    def answer(
+        self, session: Session, now: datetime, work: Callable[[], BaseModel], *, status: int = 200
+    ) -> JSONResponse:
+        """Do `work` and keep its answer, or repeat the answer of the first time."""
+        stored = self.begin(session, now)
+        if stored is not None:
+            return replay(stored)
+        body = work().model_dump(mode="json")
+        self.finish(session, StoredAnswer(status, body), now)
+        return JSONResponse(body, status)
+
+    def begin(self, session: Session, now: datetime) -> StoredAnswer | None:
+        """Claim the key, or return its answer. A request that is still running is waited for."""
+        try:
+            return idempotency.begin(
+                session,
+                scope=self.scope,
+                key=self.key,
+                route=self.route,
+                body=self.body,
+                request_id=self.request_id,
+                now=now,
+            )
+        except OperationalError as error:
+            if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+                raise
+            raise IdempotencyKeyInUse(
+                "the first request under this Idempotency-Key is still running", key=self.key
+            ) from error
+
+    def finish(self, session: Session, answer: StoredAnswer, now: datetime) -> None:
+        idempotency.finish(session, scope=self.scope, key=self.key, answer=answer, now=now)
+
+
+def replay(stored: StoredAnswer) -> JSONResponse:
+    return JSONResponse(stored.body, stored.status, headers={REPLAYED: "true"})
+
+
+async def _once(
+    request: Request,
+    user: CurrentUser,
+    idempotency_key: Annotated[
+        str,
+        Header(
+            min_length=8,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Made by the caller, one per intended effect (a UUID). Kept 24 h.",
+            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+        ),
+    ],
+) -> Once:
+    return Once(
+        scope=str(user.id),
+        key=idempotency_key,
+        route=f"{request.method} {request.url.path}",
+        body=await request.body(),
+        request_id=request_id_of(request),
+    )
+
+
+Idempotent = Annotated[Once, Depends(_once)]

@@ -1,0 +1,8 @@
+from fastapi import APIRouter
+
+PREFIX = "/api/v1"
+
+
+def area(path: str, tag: str) -> APIRouter:
+    """The router of one area. Its routes carry their whole template, which is what metrics and logs name them by."""
+    return APIRouter(prefix=f"{PREFIX}/{path}", tags=[tag])
