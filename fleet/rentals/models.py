@@ -14,9 +14,10 @@ from sqlalchemy import (
     String,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
+from fleet.stations.models import PowerBank, Station
 
 
 class RentalState(StrEnum):
@@ -86,6 +87,9 @@ class Rental(Base):
         Index("uq_rental_open_place", "user_id", "open_place", unique=True, postgresql_where=text(_OPEN)),
         Index("ix_rental_state_deadline", "state", "requested_at", postgresql_where=text(_OPEN)),
         Index(None, "user_id", "id"),
+        Index("ix_rental_overdue_at", "overdue_at", postgresql_where=text("state = 'active'")),
+        Index("ix_rental_buyout_at", "buyout_at", postgresql_where=text("state IN ('active', 'overdue')")),
+        Index("ix_rental_owed", "user_id", postgresql_where=text("due_minor > 0")),
         CheckConstraint("ended_at IS NULL OR started_at IS NULL OR ended_at >= started_at", name="times"),
         CheckConstraint("charged_minor >= 0 AND due_minor >= 0", name="amounts"),
         CheckConstraint(f"({_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
@@ -102,10 +106,16 @@ class Rental(Base):
     station_in_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
     slot_in: Mapped[int | None]
     requested_at: Mapped[datetime]
-    #: The rider's app still waits for another slot to be tried until then.
+    #: Slots tried so far.
     eject_attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
+    #: When the bank left, and when it was back.
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    #: `started_at` is what the cabinet's `power_bank_ejected` told; otherwise it is deduced, and that event corrects it.
+    start_certain: Mapped[bool] = mapped_column(default=False, server_default="false")
+    #: When it becomes overdue, and when its price reaches the total cap; both follow from the terms and `started_at`.
+    overdue_at: Mapped[datetime | None]
+    buyout_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     #: The tariff as it stood at the start (rules.TariffTerms as JSON), and the time zone its days are counted in.
     tariff_id: Mapped[UUID] = mapped_column(ForeignKey("tariff.id"))
@@ -122,6 +132,10 @@ class Rental(Base):
     charge_in_pct: Mapped[int | None]
     failure_code: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
+
+    station_out: Mapped[Station] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_out_id])
+    station_in: Mapped[Station | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_in_id])
+    power_bank: Mapped[PowerBank] = relationship(lazy="raise", viewonly=True)
 
 
 class RentalEvent(Base):
@@ -161,3 +175,6 @@ class OrphanBankCase(Base):
     opened_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
     resolution: Mapped[str | None] = mapped_column(String(300))
+
+    power_bank: Mapped[PowerBank] = relationship(lazy="raise", viewonly=True)
+    station: Mapped[Station] = relationship(lazy="raise", viewonly=True)

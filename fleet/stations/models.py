@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from firmware_protocol.types import SlotState
+from firmware_protocol.types import SlotState, StationFaultKind
 from fleet.db import Base, text_enum
 
 
@@ -77,7 +77,6 @@ class Station(Base):
     #: Written at most once in a few seconds; the exact value is the session's.
     last_heard_at: Mapped[datetime | None]
     heartbeat_s: Mapped[int] = mapped_column(default=30, server_default="30")
-    last_inventory_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -110,6 +109,9 @@ class StationSlot(Base):
     disabled_reason: Mapped[str | None] = mapped_column(String(200))
     health_score: Mapped[int] = mapped_column(default=100, server_default="100")
     fault: Mapped[str | None] = mapped_column(String(32))
+    #: The event `fault` comes from: faults move beside what the slot holds.
+    fault_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    fault_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: The rental an eject is under way for.
     reserved_for: Mapped[UUID | None]
     #: A rider did not take the bank here a short while ago: look twice.
@@ -141,6 +143,11 @@ class PowerBank(Base):
     quarantine_reason: Mapped[str | None] = mapped_column(String(200))
     #: The sample the values above come from, so that a late one never overwrites a newer one.
     sampled_at: Mapped[datetime | None]
+    #: The newest event that told where the bank is, or that it left: older ones never move it (decision 0031).
+    seen_station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    seen_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    seen_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    seen_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -163,6 +170,20 @@ class PowerBankMovement(Base):
     #: The rental this movement belongs to; a plain id because rentals are above stations.
     rental_id: Mapped[UUID | None] = mapped_column(index=True)
     charge_pct: Mapped[int | None]
+    boot: Mapped[int] = mapped_column(BigInteger)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+
+
+class StationFaultState(Base):
+    """What is wrong with a cabinet as a whole, by kind: the newest event of that kind."""
+
+    __tablename__ = "station_fault"
+
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"), primary_key=True)
+    kind: Mapped[StationFaultKind] = mapped_column(text_enum(StationFaultKind, 32), primary_key=True)
+    active: Mapped[bool]
+    detail: Mapped[str | None] = mapped_column(String(256))
     boot: Mapped[int] = mapped_column(BigInteger)
     seq: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime]

@@ -75,6 +75,9 @@ def upgrade() -> None:
         sa.Column("eject_attempts", sa.SmallInteger(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("start_certain", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("buyout_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("tariff_id", sa.Uuid(), nullable=False),
         sa.Column("terms", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -107,6 +110,21 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["app_user.id"], name=op.f("fk_rental_user_id_app_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_rental")),
     )
+    op.create_index(
+        "ix_rental_buyout_at",
+        "rental",
+        ["buyout_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('active', 'overdue')"),
+    )
+    op.create_index(
+        "ix_rental_overdue_at",
+        "rental",
+        ["overdue_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'active'"),
+    )
+    op.create_index("ix_rental_owed", "rental", ["user_id"], unique=False, postgresql_where=sa.text("due_minor > 0"))
     op.create_index(op.f("ix_rental_power_bank_id"), "rental", ["power_bank_id"], unique=False)
     op.create_index(
         "ix_rental_state_deadline",
@@ -231,6 +249,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"),
     )
     op.drop_index(op.f("ix_rental_power_bank_id"), table_name="rental")
+    for index in ("ix_rental_owed", "ix_rental_overdue_at", "ix_rental_buyout_at"):
+        op.drop_index(index, table_name="rental")
     op.drop_table("rental")
     op.drop_index(op.f("ix_tariff_station_id"), table_name="tariff")
     op.drop_table("tariff")
