@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     offline_after_periods: float = 2.5
 
     gateway_group: str = "gateway"
+    #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
+    gateway_name: str | None = None
     ingest_batch_max: int = 4000
     ingest_buffer_max: int = 20_000
     gap_wait_s: float = 0.5

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from fleet.common.bulk import array
@@ -78,6 +78,16 @@ def gateway_beat(
 ) -> None:
     """A gateway is alive, caught up with its messages, and connected to the broker since then (None: it is not)."""
     session.execute(_BEAT, {"name": name, "started_at": started_at, "connected_since": connected_since, "now": now})
+
+
+def other_gateways(session: Session, name: str, now: datetime) -> bool:
+    """Whether a gateway besides this one is alive and connected."""
+    query = select(GatewayInstance.name).where(
+        GatewayInstance.name != name,
+        GatewayInstance.connected_since.is_not(None),
+        GatewayInstance.last_seen_at > now - GATEWAY_ALIVE,
+    )
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def gateway_gone(session: Session, name: str) -> None:

@@ -1,0 +1,137 @@
+"""Events whose turn has come: simple state set-based, business one by one under savepoints."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import structlog
+from sqlalchemy.orm import Session
+
+from device_gateway import faults
+from device_gateway.business import FACTS, TRUSTED_OFFSET_MS, FactHandler, occurred_at, slot_beyond
+from device_gateway.directory import StationRef
+from device_gateway.tally import Tally
+from firmware_protocol.channels import type_name
+from firmware_protocol.messages import EventMessage, SlotLocked, SlotUnlocked, UpFrame
+from fleet.devices import dead_letters, inbox
+from fleet.devices.cursor import Cursor
+from fleet.devices.dead_letters import Rejected
+from fleet.devices.facts import DeviceFact
+from fleet.stations.bulk import LockState, apply_lock_states
+
+_LOG: Final = structlog.get_logger(__name__)
+NO_SUCH_SLOT: Final = "no_such_slot"
+
+
+class Ready(NamedTuple):
+    """An event in its turn, with the bytes it came as."""
+
+    station: StationRef
+    frame: UpFrame
+    topic: str
+    payload: bytes
+    received_at: datetime
+    #: Server clock minus cabinet clock, as known for this boot.
+    offset_ms: int | None
+
+
+class Applier:
+    """Collects the events of one transaction in their order, then applies them in `finish`."""
+
+    def __init__(self, session: Session, handle: FactHandler, tally: Tally, now: datetime) -> None:
+        self._session = session
+        self._handle = handle
+        self._tally = tally
+        self._now = now
+        self._locks: list[LockState] = []
+        self._facts: list[Ready] = []
+        self._dead: list[inbox.Key] = []
+
+    def add(self, ready: Ready) -> None:
+        message = ready.frame.message
+        kind = type(message)
+        if kind is SlotLocked or kind is SlotUnlocked:
+            self.add_lock(ready)
+        elif kind in FACTS:
+            self._facts.append(ready)
+
+    def add_lock(self, ready: Ready) -> None:
+        station, frame = ready.station, ready.frame
+        message = frame.message
+        assert isinstance(message, SlotLocked | SlotUnlocked)
+        if message.slot > station.slot_count:
+            self._bury(ready, NO_SUCH_SLOT, _beyond(message.slot, station))
+        else:
+            locked = type(message) is SlotLocked
+            self._locks.append(LockState(station.id, message.slot, locked, frame.boot, frame.seq))
+
+    def finish(self) -> None:
+        """Apply everything. Raises only what another try may mend; what cannot be applied is in `dead_letter`."""
+        apply_lock_states(self._session, self._locks)
+        for ready in self._facts:
+            self._apply(ready)
+        inbox.mark_applied(self._session, self._dead, None)
+
+    def _apply(self, ready: Ready) -> None:
+        message = ready.frame.message
+        beyond = slot_beyond(message, ready.station)
+        if beyond is not None:
+            self._bury(ready, NO_SUCH_SLOT, _beyond(beyond, ready.station))
+            return
+        try:
+            with self._session.begin_nested():
+                self._handle(self._session, fact_of(ready), self._now)
+                self._session.flush()  # what the database refuses must fail here, under the savepoint
+        except Exception as error:
+            if faults.is_transient(error):
+                raise
+            _LOG.exception(
+                "event refused", station=ready.station.code, seq=ready.frame.seq, type=type_name(type(message))
+            )
+            self._bury(ready, faults.code_of(error), faults.reason_of(error))
+
+    def _bury(self, ready: Ready, code: str, reason: str) -> None:
+        rejected = Rejected(
+            topic=ready.topic,
+            station_code=ready.station.code,
+            payload=ready.payload,
+            content_type=None,
+            error_code=code,
+            error=reason,
+            received_at=ready.received_at,
+        )
+        dead_letters.record(self._session, rejected)
+        self._dead.append((ready.station.id, ready.frame.boot, ready.frame.seq))
+        self._tally.dead[code] += 1
+
+
+def _beyond(slot: int, station: StationRef) -> str:
+    return f"slot {slot}: station {station.code} has {station.slot_count}"
+
+
+def fact_of(ready: Ready) -> DeviceFact:
+    frame = ready.frame
+    message = frame.message
+    return DeviceFact(
+        station_id=ready.station.id,
+        station_code=ready.station.code,
+        boot=frame.boot,
+        seq=frame.seq,
+        occurred_at=occurred_at(frame.at_ms, ready.offset_ms, ready.received_at),
+        received_at=ready.received_at,
+        replayed=frame.replayed,
+        message=_event(message),
+    )
+
+
+def _event(message: object) -> EventMessage:
+    assert isinstance(message, EventMessage)
+    return message
+
+
+def offset_for(cursor: Cursor, siblings: Sequence[Cursor]) -> int | None:
+    """The clock's difference of a boot; of a boot never heard live, that of the newest one if it is credible."""
+    if cursor.offset_ms is not None:
+        return cursor.offset_ms
+    known = [each.offset_ms for each in siblings if each.offset_ms is not None]
+    return known[-1] if known and abs(known[-1]) <= TRUSTED_OFFSET_MS else None

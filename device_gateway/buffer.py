@@ -1,0 +1,65 @@
+"""Between the network thread and a pipeline: append without waiting, take what is there."""
+
+from collections import deque
+from threading import Event
+
+from device_gateway.received import Received
+
+
+class Buffer:
+    """FIFO of received messages.
+
+    With `limit` it drops what does not fit, counts it in `dropped` and never grows beyond; without, the broker's
+    receive maximum is the bound. One thread appends, one takes.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._items: deque[Received] = deque()
+        self._limit = limit
+        self._arrived = Event()
+        self._waiting = False
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def append(self, item: Received) -> None:
+        if self._limit is not None and len(self._items) >= self._limit:
+            self.dropped += 1
+            return
+        self._items.append(item)
+        if self._waiting:
+            self._arrived.set()
+
+    def take(self, most: int, timeout_s: float) -> list[Received]:
+        """At once what is there, at most `most`; when nothing is there, wait up to `timeout_s` for a first message."""
+        if not self._items:
+            self._wait(timeout_s)
+        items = self._items
+        return [items.popleft() for _ in range(min(most, len(items)))]
+
+    def oldest_at(self) -> float | None:
+        """When the oldest message came, in seconds since 1970; None when there is none."""
+        try:
+            return self._items[0].at
+        except IndexError:
+            return None
+
+    def forget_before(self, generation: int) -> int:
+        """Drop messages of older connections, which the broker delivers again. Called by the appending thread only."""
+        kept = [item for item in list(self._items) if item.generation >= generation]
+        gone = len(self._items) - len(kept)
+        self._items = deque(kept)
+        return max(gone, 0)
+
+    def wake(self) -> None:
+        """End a `take` that waits."""
+        self._arrived.set()
+
+    def _wait(self, timeout_s: float) -> None:
+        self._waiting = True
+        # Looked at again after the flag is up: an append in between has either been seen here or sets the event.
+        if not self._items:
+            self._arrived.wait(timeout_s)
+        self._waiting = False
+        self._arrived.clear()

@@ -1,0 +1,62 @@
+"""From an event of a cabinet to what it means. Which messages are simple state, and which are business."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from device_gateway.directory import StationRef
+from firmware_protocol.messages import (
+    CommandResult,
+    Inventory,
+    PowerBankEjected,
+    PowerBankInserted,
+    SlotFault,
+    SlotLocked,
+    SlotUnlocked,
+    StationFault,
+)
+from fleet.devices.facts import DeviceFact
+from fleet.settings import Settings
+
+#: Applies one fact in the caller's transaction.
+FactHandler = Callable[[Session, DeviceFact, datetime], None]
+
+LOCKS: Final = (SlotLocked, SlotUnlocked)
+#: These reach people, banks or money: each goes through the services, alone under a savepoint.
+FACTS: Final = frozenset(
+    {Inventory, PowerBankInserted, PowerBankEjected, SlotFault, StationFault, CommandResult},
+)
+#: Beyond this a cabinet's clock is of no use for a boot whose own difference was never measured.
+TRUSTED_OFFSET_MS: Final = 24 * 3600 * 1000
+
+
+def occurred_at(at_ms: int | None, offset_ms: int | None, received_at: datetime) -> datetime:
+    """The cabinet's time on our clock, never later than the receipt; the receipt when nothing better is known."""
+    if at_ms is None or offset_ms is None:
+        return received_at
+    try:
+        occurred = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at_ms + offset_ms)
+    except OverflowError:
+        return received_at
+    return min(occurred, received_at)
+
+
+def fact_handler(settings: Settings) -> FactHandler:
+    """The business behind the gateway."""
+    from fleet.rentals.evidence import apply_fact  # noqa: PLC0415
+    from fleet.rentals.rules import RentalPolicy  # noqa: PLC0415
+
+    policy = RentalPolicy.from_settings(settings)
+
+    def handle(session: Session, fact: DeviceFact, now: datetime) -> None:
+        apply_fact(session, fact, policy, now)
+
+    return handle
+
+
+def slot_beyond(message: object, station: StationRef) -> int | None:
+    """The slot that a message names and the station does not have."""
+    slot: int | None = getattr(message, "slot", None)
+    return slot if slot is not None and slot > station.slot_count else None

@@ -1,0 +1,136 @@
+"""Commands, from the database to the broker. One thread with a LISTEN connection of its own."""
+
+import select
+import socket
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, Final
+
+import psycopg2
+import structlog
+from sqlalchemy import Engine
+
+from device_gateway import claims, faults
+from device_gateway.backoff import Backoff
+from device_gateway.claims import Order
+from device_gateway.duties import Timer
+from device_gateway.metrics import Metrics
+from device_gateway.mqtt import Link
+from fleet.common.notify import Channel
+from fleet.db import session_scope
+
+_LOG: Final = structlog.get_logger(__name__)
+#: A notification can be lost with its connection; then only this much time is.
+POLL_S: Final = 0.5
+REPEAT_EVERY_S: Final = 0.5
+
+
+class Dispatcher(Thread):
+    def __init__(
+        self, engine: Engine, link: Link, metrics: Metrics, *, name: str, clock: Callable[[], datetime]
+    ) -> None:
+        super().__init__(name="dispatcher", daemon=True)
+        self._engine = engine
+        self._link = link
+        self._metrics = metrics
+        self._gateway = name
+        self._clock = clock
+        self._ending = Event()
+        self._repeat_timer = Timer(REPEAT_EVERY_S)
+        self._wake_r, self._wake_w = socket.socketpair()
+        self._wake_w.setblocking(False)
+        self._listener: Any = None
+        #: Read by the watchdog.
+        self.beat = monotonic()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish what is claimed, claim nothing more."""
+        self._ending.set()
+        self.wake()
+        self.join(timeout_s)
+
+    def wake(self) -> None:
+        try:
+            self._wake_w.send(b"\0")
+        except OSError:  # full: it wakes anyway
+            return
+
+    def run(self) -> None:
+        backoff = Backoff(longest_s=5.0)
+        try:
+            while not self._ending.is_set():
+                self.beat = monotonic()
+                try:
+                    self._wait()
+                    self._work()
+                    backoff.reset()
+                except Exception as error:
+                    if not faults.is_transient(error):
+                        raise
+                    _LOG.warning("commands put off", error=str(error)[:300])
+                    self._close()
+                    self._ending.wait(backoff.next_s())
+        finally:
+            self._close()
+
+    def _work(self) -> None:
+        # Disconnected, a command would be claimed by a gateway that cannot send it.
+        if self._link.connected_since is None:
+            return
+        more = True
+        while more and not self._ending.is_set():
+            with session_scope(self._engine) as session:
+                orders, seen = claims.claim(session, self._gateway, self._clock())
+            self._publish(orders, "sent")
+            more = seen == claims.MOST and bool(orders)
+        if self._repeat_timer.due():
+            with session_scope(self._engine) as session:
+                orders = claims.repeat(session, self._clock())
+            self._publish(orders, "repeated")
+
+    def _publish(self, orders: Sequence[Order], action: str) -> None:
+        for order in orders:
+            remaining = (order.deadline - self._clock()).total_seconds()
+            if remaining <= 0:
+                # It stays SENT: nobody published it, and the sweep finds out by the inventory like for any silence.
+                self._metrics.commands.labels("too_late").inc()
+                continue
+            # Whole seconds, rounded down so that it never outlives the deadline; 0 would mean at once.
+            self._link.publish(order.message, max(1, int(remaining)))
+            self._metrics.commands.labels(action).inc()
+
+    def _wait(self) -> None:
+        """For a notification, a wake-up or the poll, whichever comes first."""
+        listener = self._listen()
+        if listener.notifies:
+            listener.notifies.clear()
+            return
+        readable, _, _ = select.select([listener, self._wake_r], [], [], POLL_S)
+        if self._wake_r in readable:
+            self._wake_r.recv(4096)
+        if listener in readable:
+            listener.poll()
+            listener.notifies.clear()
+
+    def _listen(self) -> Any:
+        if self._listener is None:
+            connection = self._engine.raw_connection()
+            driver: Any = connection.driver_connection
+            # Out of the pool: it lives as long as this thread, and belongs to nobody else.
+            connection.detach()
+            driver.set_session(autocommit=True)
+            with driver.cursor() as cursor:
+                cursor.execute(f"LISTEN {Channel.DEVICE_COMMAND.value}")
+            self._listener = driver
+        return self._listener
+
+    def _close(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener.close()
+        except psycopg2.Error:
+            _LOG.debug("listener was gone already")
+        self._listener = None

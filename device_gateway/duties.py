@@ -1,0 +1,162 @@
+"""What a pipeline does besides its messages: acknowledgements to cabinets, signs of life, gaps, its own heartbeat."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from device_gateway import faults
+from device_gateway.acks import Acks
+from device_gateway.buffer import Buffer
+from device_gateway.directory import Directory
+from device_gateway.gaps import Gaps
+from device_gateway.ingest import Clock, Done
+from device_gateway.metrics import Metrics
+from device_gateway.mqtt import Link
+from device_gateway.touch import Touches
+from fleet.db import session_scope
+from fleet.devices import presence
+
+_LOG: Final = structlog.get_logger(__name__)
+GAPS_EVERY_S: Final = 0.25
+BEAT_EVERY_S: Final = 2.0
+#: A gateway that is further behind than this does not vouch for the silence of its stations.
+CAUGHT_UP_S: Final = 5.0
+
+
+class Timer:
+    """True once per period."""
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._next = 0.0
+
+    def due(self) -> bool:
+        now = monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._period_s
+        return True
+
+
+class Presence:
+    """Writes signs of life after a batch, seldom."""
+
+    def __init__(self, engine: Engine, touches: Touches, clock: Clock) -> None:
+        self._engine = engine
+        self._touches = touches
+        self._clock = clock
+
+    def heard(self, station_ids: set[int]) -> None:
+        due = self._touches.due(station_ids)
+        if not due:
+            return
+        try:
+            with session_scope(self._engine) as session:
+                presence.heard(session, due, self._clock())
+        except Exception as error:
+            self._touches.forget(due)
+            if not faults.is_transient(error):
+                raise
+            _LOG.warning("signs of life not written", stations=len(due), error=str(error)[:300])
+
+
+class EventDuties:
+    """For the lane of events, in its thread."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        directory: Directory,
+        link: Link,
+        buffer: Buffer,
+        signs: Presence,
+        gaps: Gaps,
+        metrics: Metrics,
+        name: str,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._link = link
+        self._buffer = buffer
+        self._presence = signs
+        self._gaps = gaps
+        self._metrics = metrics
+        self._name = name
+        self._clock = clock
+        self._started_at = clock()
+        self._acks = Acks(directory)
+        self._gap_timer = Timer(GAPS_EVERY_S)
+        self._beat_timer = Timer(BEAT_EVERY_S)
+
+    def after(self, done: Done) -> None:
+        self._acks.add(done.outbound.acks)
+        self._presence.heard(done.heard)
+
+    def tick(self) -> None:
+        self._send_acks(idle=not len(self._buffer))
+        if self._gap_timer.due():
+            self._quietly(self._look_for_gaps)
+        if self._beat_timer.due():
+            self._quietly(self._beat)
+
+    def finish(self) -> None:
+        """The lane has ended in good order: say what is still to be said."""
+        self._send_acks(idle=True)
+        self._quietly(self._leave)
+
+    def others_alive(self) -> bool:
+        """Whether another gateway shares the work; False when nobody can be asked."""
+        try:
+            with Session(self._engine) as session:
+                return presence.other_gateways(session, self._name, self._clock())
+        except Exception as error:
+            if not faults.is_transient(error):
+                raise
+            return False
+
+    def _send_acks(self, *, idle: bool) -> None:
+        for message in self._acks.due(idle=idle):
+            self._link.publish(message)
+
+    def _look_for_gaps(self) -> None:
+        oldest = self._buffer.oldest_at()
+        done = self._gaps.look(None if oldest is None else datetime.fromtimestamp(oldest, UTC))
+        for message in done.outbound.messages:
+            self._link.publish(message)
+        self._acks.add(done.outbound.acks)
+        self._metrics.count(done.tally)
+
+    def _beat(self) -> None:
+        now, oldest = self._clock(), self._buffer.oldest_at()
+        if oldest is not None and now - datetime.fromtimestamp(oldest, UTC) > timedelta(seconds=CAUGHT_UP_S):
+            return
+        with session_scope(self._engine) as session:
+            presence.gateway_beat(
+                session,
+                name=self._name,
+                started_at=self._started_at,
+                connected_since=self._link.connected_since,
+                now=now,
+            )
+        with Session(self._engine) as session:
+            self._directory.refresh(session)
+
+    def _leave(self) -> None:
+        with session_scope(self._engine) as session:
+            presence.gateway_gone(session, self._name)
+
+    def _quietly(self, duty: Callable[[], None]) -> None:
+        """These come round again: a database that is away is no reason to stop."""
+        try:
+            duty()
+        except Exception as error:
+            if not faults.is_transient(error):
+                raise
+            _LOG.warning("duty put off", duty=duty.__name__, error=str(error)[:300])

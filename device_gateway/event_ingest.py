@@ -1,0 +1,67 @@
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from device_gateway import events, welcomes
+from device_gateway.business import FactHandler
+from device_gateway.directory import Directory
+from device_gateway.ingest import Clock, Done, Ingest
+from device_gateway.intake import Arrived, Intake
+from device_gateway.work import Work
+from firmware_protocol.channels import type_name
+from fleet.db import session_scope
+from fleet.devices import streams
+
+
+class EventIngest(Ingest):
+    """Everything but samples: one transaction for sessions and what they need, one for journaled events.
+
+    Two, because the first locks stations and the second what the business locks; both together would meet in circles.
+    """
+
+    def __init__(
+        self, engine: Engine, directory: Directory, handle: FactHandler, *, telemetry_s: int, clock: Clock
+    ) -> None:
+        super().__init__(engine, directory, clock)
+        self._handle = handle
+        self._telemetry_s = telemetry_s
+        #: Streams that exist: the boot last heard of each station. They are never deleted.
+        self._streams: dict[int, int] = {}
+
+    def _store(self, sorted_: Intake, now: datetime) -> Done:
+        done = Done()
+        new_streams = self._unknown_streams(sorted_.events)
+        if sorted_.rejected or sorted_.session or new_streams:
+            self._sessions(sorted_, new_streams, done, now)
+        if sorted_.events or sorted_.lost:
+            self._events(sorted_, done, now)
+        return done
+
+    def _sessions(self, sorted_: Intake, new_streams: set[streams.Key], done: Done, now: datetime) -> None:
+        with session_scope(self._engine) as session:
+            self._reject_all(session, sorted_, done.tally)
+            if sorted_.session:
+                said = welcomes.take(session, self._directory, sorted_.session, now, telemetry_s=self._telemetry_s)
+                done.outbound.messages += said.messages
+            if new_streams:
+                streams.lock_stations(session, sorted({key[0] for key in new_streams}))
+                streams.create(session, new_streams)
+        self._streams.update(sorted(new_streams))
+        for each in sorted_.session:
+            done.tally.applied[type_name(type(each.frame.message))] += 1
+            done.heard.add(self._id(each))
+
+    def _unknown_streams(self, arrived: Sequence[Arrived]) -> set[streams.Key]:
+        known = self._streams
+        return {
+            (station_id, each.frame.boot)
+            for each in arrived
+            if known.get(station_id := self._id(each)) != each.frame.boot
+        }
+
+    def _events(self, sorted_: Intake, done: Done, now: datetime) -> None:
+        with session_scope(self._engine) as session:
+            work = Work(session, self._directory, self._handle, now)
+            events.take(work, sorted_.events, sorted_.lost)
+        done.add(Done(work.outbound, work.tally, {self._id(each) for each in (*sorted_.events, *sorted_.lost)}))

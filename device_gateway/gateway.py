@@ -1,0 +1,170 @@
+"""All threads of one gateway, started and ended in order."""
+
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+
+from device_gateway import dialects
+from device_gateway.buffer import Buffer
+from device_gateway.business import FactHandler
+from device_gateway.directory import Directory
+from device_gateway.dispatcher import Dispatcher
+from device_gateway.duties import EventDuties, Presence
+from device_gateway.event_ingest import EventIngest
+from device_gateway.gaps import Gaps
+from device_gateway.lane import Lane
+from device_gateway.metrics import Metrics
+from device_gateway.mqtt import Link
+from device_gateway.received import Received
+from device_gateway.sample_ingest import SampleIngest
+from device_gateway.touch import Touches
+from device_gateway.watchdog import Watchdog
+from fleet.common.clock import utc_now
+from fleet.settings import Settings
+
+_LOG: Final = structlog.get_logger(__name__)
+#: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
+SAMPLE_BATCH: Final = 500
+DRAIN_S: Final = 8.0
+_TELEMETRY_END: Final = "/up/telemetry"
+
+
+class Gateway:
+    """`start`, then `stop` once. `name` is unique among gateways and stays over restarts: the broker keeps a session
+    under it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        handle: FactHandler,
+        *,
+        name: str,
+        registry: CollectorRegistry | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.name = name
+        self.metrics = Metrics(registry or CollectorRegistry())
+        self.directory = Directory()
+        self._events = Buffer()
+        self._samples = Buffer(settings.ingest_buffer_max)
+        self._limit = settings.ingest_buffer_max
+        self._closed = False
+        self.link = Link(
+            url=settings.mqtt_url.get_secret_value(),
+            client_id=name,
+            subscriptions=dialects.subscriptions(settings.gateway_group),
+            receive_maximum=settings.ingest_buffer_max // 2,
+            deliver=self._deliver,
+            metrics=self.metrics,
+            ca_file=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None,
+        )
+        self.dispatcher = Dispatcher(engine, self.link, self.metrics, name=name, clock=clock)
+        self._build_lanes(settings, engine, handle, clock)
+        self._watchdog = Watchdog(
+            {
+                "mqtt": self.link,
+                "events": self._event_lane,
+                "samples": self._sample_lane,
+                "dispatcher": self.dispatcher,
+            }
+        )
+
+    def _build_lanes(
+        self, settings: Settings, engine: Engine, handle: FactHandler, clock: Callable[[], datetime]
+    ) -> None:
+        presence = Presence(engine, Touches(self.directory), clock)
+        gaps = Gaps(
+            engine,
+            self.directory,
+            handle,
+            wait=timedelta(seconds=settings.gap_wait_s),
+            give_up=timedelta(seconds=settings.gap_give_up_s),
+            clock=clock,
+        )
+        self._duties = EventDuties(
+            engine=engine,
+            directory=self.directory,
+            link=self.link,
+            buffer=self._events,
+            signs=presence,
+            gaps=gaps,
+            metrics=self.metrics,
+            name=self.name,
+            clock=clock,
+        )
+        self._event_lane = Lane(
+            "events",
+            self._events,
+            EventIngest(engine, self.directory, handle, telemetry_s=settings.telemetry_s, clock=clock),
+            self.link,
+            self.metrics,
+            batch_max=settings.ingest_batch_max,
+            after=self._duties.after,
+            tick=self._duties.tick,
+        )
+        self._sample_lane = Lane(
+            "samples",
+            self._samples,
+            SampleIngest(engine, self.directory, clock),
+            self.link,
+            self.metrics,
+            batch_max=SAMPLE_BATCH,
+            after=lambda done: presence.heard(done.heard),
+            tick=self._count_dropped,
+        )
+        self._dropped = 0
+
+    def start(self) -> None:
+        for thread in (self._event_lane, self._sample_lane, self.link, self.dispatcher, self._watchdog):
+            thread.start()
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Stop reading, store and acknowledge what is here, tell the cabinets, say goodbye.
+
+        With other gateways alive the broker gives them the new messages; the last one leaves them with the broker,
+        which keeps them until it is back, and brings back what is not acknowledged.
+        """
+        give_up = monotonic() + drain_s
+        self._watchdog.rest()
+        self.dispatcher.stop(drain_s / 4)
+        if self._duties.others_alive():
+            self.link.stop_reading()
+        else:
+            self._closed = True
+        for lane in (self._event_lane, self._sample_lane):
+            lane.drain()
+            lane.join(max(0.1, give_up - monotonic()))
+            if lane.is_alive():
+                _LOG.warning("not everything stored in time, it will come again", lane=lane.name)
+                lane.abort()
+        self._duties.finish()
+        self.link.stop(max(1.0, give_up - monotonic()))
+
+    def _deliver(self, received: Received) -> None:
+        """In the network thread: sort by lane and return. Samples may be dropped, and so may what came with QoS 0."""
+        if self._closed:
+            return
+        if received.topic.endswith(_TELEMETRY_END):
+            self._samples.append(received)
+        elif received.qos or len(self._events) < self._limit:
+            self._events.append(received)
+        else:
+            self._events.dropped += 1
+
+    def _count_dropped(self) -> None:
+        dropped = self._samples.dropped + self._events.dropped
+        if dropped > self._dropped:
+            self.metrics.dropped.inc(dropped - self._dropped)
+            self._dropped = dropped
+
+
+def default_name() -> str:
+    return f"gateway-{socket.gethostname()}"[:64]

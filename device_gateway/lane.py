@@ -1,0 +1,115 @@
+"""A pipeline: takes what its buffer holds, has it stored, then acknowledges. One thread.
+
+Nothing is acknowledged before it is committed. While the database is away the batch in hand is tried again and again,
+the buffer fills, and the broker's receive maximum holds back the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from time import monotonic, time
+from typing import Final
+
+import structlog
+
+from device_gateway import faults
+from device_gateway.backoff import Backoff
+from device_gateway.buffer import Buffer
+from device_gateway.ingest import Done, Ingest
+from device_gateway.metrics import Metrics
+from device_gateway.mqtt import Link
+from device_gateway.received import Received
+
+_LOG: Final = structlog.get_logger(__name__)
+#: After so many failures in a row of one batch, the fault may be in one of its messages.
+PATIENCE: Final = 4
+_RETRY_FIRST_S: Final = 0.05
+_RETRY_LONGEST_S: Final = 5.0
+#: How long an idle pipeline sleeps between looks at its other duties.
+TICK_S: Final = 0.25
+
+
+class Lane(Thread):
+    def __init__(
+        self,
+        name: str,
+        buffer: Buffer,
+        ingest: Ingest,
+        link: Link,
+        metrics: Metrics,
+        *,
+        batch_max: int,
+        after: Callable[[Done], None],
+        tick: Callable[[], None],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._buffer = buffer
+        self._ingest = ingest
+        self._link = link
+        self._metrics = metrics
+        self._batch_max = batch_max
+        self._after = after
+        self._tick = tick
+        self._draining = Event()
+        self._aborted = Event()
+        #: Read by the watchdog.
+        self.beat = monotonic()
+        metrics.watch_buffer(name, lambda: float(len(buffer)))
+        self._received = metrics.received.labels(name)
+        self._sizes = metrics.batch_size.labels(name)
+        self._seconds = metrics.batch_seconds.labels(name)
+        self._lag = metrics.lag.labels(name)
+        self._retries = metrics.retries.labels(name)
+
+    def drain(self) -> None:
+        """End when the buffer is empty."""
+        self._draining.set()
+        self._buffer.wake()
+
+    def abort(self) -> None:
+        """End as soon as possible; what is not acknowledged comes again."""
+        self._aborted.set()
+        self.drain()
+
+    def run(self) -> None:
+        while not self._aborted.is_set():
+            self.beat = monotonic()
+            batch = self._buffer.take(self._batch_max, TICK_S)
+            if batch:
+                self._handle(batch)
+            elif self._draining.is_set():
+                return
+            self._tick()
+
+    def _handle(self, batch: Sequence[Received]) -> None:
+        begun = monotonic()
+        done = self._until_stored(batch)
+        if done is None:
+            return
+        # What was decided goes out before the acknowledgements: somebody stands in front of the cabinet.
+        for message in done.outbound.messages:
+            self._link.publish(message)
+        self._link.acknowledge(batch)
+        self._after(done)
+        self._received.inc(len(batch))
+        self._sizes.observe(len(batch))
+        self._seconds.observe(monotonic() - begun)
+        self._lag.observe(max(0.0, time() - batch[0].at))
+        self._metrics.count(done.tally)
+
+    def _until_stored(self, batch: Sequence[Received]) -> Done | None:
+        backoff = Backoff(_RETRY_FIRST_S, _RETRY_LONGEST_S)
+        while not self._aborted.is_set():
+            self.beat = monotonic()
+            try:
+                patient = backoff.tries < PATIENCE
+                return self._ingest.process(batch) if patient else self._ingest.process_stubborn(batch)
+            except Exception as error:
+                if not faults.is_transient(error):
+                    raise  # a bug in what handles faults: the watchdog ends the process
+                _LOG.warning("batch not stored, trying again", lane=self.name, size=len(batch), error=str(error)[:300])
+            self._retries.inc()
+            if backoff.tries == PATIENCE:
+                for message in self._ingest.not_ready(batch).messages:
+                    self._link.publish(message)
+            self._aborted.wait(backoff.next_s())
+        return None

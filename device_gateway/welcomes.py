@@ -1,0 +1,92 @@
+"""Session messages: `booted` is answered with a welcome, `online` and `offline` move the presence."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from device_gateway import dialects
+from device_gateway.directory import Directory, StationRef
+from device_gateway.intake import Arrived
+from device_gateway.outbound import Outbound
+from firmware_protocol.commands import Welcome
+from firmware_protocol.messages import Booted, Offline
+from fleet.devices import sessions
+from fleet.devices.sessions import BootAnswer, BootNotice, OfflineNotice, Standing
+
+#: How long a cabinet may take to answer the inventory that every boot asks for.
+INVENTORY_WITHIN: Final = timedelta(seconds=60)
+#: What a cabinet is told while the database is away; it adds up to half of it by chance.
+RETRY_AFTER_S: Final = 20
+
+
+def take(
+    session: Session, directory: Directory, arrived: Sequence[Arrived], now: datetime, *, telemetry_s: int
+) -> Outbound:
+    """Apply session messages of known stations; the caller commits, then sends what is returned."""
+    outbound = Outbound()
+    boots = [_notice(directory, each) for each in arrived if isinstance(each.frame.message, Booted)]
+    if boots:
+        answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
+        for answer in answers:
+            ref = directory.by_id(answer.notice.station_id)
+            if ref is not None and answer.standing is not Standing.STALE:
+                outbound.control(ref, _welcome(answer, ref, now, telemetry_s))
+    ends = [
+        OfflineNotice(_station(directory, each).id, each.frame.message)
+        for each in arrived
+        if isinstance(each.frame.message, Offline)
+    ]
+    if ends:
+        sessions.close_sessions(session, ends, now)
+    return outbound
+
+
+def not_ready(directory: Directory, arrived: Sequence[Arrived], now: datetime) -> Outbound:
+    """What can be said without a database: try again later. Stations that are not known yet hear nothing."""
+    outbound = Outbound()
+    for each in arrived:
+        message, ref = each.frame.message, directory.get(each.frame.station)
+        if isinstance(message, Booted) and ref is not None:
+            wait = Welcome(
+                epoch=message.epoch,
+                server_ms=_ms(now),
+                heartbeat_s=ref.heartbeat_s,
+                telemetry_s=ref.heartbeat_s,
+                retry_after_s=RETRY_AFTER_S,
+            )
+            outbound.messages.append(dialects.named(ref.dialect).encode_control(ref.code, wait))
+    return outbound
+
+
+def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: int) -> Welcome:
+    return Welcome(
+        epoch=answer.notice.booted.epoch,
+        server_ms=_ms(now),
+        heartbeat_s=ref.heartbeat_s,
+        telemetry_s=telemetry_s,
+        boot_floor=answer.boot_floor,
+    )
+
+
+def _notice(directory: Directory, each: Arrived) -> BootNotice:
+    frame = each.frame
+    assert isinstance(frame.message, Booted)
+    return BootNotice(
+        station_id=_station(directory, each).id,
+        boot=frame.boot,
+        booted=frame.message,
+        at_ms=frame.at_ms,
+        received_at=each.received.received_at,
+    )
+
+
+def _station(directory: Directory, each: Arrived) -> StationRef:
+    ref = directory.get(each.frame.station)
+    assert ref is not None  # unknown stations were rejected before
+    return ref
+
+
+def _ms(now: datetime) -> int:
+    return round(now.timestamp() * 1000)
