@@ -111,7 +111,7 @@ class Rental(Base):
     #: When the bank left, and when it was back.
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    #: `started_at` is what the cabinet's `power_bank_ejected` told; otherwise it is deduced, and that event corrects it.
+    #: `started_at` is what `power_bank_ejected` told; otherwise it is deduced, and that event corrects it.
     start_certain: Mapped[bool] = mapped_column(default=False, server_default="false")
     #: When it becomes overdue, and when its price reaches the total cap; both follow from the terms and `started_at`.
     overdue_at: Mapped[datetime | None]

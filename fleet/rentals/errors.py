@@ -1,0 +1,67 @@
+from fleet.common.errors import Conflict, Forbidden, NotFound
+
+
+class RentalNotFound(NotFound):
+    code = "rental_not_found"
+
+
+class RiderNotActive(Forbidden):
+    """Suspended or deleted accounts rent nothing."""
+
+    code = "rider_not_active"
+
+
+class MoneyOwed(Conflict):
+    """`due_minor`, `currency`: an earlier rental is not paid for."""
+
+    code = "money_owed"
+
+
+class TooManyOpenRentals(Conflict):
+    """`limit`: the rider has that many banks out, or under way."""
+
+    code = "too_many_open_rentals"
+
+
+class StationNotRenting(Conflict):
+    """In maintenance or disabled (`status`)."""
+
+    code = "station_not_renting"
+
+
+class StationOffline(Conflict):
+    """The cabinet is not connected, or has not been heard from lately."""
+
+    code = "station_offline"
+
+
+class NoBankAvailable(Conflict):
+    """No healthy slot holds a bank with enough charge, or another rider was faster."""
+
+    code = "no_bank_available"
+
+
+class SlotNotAvailable(Conflict):
+    """The slot asked for (`slot`) holds no bank that may be rented."""
+
+    code = "slot_not_available"
+
+
+class NoTariff(Conflict):
+    """Nobody has said what a rental from this station costs."""
+
+    code = "no_tariff"
+
+
+class RentalNotCancellable(Conflict):
+    """The cabinet has the order, or the rental is past that (`state`)."""
+
+    code = "rental_not_cancellable"
+
+
+class CaseNotFound(NotFound):
+    code = "orphan_case_not_found"
+
+
+class CaseClosed(Conflict):
+    code = "orphan_case_closed"

@@ -1,0 +1,44 @@
+"""Facts of this area that others hear of through the outbox. Names carry their version."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from fleet.common.outbox import DomainEvent
+
+
+@dataclass(frozen=True)
+class RentalStarted(DomainEvent):
+    """The bank has left: the rental is ACTIVE."""
+
+    name: ClassVar[str] = "rentals.RentalStarted.v1"
+    rental_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class RentalOverdue(DomainEvent):
+    name: ClassVar[str] = "rentals.RentalOverdue.v1"
+    rental_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class RentalClosed(DomainEvent):
+    """No bank is with the rider any more, or it never was; `state` says how it ended."""
+
+    name: ClassVar[str] = "rentals.RentalClosed.v1"
+    rental_id: UUID
+    user_id: UUID
+    state: str
+
+
+@dataclass(frozen=True)
+class OrphanCaseOpened(DomainEvent):
+    """A bank left a cabinet and no rental explains it: operators must look."""
+
+    name: ClassVar[str] = "rentals.OrphanCaseOpened.v1"
+    case_id: UUID
+    power_bank_id: int
+    station_id: int
+    reason: str

@@ -1,0 +1,90 @@
+"""Which state follows which, and the numbers that rentals go by. Pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Self
+
+from fleet.common.errors import IllegalTransition
+from fleet.rentals.models import OPEN_STATES, RentalState
+from fleet.rentals.price import Price, PriceLine, TariffTerms, cap_reached_at, price
+from fleet.settings import Settings
+
+__all__ = [
+    "OPEN_STATES",
+    "TRANSITIONS",
+    "Price",
+    "PriceLine",
+    "RentalPolicy",
+    "TariffTerms",
+    "cap_reached_at",
+    "check",
+    "may",
+    "price",
+]
+
+_S = RentalState
+#: Closed is not the end: a bank that leaves late re-opens what was thought to have failed.
+TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
+    _S.EJECTING: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECT_UNKNOWN, _S.CANCELLED}),
+    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED}),
+    _S.ACTIVE: frozenset({_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED}),
+    _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED}),
+    _S.EJECT_FAILED: frozenset({_S.ACTIVE}),
+    _S.CANCELLED: frozenset({_S.ACTIVE}),
+    _S.COMPLETED: frozenset({_S.DISPUTED}),
+    _S.BOUGHT_OUT: frozenset({_S.DISPUTED}),
+    _S.DISPUTED: frozenset({_S.COMPLETED}),
+}
+
+#: The bank is with the rider.
+RIDING: Final = (RentalState.ACTIVE, RentalState.OVERDUE)
+#: Nobody has proof yet that the bank left.
+WAITING: Final = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN)
+#: Thought to have moved nothing; the bank may prove otherwise.
+FAILED: Final = (RentalState.EJECT_FAILED, RentalState.CANCELLED)
+
+
+def may(current: RentalState, wanted: RentalState) -> bool:
+    return wanted in TRANSITIONS[current]
+
+
+def check(current: RentalState, wanted: RentalState) -> None:
+    """Raises IllegalTransition, which names both states, unless the table holds the move."""
+    if not may(current, wanted):
+        raise IllegalTransition("rental", current, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class RentalPolicy:
+    """Limits of rentals, from the settings."""
+
+    eject_deadline: timedelta
+    eject_grace: timedelta
+    eject_unknown_limit: timedelta
+    max_open_rentals: int
+    min_charge_pct: int
+    not_taken_window: timedelta
+    offline_after_periods: float
+    #: How long a cabinet has to answer `query_inventory`, and the pause before it is asked again.
+    inventory_deadline: timedelta = timedelta(seconds=60)
+    inventory_again: timedelta = timedelta(seconds=30)
+    #: A slot that failed, or whose bank was not taken, is given to nobody for so long.
+    slot_watch: timedelta = timedelta(minutes=10)
+    #: The first slot and the next best one.
+    max_eject_attempts: int = 2
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(
+            eject_deadline=timedelta(seconds=settings.eject_deadline_s),
+            eject_grace=timedelta(seconds=settings.eject_grace_s),
+            eject_unknown_limit=timedelta(seconds=settings.eject_unknown_limit_s),
+            max_open_rentals=settings.max_open_rentals,
+            min_charge_pct=settings.min_rentable_charge_pct,
+            not_taken_window=timedelta(seconds=settings.not_taken_window_s),
+            offline_after_periods=settings.offline_after_periods,
+        )
+
+    def silence_allowed(self, heartbeat_s: int) -> timedelta:
+        """How long a present cabinet may have been silent; signs of life are written a little late."""
+        return timedelta(seconds=self.offline_after_periods * heartbeat_s + 5)
