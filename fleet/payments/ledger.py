@@ -185,11 +185,18 @@ def _write(session: Session, wanted: LedgerTransfer) -> LedgerTransfer:
             .on_conflict_do_nothing(index_elements=["idempotency_key"])
             .returning(LedgerTransfer)
         ).one_or_none() or by_key(session, wanted.idempotency_key)
-    if first is None or any(getattr(first, name) != getattr(wanted, name) for name in _CONTENT):
+    if first is None or not _is_the_same(first, wanted):
         raise TransferKeyReused(
             f"transfer key {wanted.idempotency_key!r} was used for another transfer", key=wanted.idempotency_key
         )
     return first
+
+
+def _is_the_same(first: LedgerTransfer, wanted: LedgerTransfer) -> bool:
+    """A hold may have been settled since; a transfer that was asked for as posted is still posted."""
+    return all(getattr(first, name) == getattr(wanted, name) for name in _CONTENT) and (
+        wanted.state is TransferState.PENDING or first.state is TransferState.POSTED
+    )
 
 
 def _check_funds(wanted: LedgerTransfer, available: int | None) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -11,9 +11,10 @@ from fleet.db import session_scope
 from fleet.payments import wallets
 from fleet.users.models import User
 from tests.databases import Database
+from tests.fleet.parallel import wide_engine
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-MakeRider = Callable[..., UUID]
+THREADS = 50
 
 
 def add_rider(session: Session, funds: int = 0, currency: str = "EUR") -> UUID:
@@ -39,9 +40,10 @@ def available(session: Session, user_id: UUID, currency: str = "EUR") -> int:
 
 
 @pytest.fixture
-def books(clean_database: Database) -> Engine:
-    """A database of one's own, for what needs real commits."""
-    return clean_database.engine
+def books(clean_database: Database) -> Iterator[Engine]:
+    """A database of one's own with room for 50 transactions at once, for what needs real commits."""
+    with wide_engine(clean_database.url, THREADS) as engine:
+        yield engine
 
 
 @pytest.fixture

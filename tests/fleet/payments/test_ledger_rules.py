@@ -46,14 +46,14 @@ def refused(session: Session, constraint: str, statement: str, **parameters: obj
 INSERT = (
     "INSERT INTO ledger_transfer (id, debit_account_id, credit_account_id, amount_minor, posted_minor, currency, kind,"
     " state, idempotency_key, created_at, settled_at)"
-    " VALUES (:id, :debit, :credit, :amount, :posted, :currency, 'sql', :state, 'sql', :at, :settled)"
+    " VALUES (:id, :debit, :credit, :amount, :posted, :currency, 'sql', :state, :key, :at, :settled)"
 )
 
 
 def row(debit: UUID, credit: UUID, **changes: object) -> dict[str, object]:
     whole = {
         "id": new_id(), "debit": debit, "credit": credit, "amount": 100, "posted": 100, "currency": "EUR",
-        "state": "posted", "at": NOW, "settled": NOW,
+        "state": "posted", "key": "sql", "at": NOW, "settled": NOW,
     }  # fmt: skip
     return whole | changes
 
