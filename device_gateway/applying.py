@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from device_gateway import faults
 from device_gateway.business import FACTS, TRUSTED_OFFSET_MS, FactHandler, occurred_at, slot_beyond
 from device_gateway.directory import StationRef
+from device_gateway.intake import Arrived
 from device_gateway.tally import Tally
 from firmware_protocol.channels import type_name
 from firmware_protocol.messages import EventMessage, SlotLocked, SlotUnlocked, UpFrame
@@ -46,24 +47,20 @@ class Applier:
         self._locks: list[LockState] = []
         self._facts: list[Ready] = []
         self._dead: list[inbox.Key] = []
+        self.refused: list[Rejected] = []
 
-    def add(self, ready: Ready) -> None:
-        message = ready.frame.message
-        kind = type(message)
-        if kind is SlotLocked or kind is SlotUnlocked:
-            self.add_lock(ready)
-        elif kind in FACTS:
-            self._facts.append(ready)
-
-    def add_lock(self, ready: Ready) -> None:
-        station, frame = ready.station, ready.frame
+    def add(self, each: Arrived, cursor: Cursor, siblings: Sequence[Cursor]) -> None:
+        """An event whose turn it is. `siblings`: other open streams of its station."""
+        frame, _, station = each
         message = frame.message
-        assert isinstance(message, SlotLocked | SlotUnlocked)
-        if message.slot > station.slot_count:
-            self._bury(ready, NO_SUCH_SLOT, _beyond(message.slot, station))
-        else:
-            locked = type(message) is SlotLocked
-            self._locks.append(LockState(station.id, message.slot, locked, frame.boot, frame.seq))
+        if isinstance(message, SlotLocked | SlotUnlocked):
+            if message.slot <= station.slot_count:
+                locked = type(message) is SlotLocked
+                self._locks.append(LockState(station.id, message.slot, locked, frame.boot, frame.seq))
+                return
+        elif type(message) not in FACTS:
+            return
+        self._facts.append(_ready(each, offset_for(cursor, siblings)))
 
     def finish(self) -> None:
         """Apply everything. Raises only what another try may mend; what cannot be applied is in `dead_letter`."""
@@ -101,8 +98,14 @@ class Applier:
             received_at=ready.received_at,
         )
         dead_letters.record(self._session, rejected)
+        self.refused.append(rejected)
         self._dead.append((ready.station.id, ready.frame.boot, ready.frame.seq))
         self._tally.dead[code] += 1
+
+
+def _ready(each: Arrived, offset_ms: int | None) -> Ready:
+    frame, received, station = each
+    return Ready(station, frame, received.topic, received.payload, received.received_at, offset_ms)
 
 
 def _beyond(slot: int, station: StationRef) -> str:

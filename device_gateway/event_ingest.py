@@ -42,7 +42,7 @@ class EventIngest(Ingest):
         with session_scope(self._engine) as session:
             self._reject_all(session, sorted_, done.tally)
             if sorted_.session:
-                said = welcomes.take(session, self._directory, sorted_.session, now, telemetry_s=self._telemetry_s)
+                said = welcomes.take(session, sorted_.session, now, telemetry_s=self._telemetry_s)
                 done.outbound.messages += said.messages
             if new_streams:
                 streams.lock_stations(session, sorted({key[0] for key in new_streams}))
@@ -50,18 +50,18 @@ class EventIngest(Ingest):
         self._streams.update(sorted(new_streams))
         for each in sorted_.session:
             done.tally.applied[type_name(type(each.frame.message))] += 1
-            done.heard.add(self._id(each))
+            done.heard.add(each.station.id)
 
     def _unknown_streams(self, arrived: Sequence[Arrived]) -> set[streams.Key]:
         known = self._streams
         return {
             (station_id, each.frame.boot)
             for each in arrived
-            if known.get(station_id := self._id(each)) != each.frame.boot
+            if known.get(station_id := each.station.id) != each.frame.boot
         }
 
     def _events(self, sorted_: Intake, done: Done, now: datetime) -> None:
         with session_scope(self._engine) as session:
             work = Work(session, self._directory, self._handle, now)
             events.take(work, sorted_.events, sorted_.lost)
-        done.add(Done(work.outbound, work.tally, {self._id(each) for each in (*sorted_.events, *sorted_.lost)}))
+        done.add(Done(work.outbound, work.tally, {each.station.id for each in (*sorted_.events, *sorted_.lost)}))

@@ -20,15 +20,15 @@ def take(work: Work, events: Sequence[Arrived], lost: Sequence[Arrived] = (), *,
 
     Their stations are known and their streams exist. The caller commits, and then sends `work.outbound`.
     """
-    stations = {work.station(each).id for each in (*events, *lost)}
+    stations = {each.station.id for each in (*events, *lost)}
     if not stations:
         return
     lines = streams.lock_open(work.session, sorted(stations))
-    slow = {work.station(each).id for each in lost}
+    slow = {each.station.id for each in lost}
     moved, hard = _easy(work, events, lines, slow, replaying=replaying)
     inbox.insert(work.session, work.rows)
     work.rows.clear()
-    slow |= {work.station(each).id for each in hard}
+    slow |= {each.station.id for each in hard}
     if slow:
         Reorder(work, {each: lines.get(each, []) for each in slow}, replaying=replaying).run(hard, lost, slow)
     streams.save_level(work.session, [cursor for key, cursor in moved.items() if key not in slow])
@@ -64,11 +64,9 @@ def _easy(
     moved: dict[int, Cursor] = {}
     hard: list[Arrived] = []
     tags: dict[type, str] = {}
-    get, acks, applied = work.directory.get, work.outbound.acks, work.tally.applied
+    acks, applied = work.outbound.acks, work.tally.applied
     for each in events:
-        frame = each.frame
-        ref = get(frame.station)
-        assert ref is not None  # unknown stations were rejected before
+        frame, received, ref = each
         cursor = level.get(ref.id)
         if cursor is None or cursor.boot != frame.boot or frame.seq != cursor.seen + 1:
             level.pop(ref.id, None)
@@ -76,13 +74,13 @@ def _easy(
             continue
         cursor.follow(frame.seq)
         if not frame.replayed:
-            cursor.observe_clock(frame.at_ms, int(each.received.at * 1000))
+            cursor.observe_clock(frame.at_ms, int(received.at * 1000))
         kind = type(frame.message)
         tag = tags.get(kind)
         if tag is None:
             tag = tags[kind] = type_name(kind)
-        work.store(ref.id, tag, each, applied=True)
-        work.apply(ref, each, cursor, [])
+        work.store(tag, each, applied=True)
+        work.apply(each, cursor)
         moved[ref.id] = cursor
         acks[ref.code, frame.boot] = cursor.acked
         applied[tag] += 1

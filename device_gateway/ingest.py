@@ -82,30 +82,26 @@ class Ingest(ABC):
 
     def not_ready(self, batch: Sequence[Received]) -> Outbound:
         """What cabinets that are booting are told while `batch` cannot be stored."""
-        return welcomes.not_ready(self._directory, intake.sort(batch).boots(), self._clock())
+        return welcomes.not_ready(intake.sort(batch, self._directory).boots(), self._clock())
 
     def _attempt(self, batch: Sequence[Received]) -> Done:
-        sorted_ = intake.sort(batch)
+        sorted_ = intake.sort(batch, self._directory)
         self._admit(sorted_)
         return self._store(sorted_, self._clock())
 
     def _admit(self, sorted_: Intake) -> None:
-        """Refuse what comes from stations that nobody registered."""
-        known = self._directory.get
-        codes = {each.frame.station for each in sorted_.everything() if known(each.frame.station) is None}
-        if not codes:
+        """Look strangers up, and refuse those that nobody registered."""
+        if not sorted_.strangers:
             return
         with Session(self._engine) as session:
-            self._directory.learn(session, codes)
-        strangers = {code for code in codes if known(code) is None}
-        for kind in (sorted_.session, sorted_.lost, sorted_.events, sorted_.samples) if strangers else ():
-            sorted_.rejected += [_stranger(each) for each in kind if each.frame.station in strangers]
-            kind[:] = [each for each in kind if each.frame.station not in strangers]
-
-    def _id(self, each: Arrived) -> int:
-        ref = self._directory.get(each.frame.station)
-        assert ref is not None  # admitted
-        return ref.id
+            self._directory.learn(session, {frame.station for frame, _ in sorted_.strangers})
+        for frame, received in sorted_.strangers:
+            station = self._directory.get(frame.station)
+            if station is None:
+                reason = f"no station has the code {frame.station}"
+                sorted_.rejected.append(intake.reject(received, UNKNOWN_STATION, reason))
+            else:
+                sorted_.place(Arrived(frame, received, station))
 
     def _reject_all(self, session: Session, sorted_: Intake, tally: Tally) -> None:
         for rejected in sorted_.rejected:
@@ -141,10 +137,6 @@ def reject(session: Session, rejected: Rejected, tally: Tally) -> None:
     dead_letters.record(session, rejected)
     session.flush()  # the next one may be the same frame again
     tally.dead[rejected.error_code] += 1
-
-
-def _stranger(each: Arrived) -> Rejected:
-    return intake.reject(each.received, UNKNOWN_STATION, f"no station has the code {each.frame.station}")
 
 
 def _halves(batch: Sequence[Received], run: Callable[[Sequence[Received]], Done]) -> Done:

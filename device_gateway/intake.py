@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from device_gateway import dialects
+from device_gateway.directory import Directory, StationRef
 from device_gateway.received import Received
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.messages import Booted, JournalLost, Stream, UpFrame
@@ -12,10 +13,11 @@ from fleet.devices.dead_letters import Rejected
 
 
 class Arrived(NamedTuple):
-    """A decoded message and where it came from."""
+    """A decoded message, the bytes it came as, and the registered station that sent it."""
 
     frame: UpFrame
     received: Received
+    station: StationRef
 
 
 @dataclass(slots=True)
@@ -26,33 +28,41 @@ class Intake:
     events: list[Arrived] = field(default_factory=list)
     samples: list[Arrived] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-
-    def everything(self) -> list[Arrived]:
-        return [*self.session, *self.lost, *self.events, *self.samples]
+    #: From codes that the directory does not know (yet).
+    strangers: list[tuple[UpFrame, Received]] = field(default_factory=list)
 
     def boots(self) -> list[Arrived]:
         return [each for each in self.session if isinstance(each.frame.message, Booted)]
 
+    def place(self, arrived: Arrived) -> None:
+        """Where a message of a known station belongs."""
+        message = arrived.frame.message
+        stream = message.stream
+        if stream is Stream.EVENT:
+            self.events.append(arrived)
+        elif stream is Stream.SAMPLE:
+            self.samples.append(arrived)
+        elif isinstance(message, JournalLost):
+            self.lost.append(arrived)
+        else:
+            self.session.append(arrived)
 
-def sort(batch: Sequence[Received]) -> Intake:
+
+def sort(batch: Sequence[Received], directory: Directory) -> Intake:
     """Decode every message; what cannot be decoded is in `rejected` with the reason."""
     intake = Intake()
-    events = intake.events
+    find, place = directory.get, intake.place
     for received in batch:
         try:
             frame = dialects.of_topic(received.topic).decode(received.topic, received.payload, received.content_type)
         except ProtocolError as error:
             intake.rejected.append(reject(received, error.code, str(error)))
             continue
-        stream = frame.message.stream
-        if stream is Stream.EVENT:
-            events.append(Arrived(frame, received))
-        elif stream is Stream.SAMPLE:
-            intake.samples.append(Arrived(frame, received))
-        elif isinstance(frame.message, JournalLost):
-            intake.lost.append(Arrived(frame, received))
+        station = find(frame.station)
+        if station is None:
+            intake.strangers.append((frame, received))
         else:
-            intake.session.append(Arrived(frame, received))
+            place(Arrived(frame, received, station))
     return intake
 
 

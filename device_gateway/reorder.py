@@ -73,14 +73,14 @@ class Reorder:
         return found or self._closed.get((station_id, boot))
 
     def _find_closed(self, events: Sequence[Arrived], lost: Sequence[Arrived]) -> None:
-        named = {(self._work.station(each).id, _boot_of(each)) for each in (*events, *lost)}
+        named = {(each.station.id, _boot_of(each)) for each in (*events, *lost)}
         absent = sorted(key for key in named if self._cursor(*key) is None)
         self._closed = streams.lock_named(self._work.session, absent)
 
     def _declare_lost(self, each: Arrived) -> None:
         message = each.frame.message
         assert isinstance(message, JournalLost)
-        cursor = self._cursor(self._work.station(each).id, message.boot)
+        cursor = self._cursor(each.station.id, message.boot)
         if cursor is not None:
             cursor.declare_lost(message.first, message.last)
 
@@ -96,7 +96,7 @@ class Reorder:
         work = self._work
         found: dict[Key, Arrived] = {}
         for each in events:
-            key = (work.station(each).id, each.frame.boot, each.frame.seq)
+            key = (each.station.id, each.frame.boot, each.frame.seq)
             if key in found:
                 work.tally.duplicates[_tag(each)] += 1
             else:
@@ -151,7 +151,7 @@ class Reorder:
         known = inbox.known(work.session, list(fresh)) if self._replaying else {}
         for key, each in fresh.items():
             if key not in known:
-                work.store(key[0], _tag(each), each, applied=key in turn)
+                work.store(_tag(each), each, applied=key in turn)
             if key in turn:
                 work.tally.applied[_tag(each)] += 1
         inbox.insert(work.session, work.rows)
@@ -166,7 +166,7 @@ class Reorder:
             cursor = self._cursor(key[0], key[1])
             assert cursor is not None
             each = fresh.get(key) or stored[key]
-            work.apply(work.station(each), each, cursor, self._lines.get(key[0], _NOTHING))
+            work.apply(each, cursor, self._lines.get(key[0], _NOTHING))
 
     def _load(self, keys: list[Key]) -> dict[Key, Arrived]:
         """Events that waited, decoded again from their bytes."""
@@ -219,4 +219,4 @@ def _boot_of(each: Arrived) -> int:
 def arrived_from_inbox(station: StationRef, raw: bytes, received_at: datetime) -> Arrived:
     topic = topics.up(station.code, UpKind.EVENT)
     received = Received(topic, raw, None, 0, 0, 0, received_at.timestamp())
-    return Arrived(dialects.named(station.dialect).decode(topic, raw), received)
+    return Arrived(dialects.named(station.dialect).decode(topic, raw), received, station)

@@ -42,7 +42,7 @@ class SampleIngest(Ingest):
         frame = each.frame
         message = frame.message
         assert isinstance(message, Heartbeat | SlotTelemetry)
-        station_id = self._id(each)
+        station_id = each.station.id
         return Sample(station_id, frame.boot, frame.seq, self._at(station_id, each), message)
 
     def _at(self, station_id: int, each: Arrived) -> datetime:

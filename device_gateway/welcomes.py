@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from device_gateway import dialects
-from device_gateway.directory import Directory, StationRef
+from device_gateway.directory import StationRef
 from device_gateway.intake import Arrived
 from device_gateway.outbound import Outbound
 from firmware_protocol.commands import Welcome
@@ -21,20 +21,19 @@ INVENTORY_WITHIN: Final = timedelta(seconds=60)
 RETRY_AFTER_S: Final = 20
 
 
-def take(
-    session: Session, directory: Directory, arrived: Sequence[Arrived], now: datetime, *, telemetry_s: int
-) -> Outbound:
+def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemetry_s: int) -> Outbound:
     """Apply session messages of known stations; the caller commits, then sends what is returned."""
     outbound = Outbound()
-    boots = [_notice(directory, each) for each in arrived if isinstance(each.frame.message, Booted)]
+    boots = [_notice(each) for each in arrived if isinstance(each.frame.message, Booted)]
+    refs = {each.station.id: each.station for each in arrived}
     if boots:
         answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
         for answer in answers:
-            ref = directory.by_id(answer.notice.station_id)
-            if ref is not None and answer.standing is not Standing.STALE:
+            ref = refs[answer.notice.station_id]
+            if answer.standing is not Standing.STALE:
                 outbound.control(ref, _welcome(answer, ref, now, telemetry_s))
     ends = [
-        OfflineNotice(_station(directory, each).id, each.frame.message)
+        OfflineNotice(each.station.id, each.frame.message)
         for each in arrived
         if isinstance(each.frame.message, Offline)
     ]
@@ -43,12 +42,12 @@ def take(
     return outbound
 
 
-def not_ready(directory: Directory, arrived: Sequence[Arrived], now: datetime) -> Outbound:
-    """What can be said without a database: try again later. Stations that are not known yet hear nothing."""
+def not_ready(boots: Sequence[Arrived], now: datetime) -> Outbound:
+    """What can be said without a database: try again later."""
     outbound = Outbound()
-    for each in arrived:
-        message, ref = each.frame.message, directory.get(each.frame.station)
-        if isinstance(message, Booted) and ref is not None:
+    for each in boots:
+        message, ref = each.frame.message, each.station
+        if isinstance(message, Booted):
             wait = Welcome(
                 epoch=message.epoch,
                 server_ms=_ms(now),
@@ -70,22 +69,16 @@ def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: in
     )
 
 
-def _notice(directory: Directory, each: Arrived) -> BootNotice:
+def _notice(each: Arrived) -> BootNotice:
     frame = each.frame
     assert isinstance(frame.message, Booted)
     return BootNotice(
-        station_id=_station(directory, each).id,
+        station_id=each.station.id,
         boot=frame.boot,
         booted=frame.message,
         at_ms=frame.at_ms,
         received_at=each.received.received_at,
     )
-
-
-def _station(directory: Directory, each: Arrived) -> StationRef:
-    ref = directory.get(each.frame.station)
-    assert ref is not None  # unknown stations were rejected before
-    return ref
 
 
 def _ms(now: datetime) -> int:

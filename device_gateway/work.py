@@ -1,11 +1,12 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from device_gateway.applying import Applier, Ready, offset_for
+from device_gateway.applying import Applier
 from device_gateway.business import FactHandler
-from device_gateway.directory import Directory, StationRef
+from device_gateway.directory import Directory
 from device_gateway.intake import Arrived
 from device_gateway.outbound import Outbound
 from device_gateway.tally import Tally
@@ -32,16 +33,12 @@ class Work:
         self.now_text = self.now.isoformat()
         self.applier = Applier(self.session, self.handle, self.tally, self.now)
 
-    def station(self, each: Arrived) -> StationRef:
-        ref = self.directory.get(each.frame.station)
-        assert ref is not None  # unknown stations were rejected before
-        return ref
-
-    def store(self, station_id: int, tag: str, each: Arrived, *, applied: bool) -> None:
-        frame, received = each
+    def store(self, tag: str, each: Arrived, *, applied: bool) -> None:
+        """Add a row to the inbox."""
+        frame, received, station = each
         self.rows.append(
             inbox.line(
-                station_id,
+                station.id,
                 frame.boot,
                 frame.seq,
                 tag,
@@ -53,8 +50,6 @@ class Work:
             )
         )
 
-    def apply(self, ref: StationRef, each: Arrived, cursor: Cursor, siblings: list[Cursor]) -> None:
+    def apply(self, each: Arrived, cursor: Cursor, siblings: Sequence[Cursor] = ()) -> None:
         """Hand one event whose turn it is to the business."""
-        frame, received = each
-        offset = offset_for(cursor, siblings)
-        self.applier.add(Ready(ref, frame, received.topic, received.payload, received.received_at, offset))
+        self.applier.add(each, cursor, siblings)

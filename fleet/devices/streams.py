@@ -16,7 +16,7 @@ from fleet.devices.cursor import Cursor
 Key = tuple[int, int]
 
 _COLUMNS: Final = """station_id, boot, acked_through, applied_through, seen_through, last_seq, clock_offset_ms,
-    gap_since, resend_asked_at, closed_at, lost"""
+    gap_since, resend_asked_at, closed_at, CASE WHEN lost <> '[]' THEN lost::text END"""
 _LOCK_STATIONS: Final = "SELECT id FROM station WHERE id = ANY(%s::int[]) ORDER BY id FOR NO KEY UPDATE"
 _CREATE: Final = """
 INSERT INTO device_stream (station_id, boot)
@@ -71,7 +71,7 @@ def lock_open(session: Session, station_ids: Collection[int]) -> dict[int, list[
     with raw_cursor(session) as cursor:
         cursor.execute(_LOCK_OPEN, (array(station_ids),))
         for row in cursor:
-            found.setdefault(row[0], []).append(Cursor(*row))
+            found.setdefault(row[0], []).append(_cursor(row))
     return found
 
 
@@ -81,7 +81,14 @@ def lock_named(session: Session, keys: Collection[Key]) -> dict[Key, Cursor]:
         return {}
     with raw_cursor(session) as cursor:
         cursor.execute(_LOCK_NAMED, (array(k[0] for k in keys), array(k[1] for k in keys)))
-        return {(row[0], row[1]): Cursor(*row) for row in cursor}
+        return {(row[0], row[1]): _cursor(row) for row in cursor}
+
+
+def _cursor(row: tuple[Any, ...]) -> Cursor:
+    cursor = Cursor(*row[:-1])
+    if row[-1]:  # nearly all have no losses: these cost no JSON
+        cursor.lost = json.loads(row[-1])
+    return cursor
 
 
 def save_level(session: Session, cursors: Sequence[Cursor]) -> None:

@@ -231,6 +231,7 @@ def upgrade() -> None:
     # Updated with every batch, no index touched: room on the page keeps these updates in place (HOT).
     op.execute("ALTER TABLE device_stream SET (fillfactor = 50)")
     op.execute("ALTER TABLE device_session SET (fillfactor = 80)")
+    op.execute("ALTER TABLE station_slot SET (fillfactor = 70)")
 
 
 def downgrade() -> None:
