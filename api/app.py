@@ -25,15 +25,18 @@ from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
+from api.payments.endpoints import router as payments
 from api.ratelimit import RateLimiter
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
+from fleet.payments.providers import provider_from
+from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, config)
+AREAS = (users, payments, config)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25
@@ -84,6 +87,8 @@ def _runtime(settings: Settings) -> Runtime:
         settings=settings,
         engine=engine,
         keys=TokenKeys.from_settings(settings),
+        provider=provider_from(settings, engine),
+        policy=RentalPolicy.from_settings(settings),
         hub=hub,
         limiter=RateLimiter(redis, settings.rate_limit_scale),
         metrics=metrics,

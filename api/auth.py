@@ -7,9 +7,10 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from api.deps import Now, SessionDep
+from api.deps import Now, RuntimeDep, SessionDep
 from api.runtime import runtime_of
 from fleet.common.errors import FleetError, Forbidden
+from fleet.db import session_scope
 from fleet.users.errors import NotAuthenticated
 from fleet.users.models import Role, User
 from fleet.users.tokens import AccessClaims, signed_in_user
@@ -51,11 +52,19 @@ def _current_user(session: SessionDep, claims: Claims, now: Now) -> User:
     return signed_in_user(session, claims, now)
 
 
+def _waiting_user(runtime: RuntimeDep, claims: Claims, now: Now) -> User:
+    with session_scope(runtime.engine) as session:
+        return signed_in_user(session, claims, now)
+
+
 def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
     if user.role is not Role.OPERATOR:
         raise Forbidden("this is for operators")
     return user
 
 
+#: In the request's own transaction.
 CurrentUser = Annotated[User, Depends(_current_user)]
 CurrentOperator = Annotated[User, Depends(_current_operator)]
+#: For operations that wait or stream: checked in a transaction that is over before the waiting begins.
+WaitingUser = Annotated[User, Depends(_waiting_user)]

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
 
-from api.auth import CurrentUser
+from api.auth import Claims
 from api.problems import request_id_of
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse
@@ -42,6 +43,16 @@ class Once:
         self.finish(session, StoredAnswer(status, body), now)
         return JSONResponse(body, status)
 
+    def stored(self, engine: Engine, now: datetime) -> StoredAnswer | None:
+        """The answer of the first time, for work that cannot share a transaction with its answer. Claims nothing.
+
+        Raises IdempotencyKeyReused like `begin`, before anything is done.
+        """
+        with Session(engine) as session:
+            found = self.begin(session, now)
+            session.rollback()
+            return found
+
     def begin(self, session: Session, now: datetime) -> StoredAnswer | None:
         """Claim the key, or return its answer. A request that is still running is waited for."""
         try:
@@ -71,7 +82,7 @@ def replay(stored: StoredAnswer) -> JSONResponse:
 
 async def _once(
     request: Request,
-    user: CurrentUser,
+    claims: Claims,
     idempotency_key: Annotated[
         str,
         Header(
@@ -84,7 +95,7 @@ async def _once(
     ],
 ) -> Once:
     return Once(
-        scope=str(user.id),
+        scope=str(claims.user_id),
         key=idempotency_key,
         route=f"{request.method} {request.url.path}",
         body=await request.body(),

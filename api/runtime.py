@@ -9,6 +9,8 @@ from api.hub import Hub
 from api.metrics import Metrics
 from api.paging import Cursors
 from api.ratelimit import RateLimiter
+from fleet.payments.providers.base import PaymentProvider
+from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
@@ -18,6 +20,8 @@ class Runtime:
     settings: Settings
     engine: Engine
     keys: TokenKeys
+    provider: PaymentProvider
+    policy: RentalPolicy
     hub: Hub
     limiter: RateLimiter
     metrics: Metrics

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent
-from fleet.common.outbox import first_time
+from fleet.common.outbox import consumers_done, first_time
 from workers.context import transaction
 from workers.policies import QUICK_THEN_RELAY
 from workers.task import task
@@ -18,6 +18,7 @@ from workers.task import task
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Session, dict[str, Any], datetime], None]
+OutsideHandler = Callable[[dict[str, Any], datetime], None]
 
 
 def consumer(name: str) -> Callable[[Handler], "Task[[int], bool]"]:
@@ -46,3 +47,28 @@ def consume(name: str, handler: Handler, event_id: int, now: datetime) -> bool:
             return False
         handler(session, event.payload, now)
         return True
+
+
+def outside_consumer(name: str) -> Callable[[OutsideHandler], "Task[[int], bool]"]:
+    """Like `consumer`, for `handler(payload, now)` that asks another system and so must not run in a transaction.
+
+    The handler is idempotent by itself; the event is noted as processed after it has returned.
+    """
+
+    def register(handler: OutsideHandler) -> "Task[[int], bool]":
+        def run(event_id: int) -> bool:
+            return consume_outside(name, handler, event_id, utc_now())
+
+        return task(name, QUICK_THEN_RELAY)(run)
+
+    return register
+
+
+def consume_outside(name: str, handler: OutsideHandler, event_id: int, now: datetime) -> bool:
+    with transaction() as session:
+        event = session.get(OutboxEvent, event_id)
+        if event is None or name in consumers_done(session, [event_id]).get(event_id, set()):
+            return False
+    handler(event.payload, now)
+    with transaction() as session:
+        return first_time(session, event_id, name, now)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
+from fleet.payments.providers.base import OutcomeUnknown
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -19,4 +21,4 @@ NEXT_TICK = RetryPolicy()
 
 #: A consumer of the outbox: three quick tries for what passes by itself (a database restart, a deadlock). After that
 #: the relay sends the event again, ever more slowly, until it is processed: see workers/relay.py.
-QUICK_THEN_RELAY = RetryPolicy(on=(DBAPIError, ConnectionError, TimeoutError), times=3)
+QUICK_THEN_RELAY = RetryPolicy(on=(DBAPIError, ConnectionError, TimeoutError, OutcomeUnknown), times=3)

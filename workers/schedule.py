@@ -23,8 +23,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},
     # Housekeeping.
-    "partitions": every(3600, "telemetry.upkeep"),
-    "samples": every(600, "devices.forget_samples"),
+    "telemetry": every(600, "telemetry.upkeep"),
+    "dead letters": every(3600, "devices.forget_dead_letters"),
     "outbox": every(300, "common.forget_settled_events"),
     "idempotency keys": every(900, "common.forget_idempotency_keys"),
     "codes and tokens": every(3600, "users.forget_expired"),

@@ -52,7 +52,7 @@ class Tokens(Schema):
 
     access_token: str
     refresh_token: str
-    token_type: Annotated[Literal["Bearer"], Field(examples=["Bearer"])] = "Bearer"
+    token_type: Annotated[Literal["Bearer"], Field(examples=["Bearer"])] = "Bearer"  # noqa: S105  # not a secret
     expires_in: Annotated[int, Field(description="seconds the access token lives", examples=[900])]
 
     @classmethod

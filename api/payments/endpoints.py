@@ -1,0 +1,141 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request, Response
+
+from api.auth import CurrentUser, WaitingUser
+from api.deps import Now, RuntimeDep, SessionDep
+from api.idempotency import Idempotent, replay
+from api.paging import DEFAULT_LIMIT
+from api.payments.schemas import (
+    ConfirmIn,
+    IntentOut,
+    StatementLineOut,
+    TopUpIn,
+    WalletOut,
+    WebhookTaken,
+)
+from api.problems import problems
+from api.schemas import Currency, Cursor, Limit, Page
+from api.v1 import area
+from fleet.db import session_scope
+from fleet.payments import topups, wallets, webhooks
+from fleet.payments.errors import UnknownProvider
+
+router = area("payment", "payments")
+
+
+@router.get(
+    "/wallet", operation_id="get_wallet", summary="What I have, what is held, what I can spend",
+    responses=problems(401, 403),
+)  # fmt: skip
+def wallet(
+    session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, currency: Currency | None = None
+) -> WalletOut:
+    """`currency` defaults to the fleet's own."""
+    found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
+    return WalletOut.of(wallets.balance(session, found))
+
+
+@router.get(
+    "/wallet/statement", operation_id="get_statement", summary="Movements of my wallet, newest first",
+    responses=problems(401, 403),
+)  # fmt: skip
+def statement(
+    session: SessionDep,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    now: Now,
+    currency: Currency | None = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[StatementLineOut]:
+    found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
+    before = runtime.cursors.read("statement", cursor)
+    lines = wallets.statement(session, found, limit + 1, UUID(before) if before else None)
+    more = runtime.cursors.make("statement", str(lines[limit - 1].id)) if len(lines) > limit else None
+    return Page(items=[StatementLineOut.of(line) for line in lines[:limit]], next=more)
+
+
+@router.post(
+    "/top-up", operation_id="create_top_up", summary="Say how much I want to bring in", status_code=201,
+    response_model=IntentOut, responses=problems(401, 403, 409),
+)  # fmt: skip
+def create_top_up(
+    body: TopUpIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, once: Idempotent
+) -> Response:
+    """Nothing is charged until it is confirmed."""
+    return once.answer(
+        session,
+        now,
+        lambda: IntentOut.of(
+            topups.create_intent(session, user_id=user.id, money=body.money(), now=now, provider=runtime.provider)
+        ),
+        status=201,
+    )
+
+
+@router.get(
+    "/top-up/{intent_id}", operation_id="get_top_up", summary="What became of a top-up",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def get_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser) -> IntentOut:
+    return IntentOut.of(topups.intent_of(session, user.id, intent_id))
+
+
+@router.post(
+    "/top-up/{intent_id}/confirm", operation_id="confirm_top_up", summary="Charge my card",
+    response_model=IntentOut, responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def confirm_top_up(
+    intent_id: UUID, body: ConfirmIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent
+) -> Response:
+    """Charged at most once, however often it is confirmed. `processing` and `unknown` settle by themselves: ask again.
+
+    The provider is called outside any transaction, so the answer is kept after the fact.
+    """
+    stored = once.stored(runtime.engine, now)
+    if stored is not None:
+        return replay(stored)
+    intent = topups.confirm(
+        lambda: session_scope(runtime.engine),
+        intent_id=intent_id,
+        user_id=user.id,
+        card=body.card,
+        provider=runtime.provider,
+        now=now,
+    )
+    with session_scope(runtime.engine) as session:
+        return once.answer(session, now, lambda: IntentOut.of(intent))
+
+
+@router.post(
+    "/top-up/{intent_id}/cancel", operation_id="cancel_top_up", summary="Give up a top-up that is not confirmed",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def cancel_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> IntentOut:
+    return IntentOut.of(topups.cancel(session, user_id=user.id, intent_id=intent_id, now=now))
+
+
+async def _raw_body(request: Request) -> bytes:
+    return await request.body()
+
+
+@router.post(
+    "/webhook/{provider}", operation_id="payment_webhook", summary="For payment providers only",
+    responses=problems(403, 404),
+    openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
+)  # fmt: skip
+def webhook(
+    provider: str,
+    request: Request,
+    session: SessionDep,
+    runtime: RuntimeDep,
+    now: Now,
+    body: Annotated[bytes, Depends(_raw_body)],
+) -> WebhookTaken:
+    """Verified, stored as it came, and answered at once; a worker applies it. The same event again changes nothing."""
+    if provider != runtime.provider.name:
+        raise UnknownProvider(f"there is no payment provider {provider!r} here")
+    webhooks.receive(session, runtime.provider, dict(request.headers), body, now)
+    return WebhookTaken()

@@ -1,0 +1,70 @@
+from datetime import datetime
+from typing import Any
+
+import httpx
+import structlog
+
+from fleet.common.clock import utc_now
+from fleet.payments import topups, webhooks
+from fleet.payments.proof import prove
+from fleet.payments.providers import provider_from, sandbox
+from workers.consumers import outside_consumer
+from workers.context import engine, settings, transaction
+from workers.policies import NEXT_TICK
+from workers.task import task
+
+log = structlog.get_logger(__name__)
+
+#: Posted one after the other; all of them must fit into a task's time.
+_DELIVERIES = 20
+_POST_TIMEOUT_S = 2.0
+
+
+@outside_consumer("payments.apply_webhook")
+def apply_webhook(payload: dict[str, Any], now: datetime) -> None:
+    webhooks.process(transaction, payload["webhook_id"], provider_from(settings(), engine()), now)
+
+
+@task("payments.settle_unknown", NEXT_TICK)
+def settle_unknown() -> int:
+    """Ask the provider about payments whose outcome nobody knows."""
+    return topups.settle_unknown(transaction, provider_from(settings(), engine()), utc_now())
+
+
+@task("payments.deliver_sandbox_webhooks", NEXT_TICK)
+def deliver_sandbox_webhooks() -> int:
+    """The sandbox provider's side: post what it owes us, as another company would, until it is answered."""
+    if settings().payment_provider != sandbox.NAME:
+        return 0
+    with transaction() as session:
+        secret = settings().sandbox_webhook_secret.get_secret_value()
+        due = sandbox.due_deliveries(session, secret, utc_now(), limit=_DELIVERIES)
+    if not due:
+        return 0
+    url = f"{settings().base_url}/api/v1/payment/webhook/{sandbox.NAME}"
+    with httpx.Client(timeout=_POST_TIMEOUT_S) as client:
+        return sum(_post(client, url, delivery) for delivery in due)
+
+
+def _post(client: httpx.Client, url: str, delivery: sandbox.Delivery) -> bool:
+    try:
+        answer = client.post(url, content=delivery.body, headers=delivery.headers)
+    except httpx.HTTPError as error:
+        log.warning("webhook_not_delivered", delivery_id=str(delivery.id), error=str(error))
+        return False
+    if not answer.is_success:
+        log.warning("webhook_refused", delivery_id=str(delivery.id), status=answer.status_code)
+        return False
+    with transaction() as session:
+        sandbox.mark_delivered(session, delivery.id, utc_now())
+    return True
+
+
+@task("payments.prove_ledger", NEXT_TICK)
+def prove_ledger() -> bool:
+    with transaction() as session:
+        proof = prove(session, utc_now())
+    for problem in proof.problems:
+        log.error("ledger_problem", problem=problem)
+    log.info("ledger_proven", ok=proof.ok, accounts=proof.accounts, transfers=proof.transfers)
+    return proof.ok
