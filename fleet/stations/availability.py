@@ -1,0 +1,80 @@
+"""Which slots can give a bank and which can take one: one definition for lists, pages and the choice at a start."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session, contains_eager
+
+from firmware_protocol.types import SlotState
+from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
+
+#: Each failed eject costs a slot this much health, each good one gives some back; below HEALTHY it gives no bank.
+HEALTH_LOST: Final = 20
+HEALTH_WON: Final = 10
+HEALTH_MAX: Final = 100
+HEALTHY: Final = 20
+
+
+def rentable(now: datetime, min_charge_pct: int) -> ColumnElement[bool]:
+    """Of a slot joined with its bank: a rider could take it, as far as the cabinet has told."""
+    return and_(
+        StationSlot.state == SlotState.OCCUPIED,
+        StationSlot.locked.is_not(True),
+        StationSlot.disabled_reason.is_(None),
+        StationSlot.fault.is_(None),
+        StationSlot.reserved_for.is_(None),
+        or_(StationSlot.watched_until.is_(None), StationSlot.watched_until <= now),
+        StationSlot.health_score >= HEALTHY,
+        PowerBank.state == PowerBankState.AVAILABLE,
+        PowerBank.known,
+        PowerBank.charge_pct >= min_charge_pct,
+    )
+
+
+def returnable() -> ColumnElement[bool]:
+    """Of a slot: it could take a bank back."""
+    return and_(
+        StationSlot.state == SlotState.EMPTY,
+        StationSlot.locked.is_not(True),
+        StationSlot.disabled_reason.is_(None),
+        StationSlot.fault.is_(None),
+    )
+
+
+def renting() -> ColumnElement[bool]:
+    """Of a station: it gives banks at all."""
+    return and_(Station.status == StationStatus.ACTIVE, Station.online)
+
+
+def best_bank(
+    session: Session,
+    station_id: int,
+    min_charge_pct: int,
+    now: datetime,
+    *,
+    slot: int | None = None,
+    not_slot: int | None = None,
+    lock: bool = True,
+) -> StationSlot | None:
+    """The slot whose bank goes next (`slot.power_bank` is loaded): most charge, least worn among equals.
+
+    Locked for this transaction; slots that another one holds are passed over, so that parallel starts get different
+    banks and never wait for each other. `slot` asks for that one only, `not_slot` leaves one out.
+    """
+    query = (
+        select(StationSlot)
+        .join(StationSlot.power_bank)
+        .options(contains_eager(StationSlot.power_bank))
+        .where(StationSlot.station_id == station_id, rentable(now, min_charge_pct))
+        .order_by(PowerBank.charge_pct.desc(), PowerBank.cycles.asc().nulls_first(), StationSlot.number)
+        .limit(1)
+        .execution_options(populate_existing=True)
+    )
+    if slot is not None:
+        query = query.where(StationSlot.number == slot)
+    if not_slot is not None:
+        query = query.where(StationSlot.number != not_slot)
+    if lock:
+        query = query.with_for_update(of=StationSlot, skip_locked=True, key_share=True)
+    return session.scalars(query).one_or_none()
