@@ -46,6 +46,8 @@ class Executor:
         self._restart = restart
         #: The eject under way.
         self.moving: str | None = None
+        #: How often the motor let a bank go: what a test compares the backend's books with.
+        self.moves = 0
 
     def execute(self, frame: CommandFrame, now_ms: int) -> None:
         """Carry out, refuse or answer again. What comes before the welcome is ignored: the cabinet must be quiet."""
@@ -156,6 +158,7 @@ class Executor:
 
     def _pull(self, slot: Slot, now_ms: int) -> PowerBank:
         """The rider has it."""
+        self.moves += 1
         bank = self._board.slots.take(slot.number, now_ms)
         self._board.hands.take(bank)
         self._board.dirty = True
@@ -163,6 +166,7 @@ class Executor:
 
     def _let_go(self, slot: Slot, relock_ms: int, now_ms: int) -> PowerBank:
         """The motor releases it, nobody pulls, and at `relock_ms` it is back."""
+        self.moves += 1
         board = self._board
         slot.released = bank = board.slots.take(slot.number, now_ms)
 

@@ -1,0 +1,39 @@
+"""Two gateways on one shared subscription; one of them goes."""
+
+import pytest
+
+from simulators.faults import FaultKind
+from tests.system.clients import Rider
+from tests.system.system import System
+from tests.system.waiting import until
+
+
+def test_both_take_part(system: System, station: str, rider: Rider) -> None:
+    connected = "SELECT count(*) FROM gateway_instance WHERE connected_since IS NOT NULL"
+    assert system.scalar(connected) == 2
+    rental = rider.start(station, wait=10)
+    assert rental["state"] == "active"
+
+
+@pytest.mark.parametrize("goes", ["gateway", "gateway-2"])
+def test_one_is_killed_while_the_motor_turns(system: System, station: str, other: str, rider: Rider, goes: str) -> None:
+    """Whichever of the two sent the command: the other one, or itself after its return, hears the answer."""
+    system.cabinets.fault(station, FaultKind.LATE_ANSWER, count=1, delay_s=1)
+    rental = rider.start(station)
+    until(lambda: system.cabinets.moving(station), "the motor turns")
+    system.kill(goes)
+    active = rider.wait_state(rental["id"], "active")
+    system.cabinets.fleet.insert(other, active["power_bank"])
+    rider.wait_state(rental["id"], "completed")
+    system.restart(goes)
+
+
+def test_one_ends_in_good_order(system: System, station: str, other: str, rider: Rider) -> None:
+    system.cabinets.fault(station, FaultKind.LATE_ANSWER, count=1, delay_s=1)
+    rental = rider.start(station)
+    until(lambda: system.cabinets.moving(station), "the motor turns")
+    assert system.processes["gateway"].stop() == 0
+    active = rider.wait_state(rental["id"], "active")
+    system.restart("gateway")
+    system.cabinets.fleet.insert(other, active["power_bank"])
+    rider.wait_state(rental["id"], "completed")

@@ -1,0 +1,135 @@
+"""What must hold after every test, whatever was killed, lost or doubled: metal and money agree with each other."""
+
+from collections import Counter
+
+from sqlalchemy import text
+
+from fleet.common.clock import utc_now
+from fleet.payments.proof import prove
+from tests.system.system import System
+
+#: Each query returns what must not be; the key says why.
+_FORBIDDEN = {
+    "the hold of a closed rental is still pending": """
+        SELECT r.id, r.state, t.state FROM rental r JOIN ledger_transfer t ON t.id = r.hold_transfer_id
+        WHERE r.open_place IS NULL AND t.state = 'pending'""",
+    "an open rental has no hold": """
+        SELECT r.id, r.state FROM rental r LEFT JOIN ledger_transfer t ON t.id = r.hold_transfer_id
+        WHERE r.open_place IS NOT NULL AND r.state <> 'overdue' AND (t.id IS NULL OR t.state <> 'pending')""",
+    "money is held for no open rental": """
+        SELECT t.id, t.kind, t.rental_id FROM ledger_transfer t LEFT JOIN rental r ON r.id = t.rental_id
+        WHERE t.state = 'pending' AND (r.id IS NULL OR r.open_place IS NULL)""",
+    "a rental was charged something else than its transfers": """
+        SELECT r.id, r.state, r.charged_minor, coalesce(sum(t.posted_minor), 0)
+        FROM rental r LEFT JOIN ledger_transfer t ON t.rental_id = r.id AND t.state = 'posted'
+            AND t.debit_account_id IN (SELECT id FROM ledger_account WHERE owner_id = r.user_id)
+        GROUP BY r.id HAVING r.charged_minor <> coalesce(sum(t.posted_minor), 0)""",
+    "a price that is neither charged nor due": """
+        SELECT id, price_minor, charged_minor, due_minor FROM rental
+        WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor""",
+    "a rider paid for a bank that was not given": """
+        SELECT id, state, charged_minor, due_minor FROM rental
+        WHERE (state IN ('eject_failed', 'cancelled') OR started_at IS NULL) AND charged_minor + due_minor > 0""",
+    "a rental completed without times": """
+        SELECT id FROM rental WHERE state = 'completed' AND (started_at IS NULL OR ended_at IS NULL)""",
+    "a rider has two open rentals": """
+        SELECT user_id FROM rental WHERE open_place IS NOT NULL GROUP BY user_id HAVING count(*) > 1""",
+    "a bank has two open rentals": """
+        SELECT power_bank_id FROM rental WHERE open_place IS NOT NULL GROUP BY power_bank_id HAVING count(*) > 1""",
+    "a rental moved more than one bank": """
+        SELECT rental_id, count(*) FROM power_bank_movement WHERE kind IN ('ejected', 'vanished')
+        AND rental_id IS NOT NULL GROUP BY rental_id HAVING count(*) > 1""",
+    "a rental changed to a state that it was in, or from one that it was not in": """
+        SELECT rental_id, from_state, before FROM (
+            SELECT rental_id, from_state, lag(to_state) OVER (PARTITION BY rental_id ORDER BY id) AS before
+            FROM rental_event) AS steps
+        WHERE from_state IS DISTINCT FROM before AND before IS NOT NULL""",
+    "a rental's last event is not its state": """
+        SELECT r.id, r.state, e.to_state FROM rental r JOIN LATERAL (
+            SELECT to_state FROM rental_event WHERE rental_id = r.id ORDER BY id DESC LIMIT 1) e ON true
+        WHERE e.to_state <> r.state""",
+    "a slot is reserved for no rental that waits": """
+        SELECT s.id, s.reserved_for FROM station_slot s LEFT JOIN rental r ON r.id = s.reserved_for
+        WHERE s.reserved_for IS NOT NULL AND (r.id IS NULL OR r.state NOT IN ('ejecting', 'eject_unknown'))""",
+    "a bank is in a slot and with a rider": """
+        SELECT b.serial, r.id, r.state FROM station_slot s JOIN power_bank b ON b.id = s.power_bank_id
+        JOIN rental r ON r.power_bank_id = b.id AND r.state IN ('active', 'overdue')""",
+    "a bank is nowhere: in no slot, with no open rental, in no open case": """
+        SELECT b.serial, b.state FROM power_bank b
+        WHERE NOT EXISTS (SELECT 1 FROM station_slot s WHERE s.power_bank_id = b.id)
+          AND NOT EXISTS (SELECT 1 FROM rental r WHERE r.power_bank_id = b.id
+                          AND (r.open_place IS NOT NULL OR r.state = 'bought_out'))
+          AND NOT EXISTS (SELECT 1 FROM orphan_bank_case c WHERE c.power_bank_id = b.id AND c.state = 'open')""",
+    "a card was charged and the wallet has not heard of it, or twice": """
+        SELECT i.id, i.state, count(t.id) FROM payment_intent i
+        LEFT JOIN ledger_transfer t ON t.intent_id = i.id AND t.state = 'posted'
+        GROUP BY i.id HAVING (i.state = 'succeeded') <> (count(t.id) = 1) OR count(t.id) > 1""",
+    "an account's totals are not the sums of its transfers": """
+        SELECT a.id, a.kind, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending
+        FROM ledger_account a
+        WHERE a.debits_posted <> (SELECT coalesce(sum(posted_minor), 0) FROM ledger_transfer
+                                  WHERE debit_account_id = a.id AND state = 'posted')
+           OR a.credits_posted <> (SELECT coalesce(sum(posted_minor), 0) FROM ledger_transfer
+                                   WHERE credit_account_id = a.id AND state = 'posted')
+           OR a.debits_pending <> (SELECT coalesce(sum(amount_minor), 0) FROM ledger_transfer
+                                   WHERE debit_account_id = a.id AND state = 'pending')""",
+}
+
+
+def assert_invariants(system: System) -> None:
+    """Of a system that is settled. Looks at everything that happened in it so far."""
+    system.must_all_run()
+    broken = _broken_rules(system) + _ledger_problems(system) + _wrong_slots(system) + _wrong_moves(system)
+    assert not broken, "\n".join(broken)
+
+
+def _broken_rules(system: System) -> list[str]:
+    broken = []
+    with system.engine.connect() as connection:
+        for rule, query in _FORBIDDEN.items():
+            if rows := connection.execute(text(query)).fetchall():
+                broken.append(f"{rule}: {[tuple(row) for row in rows[:5]]}")
+    return broken
+
+
+def _ledger_problems(system: System) -> list[str]:
+    with system.session() as session:
+        proof = prove(session, utc_now())
+    return [] if proof.ok else [f"the ledger: {problem}" for problem in proof.problems]
+
+
+def _wrong_slots(system: System) -> list[str]:
+    """The backend's picture of every slot against the cabinets themselves."""
+    rows = system.rows(
+        "SELECT t.code, s.number, b.serial FROM station_slot s JOIN station t ON t.id = s.station_id"
+        " JOIN power_bank b ON b.id = s.power_bank_id"
+    )
+    believed: dict[str, dict[int, str]] = {}
+    for code, number, serial in rows:
+        believed.setdefault(code, {})[number] = serial
+    wrong = []
+    for code in system.cabinets.codes:
+        true = system.cabinets.banks(code)
+        if believed.get(code, {}) != true:
+            off = {
+                slot: (believed.get(code, {}).get(slot), true.get(slot))
+                for slot in {*believed.get(code, {}), *true}
+                if believed.get(code, {}).get(slot) != true.get(slot)
+            }
+            wrong.append(f"{code}: slot: (believed, true) {off}")
+    return wrong
+
+
+def _wrong_moves(system: System) -> list[str]:
+    """As many banks are known to have left each station as its motor let go, or as were taken by force."""
+    rows = system.rows(
+        "SELECT t.code, count(*) FROM power_bank_movement m JOIN station t ON t.id = m.station_id"
+        " WHERE m.kind IN ('ejected', 'vanished') GROUP BY t.code"
+    )
+    known = Counter({code: int(count) for code, count in rows})
+    wrong = []
+    for code in system.cabinets.codes:
+        left = system.cabinets.moves(code) + system.cabinets.removed[code]
+        if known[code] != left:
+            wrong.append(f"{code}: {left} banks left, {known[code]} are known to have left")
+    return wrong

@@ -1,0 +1,30 @@
+"""Waiting for a fact instead of for a time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+from sqlalchemy.exc import DBAPIError
+
+T = TypeVar("T")
+#: Generous: a loaded machine is slow, and a wait ends the moment its fact is there.
+PATIENCE_S = 30.0
+_POLL_S = 0.02
+
+
+def until(look: Callable[[], T], what: str | Callable[[], str], timeout_s: float = PATIENCE_S) -> T:
+    """The first true value of `look`. A service that is away says nothing yet. Raises AssertionError."""
+    deadline = time.monotonic() + timeout_s
+    trouble = ""
+    while True:
+        try:
+            if found := look():
+                return found
+            trouble = ""
+        except (DBAPIError, httpx.TransportError) as error:
+            trouble = f" ({error})"
+        if time.monotonic() > deadline:
+            described = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {timeout_s:.0f} s: {described}{trouble}")
+        time.sleep(_POLL_S)
