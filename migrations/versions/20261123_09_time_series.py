@@ -128,12 +128,14 @@ def create_hypertable(table: str) -> None:
         f" {', '.join(f'{rolled} AS {name}' for name, _, _, rolled in ROLLUP[table])}"
         f" FROM {table}_hour GROUP BY {keys}, time_bucket(interval '1 day', bucket) WITH NO DATA"
     )
+    # Back to just before retention: only hours in which something changed are added up again. What lies before the
+    # start never is (rows of a restored backup), and what lies before retention must not be (it would come out empty).
     op.execute(
-        f"SELECT add_continuous_aggregate_policy('{table}_hour', start_offset => interval '3 days',"
+        f"SELECT add_continuous_aggregate_policy('{table}_hour', start_offset => interval '{RAW_DAYS - 1} days',"
         " end_offset => interval '2 hours', schedule_interval => interval '30 minutes')"
     )
     op.execute(
-        f"SELECT add_continuous_aggregate_policy('{table}_day', start_offset => interval '7 days',"
+        f"SELECT add_continuous_aggregate_policy('{table}_day', start_offset => interval '{HOUR_DAYS - 10} days',"
         " end_offset => interval '1 day', schedule_interval => interval '6 hours')"
     )
     op.execute(f"SELECT add_retention_policy('{table}_hour', interval '{HOUR_DAYS} days')")
