@@ -1,0 +1,187 @@
+"""Boots, wills and silence, on a real database."""
+
+from datetime import timedelta
+
+import pytest
+
+from device_gateway.ingest import Done
+from firmware_protocol.commands import Welcome
+from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.messages import Offline, Online
+from firmware_protocol.types import OfflineCause, ResetCause
+from fleet.db import session_scope
+from fleet.devices import presence, sessions
+from tests.databases import Database
+from tests.device_gateway.support import NOON, Bench, add_station, booted, insert, lock, up
+
+
+@pytest.fixture
+def bench(clean_database: Database) -> Bench:
+    add_station(clean_database.engine, "A")
+    return Bench(clean_database.engine)
+
+
+def welcomes(done: Done) -> list[Welcome]:
+    found = [NATIVE.decode_control(each.payload) for each in done.outbound.messages if each.topic.endswith("/welcome")]
+    return [each for each in found if isinstance(each, Welcome)]
+
+
+def online(bench: Bench) -> bool:
+    return bool(bench.one("SELECT online FROM station"))
+
+
+SESSIONS = "SELECT epoch, boot, ended_at IS NULL, cause FROM device_session ORDER BY epoch"
+
+
+def test_a_boot_opens_a_session_and_is_welcomed(bench: Bench) -> None:
+    (welcome,) = welcomes(bench.take(booted("A", 7, boot=3)))
+    assert (welcome.epoch, welcome.heartbeat_s, welcome.telemetry_s) == (7, 30, 60)
+    assert (welcome.server_ms, welcome.boot_floor, welcome.retry_after_s) == (round(NOON.timestamp() * 1000), 0, None)
+    assert bench.rows(SESSIONS) == [(7, 3, True, None)]
+    assert online(bench)
+    assert bench.rows("SELECT online, cause FROM station_status_history") == [(True, "booted")]
+    assert bench.rows("SELECT kind, state, deadline - created_at FROM device_command") == [
+        ("query_inventory", "queued", timedelta(seconds=60))
+    ]
+
+
+def test_the_same_epoch_again_is_welcomed_again_and_writes_nothing(bench: Bench) -> None:
+    bench.take(booted("A", 7, boot=3))
+    (again,) = welcomes(bench.take(booted("A", 7, boot=3), booted("A", 7, boot=3)))
+    assert again.epoch == 7
+    assert bench.rows(SESSIONS) == [(7, 3, True, None)]
+    assert bench.one("SELECT count(*) FROM device_command") == 1
+    assert bench.one("SELECT count(*) FROM station_status_history") == 1
+
+
+def test_a_later_epoch_supersedes_and_an_older_one_is_ignored(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    bench.take(booted("A", 8, cause=ResetCause.RECONNECT))
+    assert welcomes(bench.take(booted("A", 7))) == []
+    assert bench.rows(SESSIONS) == [(7, 1, False, "superseded"), (8, 1, True, None)]
+    assert bench.one("SELECT count(*) FROM station_status_history") == 1
+
+
+def test_only_the_newest_of_a_batch_is_welcomed(bench: Bench) -> None:
+    assert [each.epoch for each in welcomes(bench.take(booted("A", 9), booted("A", 8), booted("A", 9)))] == [9]
+
+
+def test_a_cabinet_that_lost_count_is_told_where_to_go_on(bench: Bench) -> None:
+    bench.take(booted("A", 1, boot=41), insert("A", 1, boot=41))
+    (first,) = welcomes(bench.take(booted("A", 2, boot=1)))
+    assert first.boot_floor == 41
+    assert bench.one("SELECT closed_at IS NULL FROM device_stream WHERE boot = 41") is True  # 1 was no real boot
+    (second,) = welcomes(bench.take(booted("A", 2, boot=42)))
+    assert (second.epoch, second.boot_floor) == (2, 41)
+    assert bench.rows(SESSIONS)[-1] == (2, 42, True, None)
+    bench.take(insert("A", 1, boot=42))
+    assert bench.facts.order[-1] == ("A", 42, 1)
+
+
+def test_a_reconnect_in_the_same_boot_has_no_floor_of_its_own(bench: Bench) -> None:
+    bench.take(booted("A", 1, boot=4))
+    (restart,) = welcomes(bench.take(booted("A", 2, boot=5)))
+    assert restart.boot_floor == 4
+    (reconnect,) = welcomes(bench.take(booted("A", 3, boot=5, cause=ResetCause.RECONNECT)))
+    assert reconnect.boot_floor == 4
+
+
+def test_a_restart_under_a_used_number_is_lifted(bench: Bench) -> None:
+    bench.take(booted("A", 1, boot=5))
+    (again,) = welcomes(bench.take(booted("A", 2, boot=5, cause=ResetCause.WATCHDOG)))
+    assert again.boot_floor == 5
+
+
+def test_the_will_of_the_current_session_ends_it(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    bench.take(up("A", 0, Offline(epoch=7, cause=OfflineCause.POWER)))
+    assert bench.rows(SESSIONS) == [(7, 1, False, "power")]
+    assert not online(bench)
+    assert bench.rows("SELECT online, cause FROM station_status_history ORDER BY id")[-1] == (False, "power")
+
+
+def test_an_old_will_does_not_end_a_newer_session(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    bench.take(booted("A", 8, cause=ResetCause.RECONNECT), up("A", 0, Offline(epoch=7)))
+    bench.take(up("A", 0, Offline(epoch=7)))
+    assert online(bench)
+    assert bench.rows(SESSIONS)[-1] == (8, 1, True, None)
+
+
+def test_a_will_and_a_boot_in_one_batch(bench: Bench) -> None:
+    bench.take(up("A", 0, Offline(epoch=7)), booted("A", 7), up("A", 0, Online(epoch=7)))
+    assert not online(bench)
+
+
+def beat(bench: Bench, seconds: float, *, connected_s: float = 1000) -> None:
+    """Time passes, and a gateway is alive that has been connected for `connected_s`."""
+    bench.now += timedelta(seconds=seconds)
+    with session_scope(bench.engine) as session:
+        presence.gateway_beat(
+            session,
+            name="g",
+            started_at=NOON,
+            connected_since=bench.now - timedelta(seconds=connected_s),
+            now=bench.now,
+        )
+
+
+def mark(bench: Bench) -> list[int]:
+    with session_scope(bench.engine) as session:
+        return sessions.mark_silent(session, bench.now, 2.5)
+
+
+def heard(bench: Bench) -> list[int]:
+    with session_scope(bench.engine) as session:
+        return presence.heard(session, [bench.one("SELECT id FROM station")], bench.now)
+
+
+def test_silence_ends_a_session_and_any_word_opens_it_again(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    beat(bench, 74)
+    assert mark(bench) == []
+    beat(bench, 2)
+    assert len(mark(bench)) == 1
+    assert mark(bench) == []
+    assert bench.rows(SESSIONS) == [(7, 1, False, "silent")]
+    bench.now += timedelta(seconds=10)
+    assert len(heard(bench)) == 1
+    assert heard(bench) == []
+    assert online(bench)
+    assert bench.rows(SESSIONS) == [(7, 1, True, None)]
+    assert [row[0] for row in bench.rows("SELECT cause FROM station_status_history ORDER BY id")] == [
+        "booted",
+        "silent",
+        "heard",
+    ]
+
+
+def test_a_session_that_its_will_ended_is_not_opened_by_a_late_word(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    beat(bench, 80)
+    mark(bench)
+    bench.take(up("A", 0, Offline(epoch=7, cause=OfflineCause.NETWORK)))
+    assert bench.rows(SESSIONS) == [(7, 1, False, "network")]
+    assert heard(bench) == []
+    assert not online(bench)
+
+
+@pytest.mark.parametrize("connected_s", [0, 60])
+def test_our_own_deafness_is_not_their_silence(bench: Bench, connected_s: float) -> None:
+    bench.take(booted("A", 7))
+    beat(bench, 500, connected_s=connected_s)
+    assert mark(bench) == []
+
+
+def test_without_a_gateway_alive_nobody_is_silent(bench: Bench) -> None:
+    bench.take(booted("A", 7))
+    beat(bench, 0)
+    bench.now += timedelta(seconds=500)
+    assert mark(bench) == []
+
+
+def test_events_before_the_boot_message_are_not_lost(bench: Bench) -> None:
+    bench.take(lock("A", 1), lock("A", 2))
+    bench.take(booted("A", 1))
+    bench.take(lock("A", 3))
+    assert bench.one("SELECT applied_through FROM device_stream") == 3
