@@ -1,5 +1,6 @@
 from cli.embedded.home import Home
 from cli.running import RunState
+from cli.seed import OPERATOR_EMAIL, RIDER_EMAIL
 
 _MOST_CODES = 8
 
@@ -12,6 +13,8 @@ def banner(state: RunState, home: Home) -> str:
     rows = {
         "API docs": f"{state.url}/api/docs",
         "inbox": f"{state.url}/sandbox/inbox (one-time codes)",
+        "rider": f"{RIDER_EMAIL}, code in the inbox",
+        "operator": f"{OPERATOR_EMAIL}, code in the inbox",
         "stations": codes,
         "cabinets": f"{state.device_mqtt_url} (user name = station code)",
         "simulators": state.control_url or "not running",

@@ -2,7 +2,19 @@
 
 import typer
 
-from cli import decode, doctor, migrate, processes, secrets, simulate, tools, up
+from cli import (
+    dead_letters,
+    decode,
+    doctor,
+    fixtures,
+    migrate,
+    operators,
+    processes,
+    secrets,
+    simulate,
+    tools,
+    up,
+)
 
 app = typer.Typer(
     name="voltbay",
@@ -15,6 +27,9 @@ app.command()(simulate.simulate)
 app.command()(doctor.doctor)
 app.command()(decode.decode)
 app.command()(migrate.migrate)
+app.command()(fixtures.loaddata)
+app.command()(operators.createsuperuser)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
 app.command()(tools.shell)
 app.command()(tools.openapi)

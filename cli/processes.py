@@ -19,8 +19,9 @@ def command_of(name: str, *, home: Path) -> list[str]:
     commands = {
         "gateway": [*_PYTHON, "device_gateway"],
         "api": [*_PYTHON, "api"],
-        "worker": [*_CELERY, "worker", "--loglevel", "WARNING", "--concurrency", "2"],
-        "beat": [*_CELERY, "beat", "--loglevel", "WARNING", "--schedule", str(home / "beat-schedule")],
+        # Workers talk to each other for a dashboard's sake; ours have nothing to say.
+        "worker": [*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"],
+        "beat": [*_CELERY, "beat", "--schedule", str(home / "beat-schedule")],
         "relay": [*_PYTHON, "workers.relay"],
     }
     return commands[name]

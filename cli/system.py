@@ -1,4 +1,4 @@
-"""One whole system below one home folder: services, schema, processes, simulated cabinets."""
+"""One whole system below one home folder: services, schema, demo data, processes, simulated cabinets."""
 
 import os
 import signal
@@ -19,7 +19,9 @@ from cli.migrations import upgrade
 from cli.processes import APPLICATION, command_of
 from cli.readiness import NotReady, wait_until_ready
 from cli.running import RunState
+from cli.seed import seed_demo
 from cli.supervisor import Supervisor
+from fleet.common.clock import utc_now
 from fleet.settings import Settings
 from simulators.spec import FleetSpec, default_fleet
 
@@ -97,6 +99,8 @@ class System:
         self._http_port = self._choose_http_port()
         self._control_port = self.home.port("simulators")
         upgrade(self.stack.database_url)
+        if not self.settings.production:
+            seed_demo(self.stack.database_url, self.fleet, self.settings.currency, utc_now())
 
     def _choose_http_port(self) -> int:
         if "http_port" not in self.settings.model_fields_set:

@@ -22,6 +22,9 @@ from cli.embedded.stack import raise_open_files_limit, without_credentials
 from fleet.db import create_engine_from
 from tests.databases import Database, DatabaseServer
 
+#: Of one Monday.
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
 
 @pytest.fixture(scope="session")
 def service_home() -> Iterator[Home]:
@@ -122,5 +125,5 @@ def device_mqtt_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def now() -> datetime:
-    """Noon of one Monday, for everything to which time is passed in."""
-    return datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    """For everything to which time is passed in."""
+    return NOON

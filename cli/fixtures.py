@@ -1,0 +1,41 @@
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from cli.running import settings_with_database
+from fleet.common import fixtures
+from fleet.common.clock import utc_now
+from fleet.common.errors import FleetError
+from fleet.config.service import load_config
+from fleet.db import create_engine_from, session_scope
+
+INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.json"
+
+
+def loaddata(
+    file: Annotated[Path, typer.Argument(help="As fixtures/initial_data.json.", exists=True, dir_okay=False)],
+) -> None:
+    """Load countries and configuration; what is there already stays, so it may be run again."""
+    with settings_with_database() as settings:
+        engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-loaddata")
+        try:
+            with session_scope(engine) as session:
+                counts = load(session, file, utc_now())
+        except FleetError as error:
+            typer.echo(f"voltbay: {error}", err=True)
+            raise typer.Exit(1) from None
+        finally:
+            engine.dispose()
+    typer.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
+
+
+def load(session: Session, file: Path, now: datetime) -> dict[str, int]:
+    """Every area loads its key of the file; returns what each did. Raises FleetError, OSError."""
+    data = fixtures.read(file)
+    return {
+        "countries": fixtures.load_countries(session, data["countries"]),
+        "configuration added": load_config(session, data["config"], now),
+    }
