@@ -1,0 +1,70 @@
+"""A proof that cannot fail proves nothing: each kind of damage, done behind the triggers' backs, is found."""
+
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from fleet.common.money import Money
+from fleet.db import new_id
+from fleet.payments import holds, ledger, proof, wallets
+from fleet.payments.models import AccountKind, IntentState, PaymentIntent
+from tests.fleet.payments.conftest import NOW, add_rider
+
+
+@pytest.fixture
+def busy(session: Session, rider: UUID) -> UUID:
+    """Books with a transfer, a hold and a top-up in them."""
+    rental = new_id()
+    holds.capture_for_rental(
+        session, hold_id=None, rental_id=rental, user_id=rider, now=NOW,
+        parts=[(AccountKind.REVENUE, Money(300, "EUR"))],
+    )  # fmt: skip
+    holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(200, "EUR"), now=NOW)
+    intent = PaymentIntent(
+        user_id=rider, purpose="top_up", amount_minor=500, currency="EUR", provider="sandbox",
+        state=IntentState.SUCCEEDED, created_at=NOW, updated_at=NOW,
+    )  # fmt: skip
+    session.add(intent)
+    session.flush()
+    ledger.transfer(
+        session, debit=ledger.house_accounts(session, "EUR", NOW)[AccountKind.PROVIDER_CLEARING],
+        credit=wallets.wallet_of(session, rider, "EUR", NOW).account_id, money=Money(500, "EUR"), kind="top_up",
+        key=f"topup:{intent.id}", now=NOW, intent_id=intent.id,
+    )  # fmt: skip
+    return rider
+
+
+def test_good_books_are_proven(session: Session, busy: UUID) -> None:
+    found = proof.prove(session, NOW)
+    assert found.ok
+    assert found.problems == ()
+    assert found.transfers == 4
+    assert found.accounts == 10
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("UPDATE ledger_account SET credits_posted = credits_posted + 1 WHERE kind = 'wallet'", "account totals"),
+        ("UPDATE ledger_account SET debits_pending = debits_pending - 1 WHERE kind = 'wallet'", "account totals"),
+        ("UPDATE ledger_account SET credits_posted = credits_posted - 1 WHERE kind = 'revenue'", "account totals"),
+        ("UPDATE ledger_account SET credits_posted = credits_posted - 1 WHERE kind = 'revenue'", "currency does not"),
+        ("UPDATE ledger_transfer SET posted_minor = 299 WHERE kind = 'rental_charge'", "account totals"),
+        ("DELETE FROM ledger_transfer WHERE kind = 'rental_charge'", "account totals"),
+        ("DELETE FROM ledger_transfer WHERE kind = 'top_up'", "paid top-up is not"),
+        ("UPDATE ledger_transfer SET currency = 'USD' WHERE kind = 'rental_charge'", "transfer is in another"),
+        ("UPDATE payment_intent SET state = 'failed'", "clearing moved without"),
+        ("UPDATE payment_intent SET amount_minor = 501", "paid top-up is not"),
+        ("UPDATE wallet SET user_id = :other", "wallet does not name"),
+    ],
+)
+def test_damage_is_found(session: Session, busy: UUID, damage: str, problem: str) -> None:
+    other = add_rider(session)
+    ledger.apply_house_now(session)
+    session.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers
+    session.execute(text(damage), {"other": other} if ":other" in damage else {})
+    found = proof.prove(session, NOW)
+    assert not found.ok
+    assert any(entry.startswith(problem) for entry in found.problems)
