@@ -105,25 +105,26 @@ def price(terms: TariffTerms, started: datetime, ended: datetime, paused: Paused
     return Price(total, min(terms.unlock_minor, total), terms.currency, tuple(lines))
 
 
-def cap_reached_at(
-    terms: TariffTerms, started: datetime, paused: Paused = (), time_zone: str = "UTC"
-) -> datetime | None:
-    """The first second at which the price is the total cap, or None when that never happens (within HORIZON)."""
-    cap = terms.total_cap_minor
-
-    def reached(seconds: int) -> bool:
-        return price(terms, started, started + timedelta(seconds=seconds), paused, time_zone).total_minor >= cap
-
-    step, last = 3600, int(HORIZON.total_seconds())
-    while cap and step < last and not reached(step):
-        step *= 2
-    if not cap or not reached(min(step, last)):
+def cap_reached_at(terms: TariffTerms, started: datetime, time_zone: str = "UTC") -> datetime | None:
+    """From when on the price is the total cap; None when that never happens (within HORIZON)."""
+    left = terms.total_cap_minor - terms.unlock_minor
+    if not terms.total_cap_minor:
         return None
-    low, high = -1, min(step, last)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return started + timedelta(seconds=high)
+    billed_from = started + terms.free_period
+    if left <= 0:
+        return billed_from + (_MICROSECOND if terms.free_period else _NOTHING)
+    if not terms.interval_minor:
+        return None
+    done = 0
+    for _, count in _intervals_by_day(_Meter(terms, started, ()), started, started + HORIZON, ZoneInfo(time_zone)):
+        needed = -(-left // terms.interval_minor)
+        amount = count * terms.interval_minor
+        today = min(amount, terms.daily_cap_minor) if terms.daily_cap_minor else amount
+        if today >= left:
+            return billed_from + (done + needed - 1) * terms.interval_length + _MICROSECOND
+        left -= today
+        done += count
+    return None
 
 
 class _Meter:

@@ -1,0 +1,262 @@
+"""What cabinets tell of slots and banks, as two registers that only move forward (decision 0031).
+
+A slot keeps the newest event about it, a bank the newest event about where it is. A bank is in a slot when both say so:
+an event that is late, or comes twice, changes nothing that is newer. Nothing here touches what operators set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from firmware_protocol.messages import SlotInventory
+from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
+from fleet.common.bulk import array, booleans, raw_cursor
+from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, StationFaultState, StationSlot
+from fleet.stations.picture import Observation, Picture
+
+_TOUCH_SLOTS: Final = """
+UPDATE station_slot s
+   SET observed_boot = %(boot)s, observed_seq = %(seq)s, observed_at = %(at)s,
+       locked = CASE WHEN told.newer THEN told.locked ELSE s.locked END,
+       lock_boot = CASE WHEN told.newer THEN %(boot)s ELSE s.lock_boot END,
+       lock_seq = CASE WHEN told.newer THEN %(seq)s ELSE s.lock_seq END
+  FROM (SELECT o.id, v.locked, v.locked IS NOT NULL AND (o.lock_boot, o.lock_seq) < (%(boot)s, %(seq)s) AS newer
+          FROM unnest(%(ids)s::int[], %(locked)s::bool[]) AS v(id, locked) JOIN station_slot o USING (id)) told
+ WHERE s.id = told.id
+"""
+_TOUCH_BANKS: Final = """
+UPDATE power_bank b
+   SET seen_station_id = %(station_id)s, seen_boot = %(boot)s, seen_seq = %(seq)s, seen_at = %(at)s,
+       charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
+                         THEN v.charge ELSE b.charge_pct END,
+       sampled_at = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
+                         THEN %(at)s ELSE b.sampled_at END
+  FROM unnest(%(ids)s::int[], %(charges)s::int[]) AS v(id, charge)
+ WHERE b.id = v.id
+"""
+
+#: What the two statements above write behind the session's back.
+_SLOT_REGISTER: Final = ("observed_boot", "observed_seq", "observed_at", "locked", "lock_boot", "lock_seq")
+_BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "sampled_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A bank came or went. `since`: the earliest time at which it can have been there, or for one that went without an
+    event, when it was last known to be there (None: nobody knows).
+
+    `current` False: a newer event tells where the bank is; only the record is kept.
+    """
+
+    kind: MovementKind
+    bank: PowerBank
+    slot: StationSlot
+    charge_pct: int | None
+    since: datetime | None
+    current: bool = True
+
+    @property
+    def came(self) -> bool:
+        return self.kind in {MovementKind.INSERTED, MovementKind.FOUND}
+
+
+@dataclass(slots=True)
+class InventoryResult:
+    changes: list[Change] = field(default_factory=list)
+    #: Slots for which this inventory is the newest word.
+    fresh: set[int] = field(default_factory=set)
+
+
+def insert_bank(
+    picture: Picture, seen: Observation, number: int, bank: PowerBank | None, charge: int | None
+) -> list[Change]:
+    """A bank was put into a slot; `bank` None: its serial could not be read."""
+    slot = picture.slot(number)
+    fresh = seen.newer_than_slot(slot)
+    changes = _displaced(picture, seen, slot, bank) if fresh else []
+    if fresh:
+        _observe(slot, seen, SlotState.FAULT if bank is None else SlotState.EMPTY)
+    if bank is None:
+        return changes
+    current = seen.newer_than_bank(bank)
+    changes.append(Change(MovementKind.INSERTED, bank, slot, charge, seen.at, current))
+    if not current:
+        return changes
+    picture.take(bank)
+    _locate(bank, seen, charge)
+    if fresh:
+        slot.state = SlotState.OCCUPIED
+        picture.put(bank, slot)
+    else:  # it came, and a newer event found the slot without it
+        changes.append(Change(MovementKind.VANISHED, bank, slot, None, seen.at))
+    return changes
+
+
+def eject_bank(picture: Picture, seen: Observation, number: int, bank: PowerBank, *, overtaken: bool) -> list[Change]:
+    """A bank left its slot. `overtaken`: it is known to have come back since, whatever the clocks say."""
+    slot = picture.slot(number)
+    since = slot.observed_at
+    changes = []
+    if seen.newer_than_slot(slot):
+        changes = _displaced(picture, seen, slot, bank)
+        _observe(slot, seen, SlotState.EMPTY)
+    current = not overtaken and seen.newer_than_bank(bank)
+    if current:
+        picture.take(bank)
+        _locate(bank, seen, None)
+    changes.append(Change(MovementKind.EJECTED, bank, slot, bank.charge_pct, since, current))
+    return changes
+
+
+def take_inventory(
+    session: Session, picture: Picture, seen: Observation, entries: Sequence[SlotInventory]
+) -> InventoryResult:
+    """Make slots and banks as the cabinet sees them now. Only what it lists is touched, and only what it knows."""
+    result = InventoryResult()
+    fresh = [(picture.slot(entry.slot), entry) for entry in sorted(entries, key=lambda entry: entry.slot)]
+    fresh = [(slot, entry) for slot, entry in fresh if seen.newer_than_slot(slot)]
+    result.fresh = {slot.number for slot, _ in fresh}
+    before = {slot.id: picture.bank_in(slot) for slot, _ in fresh}
+    after = _claims(picture, seen, fresh)
+    here = {bank.id for bank in after.values() if bank is not None}
+    for slot, entry in fresh:
+        old, new = before[slot.id], after[slot.id]
+        if old is not None and old is not new:
+            picture.take(old)
+            if old.id not in here:
+                _locate(old, seen, None)
+                result.changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.observed_at))
+        slot.state = entry.state if new is not None or entry.serial is None else SlotState.EMPTY
+        if new is not None and slot.state is SlotState.EMPTY:
+            slot.state = SlotState.OCCUPIED  # a serial proves a bank
+    for slot, entry in fresh:
+        new = after[slot.id]
+        if new is not None and new is not before[slot.id]:
+            picture.take(new)
+            picture.put(new, slot)
+            result.changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.observed_at))
+    session.flush()
+    _touch(session, seen, fresh, after)
+    return result
+
+
+def _claims(
+    picture: Picture, seen: Observation, fresh: Sequence[tuple[StationSlot, SlotInventory]]
+) -> dict[int, PowerBank | None]:
+    """What each slot holds now. Something that cannot be read is taken for what was there."""
+    claims: dict[int, PowerBank | None] = {}
+    taken: set[int] = set()
+    for slot, entry in fresh:
+        if entry.serial is not None:
+            bank: PowerBank | None = picture.banks[entry.serial]
+            # The same serial in two slots is a misreading: the first counts.
+            if bank is not None and (bank.id in taken or not seen.newer_than_bank(bank)):
+                bank = None
+        else:
+            bank = None if entry.state is SlotState.EMPTY else picture.bank_in(slot)
+        claims[slot.id] = bank
+        if bank is not None:
+            taken.add(bank.id)
+    return claims
+
+
+def _touch(
+    session: Session,
+    seen: Observation,
+    fresh: Sequence[tuple[StationSlot, SlotInventory]],
+    after: dict[int, PowerBank | None],
+) -> None:
+    """Move the registers of everything listed, in two statements; most of an inventory is no news."""
+    if not fresh:
+        return
+    key = {"boot": seen.boot, "seq": seen.seq, "at": seen.at, "station_id": seen.station_id}
+    present = [(bank, entry.charge_pct) for slot, entry in fresh if (bank := after[slot.id]) is not None]
+    with raw_cursor(session) as cursor:
+        cursor.execute(
+            _TOUCH_SLOTS,
+            {**key, "ids": array(slot.id for slot, _ in fresh), "locked": booleans(entry.locked for _, entry in fresh)},
+        )
+        cursor.execute(
+            _TOUCH_BANKS,
+            {**key, "ids": array(bank.id for bank, _ in present), "charges": array(charge for _, charge in present)},
+        )
+    for slot, _ in fresh:
+        session.expire(slot, _SLOT_REGISTER)
+    for bank, _ in present:
+        session.expire(bank, _BANK_REGISTER)
+
+
+def set_slot_fault(picture: Picture, seen: Observation, number: int, kind: SlotFaultKind, *, cleared: bool) -> None:
+    """Raise a fault, or clear it when it is the one that stands."""
+    slot = picture.slot(number)
+    if (seen.boot, seen.seq) <= (slot.fault_boot, slot.fault_seq):
+        return
+    slot.fault_boot, slot.fault_seq = seen.boot, seen.seq
+    if not cleared:
+        slot.fault = kind.value
+    elif slot.fault == kind.value:
+        slot.fault = None
+
+
+def set_station_fault(
+    session: Session, seen: Observation, kind: StationFaultKind, *, cleared: bool, detail: str | None
+) -> None:
+    """Note the newest word about one kind of fault of a cabinet."""
+    values = {"active": not cleared, "detail": detail, "boot": seen.boot, "seq": seen.seq, "at": seen.at}
+    statement = insert(StationFaultState).values(station_id=seen.station_id, kind=kind, **values)
+    older = tuple_(StationFaultState.boot, StationFaultState.seq) < tuple_(seen.boot, seen.seq)
+    session.execute(statement.on_conflict_do_update(index_elements=["station_id", "kind"], set_=values, where=older))
+
+
+def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> None:
+    """Once per event, bank and kind, whatever is repeated."""
+    session.execute(
+        insert(PowerBankMovement)
+        .values(
+            power_bank_id=change.bank.id,
+            station_id=change.slot.station_id,
+            slot_number=change.slot.number,
+            kind=change.kind,
+            rental_id=rental_id,
+            charge_pct=change.charge_pct,
+            boot=seen.boot,
+            seq=seen.seq,
+            at=seen.at,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: PowerBank | None) -> list[Change]:
+    """The bank that the slot was thought to hold, when it is another one: it must have left unseen."""
+    held = picture.bank_in(slot)
+    if held is None or held is bank:
+        return []
+    since = slot.observed_at
+    picture.take(held)
+    _locate(held, seen, None)
+    return [Change(MovementKind.VANISHED, held, slot, None, since)]
+
+
+def _observe(slot: StationSlot, seen: Observation, state: SlotState) -> None:
+    """The slot's register moves on; `state` is that of a slot without a bank."""
+    if slot.power_bank_id is None:
+        slot.state = state
+    slot.observed_boot, slot.observed_seq, slot.observed_at = seen.boot, seen.seq, seen.at
+
+
+def _locate(bank: PowerBank, seen: Observation, charge: int | None) -> None:
+    bank.seen_station_id, bank.seen_boot, bank.seen_seq, bank.seen_at = (
+        seen.station_id,
+        seen.boot,
+        seen.seq,
+        seen.at,
+    )
+    if charge is not None and (bank.sampled_at is None or bank.sampled_at <= seen.at):
+        bank.charge_pct, bank.sampled_at = charge, seen.at

@@ -1,0 +1,126 @@
+"""The slots and banks that one event is about, locked, and where the event stands among the others."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from firmware_protocol.types import SlotState
+from fleet.stations.errors import NoSuchSlot
+from fleet.stations.models import PowerBank, PowerBankState, StationSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One event of one cabinet. `at` is on the backend's clock."""
+
+    station_id: int
+    boot: int
+    seq: int
+    at: datetime
+
+    def newer_than_slot(self, slot: StationSlot) -> bool:
+        return (self.boot, self.seq) > (slot.observed_boot, slot.observed_seq)
+
+    def newer_than_bank(self, bank: PowerBank) -> bool:
+        """Within a station by the cabinet's own count; between stations by time, and the id where times are equal."""
+        if bank.seen_station_id is None or bank.seen_at is None:
+            return True
+        if bank.seen_station_id == self.station_id:
+            return (self.boot, self.seq) > (bank.seen_boot, bank.seen_seq)
+        return (self.at, self.station_id) > (bank.seen_at, bank.seen_station_id)
+
+
+class Picture:
+    """What is known of some slots of one station, of the banks named and of the slots that hold those."""
+
+    def __init__(
+        self, session: Session, station_id: int, slots: Iterable[StationSlot], banks: Iterable[PowerBank]
+    ) -> None:
+        self._session = session
+        self.station_id = station_id
+        every = list(slots)
+        self.slots = {slot.number: slot for slot in every if slot.station_id == station_id}
+        self._holding = {slot.power_bank_id: slot for slot in every if slot.power_bank_id is not None}
+        self._by_id = {bank.id: bank for bank in banks}
+        self.banks = {bank.serial: bank for bank in self._by_id.values()}
+
+    def slot(self, number: int) -> StationSlot:
+        """Raises NoSuchSlot."""
+        try:
+            return self.slots[number]
+        except KeyError:
+            raise NoSuchSlot(f"the station has no slot {number}", slot=number, field="slot") from None
+
+    def bank_in(self, slot: StationSlot) -> PowerBank | None:
+        return None if slot.power_bank_id is None else self._by_id[slot.power_bank_id]
+
+    def slot_with(self, bank: PowerBank) -> StationSlot | None:
+        """The slot that holds the bank, in whatever station."""
+        return self._holding.get(bank.id)
+
+    def put(self, bank: PowerBank, slot: StationSlot) -> None:
+        """Into an empty or freed slot; the database is told of what was freed first, for a bank is in one slot only."""
+        self._session.flush()
+        slot.power_bank_id = bank.id
+        self._holding[bank.id] = slot
+        if bank.state in {PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST}:
+            bank.state = PowerBankState.AVAILABLE
+
+    def take(self, bank: PowerBank) -> None:
+        """Out of whatever slot holds it. What it is out for is for the caller to say."""
+        slot = self._holding.pop(bank.id, None)
+        if slot is not None:
+            slot.power_bank_id, slot.state = None, SlotState.EMPTY
+        if bank.state is PowerBankState.AVAILABLE:
+            bank.state = PowerBankState.MISSING
+
+
+def look(
+    session: Session, station_id: int, numbers: Collection[int] | None, serials: Collection[str], now: datetime
+) -> Picture:
+    """Lock slots (`numbers` None: all of the station), the banks in them, the banks named, and where those are.
+
+    Serials that nobody entered become foreign banks. Slots before banks, each by id, everywhere.
+    """
+    wanted = sorted(set(serials))
+    of_station = StationSlot.station_id == station_id
+    if numbers is not None:
+        of_station &= StationSlot.number.in_(sorted(set(numbers)))
+    named = select(PowerBank.id).where(PowerBank.serial.in_(wanted))
+    slots = _locked_slots(session, or_(of_station, StationSlot.power_bank_id.in_(named)) if wanted else of_station)
+    held = [slot.power_bank_id for slot in slots if slot.power_bank_id is not None]
+    banks = _locked_banks(session, wanted, held)
+    missing = set(wanted) - {bank.serial for bank in banks}
+    if missing:
+        _report_foreign(session, sorted(missing), now)
+        banks = _locked_banks(session, wanted, held)
+    if wanted:
+        # A bank may have been moved by another transaction before it could be locked here.
+        at = [bank.id for bank in banks]
+        moved = StationSlot.power_bank_id.in_(at) & StationSlot.id.not_in([slot.id for slot in slots])
+        slots += _locked_slots(session, moved)
+    return Picture(session, station_id, slots, banks)
+
+
+def _locked_slots(session: Session, condition: ColumnElement[bool]) -> list[StationSlot]:
+    query = select(StationSlot).where(condition).order_by(StationSlot.id)
+    # NO KEY UPDATE: a start that refers to the row need not wait for its key.
+    query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return list(session.scalars(query))
+
+
+def _locked_banks(session: Session, serials: Collection[str], ids: Collection[int]) -> list[PowerBank]:
+    if not serials and not ids:
+        return []
+    query = select(PowerBank).where(or_(PowerBank.serial.in_(serials), PowerBank.id.in_(ids))).order_by(PowerBank.id)
+    query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return list(session.scalars(query))
+
+
+def _report_foreign(session: Session, serials: Collection[str], now: datetime) -> None:
+    rows = [{"serial": serial, "known": False, "created_at": now, "updated_at": now} for serial in serials]
+    session.execute(insert(PowerBank).values(rows).on_conflict_do_nothing(index_elements=["serial"]))
