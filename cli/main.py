@@ -5,6 +5,7 @@ import typer
 from cli import (
     dead_letters,
     decode,
+    demo,
     doctor,
     fixtures,
     migrate,
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they would show passwords
 )
 app.command()(up.up)
+app.command()(demo.demo)
 app.command()(simulate.simulate)
 app.command()(doctor.doctor)
 app.command()(decode.decode)
