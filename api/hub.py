@@ -50,11 +50,6 @@ class Hub:
     def waiting(self) -> int:
         return sum(len(group) for group in self._subscriptions.values())
 
-    @property
-    def poll_s(self) -> float:
-        """How long a waiter may trust silence."""
-        return 5.0 if self.listening else 0.5
-
     @contextmanager
     def subscribe(self, channel: Channel, *payloads: str) -> Iterator[Subscription]:
         subscription = Subscription()

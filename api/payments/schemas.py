@@ -76,7 +76,6 @@ class StatementLineOut(Schema):
     amount: MoneyOut
     rental_id: UUID | None
     intent_id: UUID | None
-    memo: str | None
 
     @classmethod
     def of(cls, line: StatementLine) -> "StatementLineOut":
@@ -88,5 +87,4 @@ class StatementLineOut(Schema):
             amount=MoneyOut.of(line.amount_minor, line.currency),
             rental_id=line.rental_id,
             intent_id=line.intent_id,
-            memo=line.memo,
         )

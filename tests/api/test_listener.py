@@ -87,13 +87,6 @@ def test_rolled_back_change_notifies_nobody(clean_database: Database) -> None:
     run(scenario)
 
 
-def test_waiters_look_more_often_while_nothing_is_heard() -> None:
-    hub = Hub()
-    assert hub.poll_s < 1
-    hub.listening = True
-    assert hub.poll_s > 1
-
-
 def test_closing_hub_ends_waits_now_and_later() -> None:
     async def scenario() -> None:
         hub = Hub()
