@@ -46,6 +46,15 @@ class DatabaseServer:
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
         return self.url_of(name)
 
+    def copy(self, url: str) -> str:
+        """A copy of a database that nobody is connected to; returns its address."""
+        self._count += 1
+        name, source = f"{self._prefix}_{self._count}", make_url(url).database
+        assert source is not None
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        self._execute(statement.format(sql.Identifier(name), sql.Identifier(source)))
+        return self.url_of(name)
+
     def drop(self, url: str) -> None:
         """Drop it even while a process under test is still connected."""
         name = make_url(url).database

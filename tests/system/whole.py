@@ -33,20 +33,22 @@ def load_initial_data(system: System) -> None:
 
 
 def add_tariff(system: System) -> None:
-    """Everything costs something from the first second: a charge that is lost or doubled shows."""
     with system.session() as session:
-        session.add(
-            Tariff(
-                name="tests",
-                currency="EUR",
-                unlock_minor=100,
-                free_period=timedelta(0),
-                interval_minor=50,
-                interval_length=timedelta(minutes=30),
-                daily_cap_minor=1000,
-                total_cap_minor=3000,
-                hold_minor=1000,
-                overdue_after=timedelta(days=1),
-                valid_from=utc_now() - timedelta(days=1),
-            )
-        )
+        session.add(tariff())
+
+
+def tariff() -> Tariff:
+    """Everything costs something from the first second: a charge that is lost or doubled shows."""
+    return Tariff(
+        name="tests",
+        currency="EUR",
+        unlock_minor=100,
+        free_period=timedelta(0),
+        interval_minor=50,
+        interval_length=timedelta(minutes=30),
+        daily_cap_minor=1000,
+        total_cap_minor=3000,
+        hold_minor=1000,
+        overdue_after=timedelta(days=1),
+        valid_from=utc_now() - timedelta(days=1),
+    )

@@ -1,0 +1,90 @@
+"""What a database says in the end, in a form in which two of them can be compared."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+#: How far the same instant may lie apart: what a cabinet's clock is off is learnt from its messages, and which of them
+#: is heard first is what is shuffled. It is the time that a message takes through the broker.
+TOLERANCE = timedelta(seconds=0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A table without the columns that may differ, and `only` the rows that a condition names."""
+
+    table: str
+    without: frozenset[str] = frozenset()
+    only: str = "true"
+
+
+def view(table: str, *without: str, only: str = "true") -> View:
+    return View(table, frozenset(without), only)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`facts` must be equal; `times` must be near each other."""
+
+    facts: str
+    times: tuple[tuple[str, datetime | None], ...]
+
+
+def contents(engine: Engine, views: tuple[View, ...]) -> Mapping[str, list[Row]]:
+    """Every view's rows in an order of their own contents. Banks are named by serial: their ids are surrogates."""
+    with engine.connect() as connection:
+        banks = connection.execute(text("SELECT id, serial FROM power_bank"))
+        serials: dict[int, str] = {bank.id: bank.serial for bank in banks}
+        found = {}
+        for each in views:
+            query = text(f"SELECT to_jsonb(t) FROM {each.table} t WHERE {each.only}")
+            rows = [_row(row, each.without, serials) for row in connection.scalars(query)]
+            found[each.table] = sorted(rows, key=lambda row: (row.facts, str(row.times)))
+    return found
+
+
+def _row(row: dict[str, Any], without: frozenset[str], serials: Mapping[int, str]) -> Row:
+    facts, times = {}, []
+    for name, value in sorted(row.items()):
+        if name in without:
+            continue
+        if isinstance(value, str) and (instant := _instant(value)) is not None:
+            times.append((name, instant))
+        elif name == "power_bank_id":
+            facts[name] = serials.get(value)
+        else:
+            facts[name] = value
+    return Row(json.dumps(facts, sort_keys=True), tuple(times))
+
+
+def _instant(value: str) -> datetime | None:
+    if len(value) < 19 or value[10] != "T":
+        return None
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]]) -> list[str]:
+    """What is not the same, in words."""
+    found = []
+    for table, rows in one.items():
+        facts, others = [row.facts for row in rows], [row.facts for row in other[table]]
+        if facts != others:
+            found += [f"{table}: only in the first: {each}" for each in facts if each not in others]
+            found += [f"{table}: only in the second: {each}" for each in others if each not in facts]
+            if len(facts) != len(others):
+                found.append(f"{table}: {len(facts)} rows and {len(others)} rows")
+            continue
+        found += [
+            f"{table}: {name} {time} and {then} of {row.facts}"
+            for row, twin in zip(rows, other[table], strict=True)
+            for (name, time), (_, then) in zip(row.times, twin.times, strict=True)
+            if time is not None and then is not None and abs(time - then) > TOLERANCE
+        ]
+    return found
