@@ -46,6 +46,7 @@ def occurred_at(at_ms: int | None, offset_ms: int | None, received_at: datetime)
 def fact_handler(settings: Settings) -> FactHandler:
     """The business behind the gateway."""
     from fleet.rentals.evidence import apply_fact  # noqa: PLC0415
+
     from fleet.rentals.rules import RentalPolicy  # noqa: PLC0415
 
     policy = RentalPolicy.from_settings(settings)

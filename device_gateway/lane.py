@@ -4,7 +4,7 @@ Nothing is acknowledged before it is committed. While the database is away the b
 the buffer fills, and the broker's receive maximum holds back the rest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from threading import Event, Thread
 from time import monotonic, time
 from typing import Final
@@ -80,7 +80,7 @@ class Lane(Thread):
                 return
             self._tick()
 
-    def _handle(self, batch: Sequence[Received]) -> None:
+    def _handle(self, batch: list[Received]) -> None:
         begun = monotonic()
         done = self._until_stored(batch)
         if done is None:
@@ -96,8 +96,10 @@ class Lane(Thread):
         self._lag.observe(max(0.0, time() - batch[0].at))
         self._metrics.count(done.tally)
 
-    def _until_stored(self, batch: Sequence[Received]) -> Done | None:
+    def _until_stored(self, batch: list[Received]) -> Done | None:
+        """Try until it is stored, with what comes meanwhile; None when aborted."""
         backoff = Backoff(_RETRY_FIRST_S, _RETRY_LONGEST_S)
+        told = 0
         while not self._aborted.is_set():
             self.beat = monotonic()
             try:
@@ -108,8 +110,10 @@ class Lane(Thread):
                     raise  # a bug in what handles faults: the watchdog ends the process
                 _LOG.warning("batch not stored, trying again", lane=self.name, size=len(batch), error=str(error)[:300])
             self._retries.inc()
-            if backoff.tries == PATIENCE:
-                for message in self._ingest.not_ready(batch).messages:
+            batch += self._buffer.take(self._batch_max - len(batch), 0)
+            if backoff.tries >= PATIENCE:
+                for message in self._ingest.not_ready(batch[told:]).messages:
                     self._link.publish(message)
+                told = len(batch)
             self._aborted.wait(backoff.next_s())
         return None

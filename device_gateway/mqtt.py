@@ -64,6 +64,7 @@ class Link(Thread):
         self._ending = Event()
         self._messages = 0
         self.generation = 0
+        #: Since when we hear what the cabinets say: connected and subscribed.
         self.connected_since: datetime | None = None
         #: Read by the watchdog.
         self.beat = monotonic()
@@ -79,6 +80,7 @@ class Link(Thread):
         if username is not None:
             client.username_pw_set(unquote(username), unquote(password or ""))
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         # Without it paho would write from whichever thread publishes; with it that thread only wakes this one.
@@ -197,11 +199,20 @@ class Link(Thread):
             _LOG.error("broker refused the connection", reason=str(reason))
             return
         self.generation += 1
-        self.connected_since = datetime.now(UTC)
-        self._metrics.connected.set(1)
         # Every time: a broker that lost its sessions, or a new one, knows nothing of us.
         client.subscribe([(each, SubscribeOptions(qos=1)) for each in self._subscriptions])
         _LOG.info("connected to the broker", host=self._host, port=self._port, session_present=flags.session_present)
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        del client, userdata, mid, properties
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            _LOG.error("broker refused the subscription", reasons=refused)
+            return
+        self.connected_since = datetime.now(UTC)
+        self._metrics.connected.set(1)
 
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None

@@ -1,0 +1,85 @@
+"""The small parts: buffer, backoff, watchdog."""
+
+from random import Random
+from threading import Event, Thread
+from time import monotonic
+
+from device_gateway.backoff import Backoff
+from device_gateway.buffer import Buffer
+from device_gateway.received import Received
+from device_gateway.watchdog import Watchdog
+
+
+def message(number: int) -> Received:
+    return Received("t", b"", None, 1, number, 1, float(number))
+
+
+def test_a_full_buffer_drops_and_counts() -> None:
+    buffer = Buffer(limit=2)
+    for number in range(5):
+        buffer.append(message(number))
+    assert ([each.mid for each in buffer.take(10, 0)], buffer.dropped) == ([0, 1], 3)
+
+
+def test_an_idle_buffer_hands_over_the_first_message_at_once() -> None:
+    buffer, taken, ready = Buffer(), list[Received](), Event()
+
+    def consume() -> None:
+        ready.set()
+        taken.extend(buffer.take(100, 30))
+
+    thread = Thread(target=consume)
+    thread.start()
+    ready.wait(5)
+    begun = monotonic()
+    buffer.append(message(1))
+    thread.join(5)
+    assert [each.mid for each in taken] == [1]
+    assert monotonic() - begun < 1
+
+
+def test_a_buffer_gives_no_more_than_asked_and_keeps_the_order() -> None:
+    buffer = Buffer()
+    for number in range(5):
+        buffer.append(message(number))
+    assert buffer.oldest_at() == 0.0
+    assert [each.mid for each in buffer.take(3, 0)] == [0, 1, 2]
+    assert len(buffer) == 2
+    assert [each.mid for each in buffer.take(3, 0)] == [3, 4]
+    assert buffer.oldest_at() is None
+
+
+def test_waiting_grows_with_full_jitter_up_to_its_limit() -> None:
+    backoff = Backoff(first_s=1, longest_s=8, rng=Random(1))
+    waits = [backoff.next_s() for _ in range(200)]
+    assert all(0 <= wait <= 8 for wait in waits)
+    assert waits[0] <= 1
+    assert max(waits) > 7
+    assert min(waits[5:]) < 1
+    backoff.reset()
+    assert backoff.next_s() <= 1
+
+
+class Thing:
+    def __init__(self, *, alive: bool, beat: float) -> None:
+        self.beat = beat
+        self._alive = alive
+
+    def is_alive(self) -> bool:
+        return self._alive
+
+
+def complaint(thing: Thing) -> str | None:
+    reasons: list[str] = []
+    watchdog = Watchdog({"x": thing}, hangs_after_s=5, look_every_s=0.01, end=reasons.append)
+    watchdog.start()
+    watchdog.join(0.5)
+    watchdog.rest()
+    watchdog.join(5)
+    return reasons[0] if reasons else None
+
+
+def test_the_watchdog_ends_the_process_for_the_dead_and_the_hanging_only() -> None:
+    assert complaint(Thing(alive=False, beat=monotonic())) == "thread x has died"
+    assert complaint(Thing(alive=True, beat=monotonic() - 10)) == "thread x has hung for 10 s"
+    assert complaint(Thing(alive=True, beat=monotonic())) is None
