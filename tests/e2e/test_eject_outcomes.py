@@ -137,7 +137,7 @@ def test_a_bank_that_leaves_with_no_command_is_a_case(system: System, station: s
     system.cabinets.remove(station, slot)
 
     def case() -> object:
-        cases = operator.get("/admin/orphan-cases", limit=100)["items"]
+        cases = operator.get("/admin/orphan-case", limit=100)["items"]
         return next((each for each in cases if each["power_bank"] == serial and each["state"] == "open"), None)
 
     until(case, "an orphan case is open")

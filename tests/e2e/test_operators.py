@@ -60,19 +60,19 @@ def test_a_frame_of_an_unknown_station_counts_once_it_is_known(system: System, o
         client.publish(frame.topic, frame.payload, qos=1).wait_for_publish(10)
 
     def letter() -> Any:
-        letters = operator.get("/admin/dead-letters", station=code)["items"]
+        letters = operator.get("/admin/dead-letter", station=code)["items"]
         return letters[0] if letters else None
 
     found = until(letter, "the dead letter")
     assert found["error_code"] == "unknown_station"
-    assert operator.get(f"/admin/dead-letters/{found['id']}")["payload_hex"] == frame.payload.hex()
+    assert operator.get(f"/admin/dead-letter/{found['id']}")["payload_hex"] == frame.payload.hex()
     assert system.scalar("SELECT count(*) FROM station WHERE code = :code", code=code) == 0
 
     operator.post("/admin/station", {"code": code, "name": "New", "latitude": 38.7, "longitude": -9.1, "slots": 2})
     replay = [sys.executable, "-m", "cli.main", "dead-letters", "replay", str(found["id"])]
     done = subprocess.run(replay, env=system.process_environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert operator.get(f"/admin/dead-letters/{found['id']}")["state"] == "replayed"
+    assert operator.get(f"/admin/dead-letter/{found['id']}")["state"] == "replayed"
     assert system.scalar(_LOCKED, code=code, slot=1) is True
 
 
@@ -81,11 +81,11 @@ def test_a_dead_letter_is_discarded(system: System, station: str, operator: Oper
         client.publish(f"vb/v1/{station}/up/event", b"\x00 not a frame", qos=1).wait_for_publish(10)
 
     def letter() -> Any:
-        letters = operator.get("/admin/dead-letters", station=station)["items"]
+        letters = operator.get("/admin/dead-letter", station=station)["items"]
         return letters[0] if letters else None
 
     found = until(letter, "the dead letter")
-    discarded = operator.post(f"/admin/dead-letters/{found['id']}/discard")
+    discarded = operator.post(f"/admin/dead-letter/{found['id']}/discard")
     assert (discarded["state"], bytes.fromhex(discarded["payload_hex"])) == ("discarded", b"\x00 not a frame")
     assert letter() is None
 
