@@ -85,7 +85,7 @@ def test_a_station_shows_what_happens_to_it(system: System, station: str, unused
     after = rider.get(f"/station/{station}")
     assert after["banks_available"] == before["banks_available"] - 1
     assert after["slots_free"] == before["slots_free"] + 1
-    back = rider.get("/station/nearby", lat=after["position"]["latitude"], lon=after["position"]["longitude"])
+    back = rider.get("/station/nearby", lat=after["latitude"], lon=after["longitude"])
     assert back["items"][0]["code"] == station
     assert rental["slot_out"] not in system.cabinets.banks(station)
 
