@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 #: Usable on a laptop only; `Settings` refuses it in production.
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105  # refused outside development
 
+#: Characters. What `openssl rand -base64 32` prints has 44.
+SECRET_MIN = 32
+
 
 class Environment(StrEnum):
     DEVELOPMENT = "development"
@@ -25,7 +28,9 @@ class Settings(BaseSettings):
     Connection addresses carry the names everybody uses (DATABASE_URL, REDIS_URL, MQTT_URL); the rest is VOLTBAY_*.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VOLTBAY_", env_file=None, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="VOLTBAY_", env_file=None, env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     environment: Environment = Environment.DEVELOPMENT
     home: Path = Path(".voltbay")
@@ -109,7 +114,8 @@ class Settings(BaseSettings):
 
     def secret_bytes(self, purpose: str) -> bytes:
         """Key material for one purpose; never the same bytes for two purposes."""
-        return hashlib.blake2b(purpose.encode(), key=self.secret_key.get_secret_value().encode()[:64]).digest()
+        key = hashlib.sha512(self.secret_key.get_secret_value().encode()).digest()  # blake2b takes at most 64 bytes
+        return hashlib.blake2b(purpose.encode(), key=key).digest()
 
     @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:
@@ -118,7 +124,7 @@ class Settings(BaseSettings):
         weak = [
             name.upper()
             for name in ("secret_key", "sandbox_webhook_secret")
-            if getattr(self, name).get_secret_value() == DEVELOPMENT_SECRET
+            if _is_weak(getattr(self, name).get_secret_value())
             and not (name == "sandbox_webhook_secret" and self.payment_provider != "sandbox")
         ]
         if self.token_private_key is None:
@@ -127,6 +133,10 @@ class Settings(BaseSettings):
             names = ", ".join(f"VOLTBAY_{name}" for name in weak)
             raise ValueError(f"production needs secrets of its own: set {names}")
         return self
+
+
+def _is_weak(secret: str) -> bool:
+    return secret == DEVELOPMENT_SECRET or len(secret) < SECRET_MIN
 
 
 def urlsafe(data: bytes) -> str:
