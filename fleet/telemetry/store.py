@@ -141,6 +141,8 @@ class SampleStore:
         written = self._written.get(bank)
         if written is None or value.at - written.at > _REFRESH:
             return True
+        if value.at <= written.at:
+            return False
         return (value.charge, value.cycles, value.health) != (written.charge, written.cycles, written.health)
 
 
@@ -178,10 +180,11 @@ def _write(session: Session, table: str, columns: Sequence[str], lines: dict[Any
         return
     rows = list(lines.values())
     with raw_cursor(session) as cursor:
+        cursor.execute("SAVEPOINT rows")
         try:
-            with session.begin_nested():
-                copy_lines(cursor, table, columns, rows)
+            copy_lines(cursor, table, columns, rows)
         except UniqueViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT rows")
             cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
             copy_lines(cursor, f"{table}_stage", columns, rows)
             cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608

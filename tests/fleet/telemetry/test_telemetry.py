@@ -1,0 +1,216 @@
+"""Samples, rollups and retention, on native partitions (and, where the extension is there, on hypertables)."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from random import Random
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
+from fleet.stations.models import PowerBank
+from fleet.telemetry import queries
+from fleet.telemetry.queries import Step
+from fleet.telemetry.store import Sample, SampleStore
+from fleet.telemetry.upkeep import upkeep, uses_timescale
+from tests.databases import Database
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+STATION = 7
+
+
+@pytest.fixture
+def session(clean_database: Database) -> Iterator[Session]:
+    """Of a database of its own: upkeep makes and drops tables."""
+    with Session(clean_database.engine) as session:
+        yield session
+
+
+def native_only(session: Session) -> None:
+    if uses_timescale(session):
+        pytest.skip("TimescaleDB's own policies do this")
+
+
+def slots(seq: int, at: datetime, *measured: SlotSample, station: int = STATION) -> Sample:
+    return Sample(station, 1, seq, at, SlotTelemetry(slots=measured))
+
+
+def bank(session: Session, serial: str, now: datetime) -> PowerBank:
+    row = PowerBank(serial=serial, created_at=now, updated_at=now)
+    session.add(row)
+    session.flush()
+    return row
+
+
+def count(session: Session, table: str) -> int:
+    return int(session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+def test_a_message_is_stored_once(session: Session, now: datetime) -> None:
+    row = bank(session, "PB1", now)
+    sample = slots(
+        1,
+        now,
+        SlotSample(slot=1, serial="PB1", charge_pct=40, voltage_mv=3900, current_ma=-12, temperature_c=21.5),
+        SlotSample(slot=2, serial="FOREIGN", charge_pct=None),
+    )
+    store = SampleStore()
+    assert store.store(session, [sample, sample], now) == [sample]
+    assert store.store(session, [sample], now) == []
+    assert SampleStore().store(session, [sample], now) == []
+    stored = queries.slot_samples(session, STATION, 1, start=now, end=now + MINUTE)
+    values = [(each.power_bank_id, each.charge_pct, each.voltage_mv, each.current_ma) for each in stored]
+    assert values == [(row.id, 40, 3900, -12)]
+    assert stored[0].temperature_c == 21.5
+    assert count(session, "slot_telemetry") == 2
+
+
+def test_heartbeats(session: Session, now: datetime) -> None:
+    beats = [
+        Sample(STATION, 1, 1, now, Heartbeat(signal_dbm=-80, mains=False, temperature_c=-4.5, uptime_s=10)),
+        Sample(STATION, 1, 2, now + MINUTE, Heartbeat()),
+    ]
+    assert len(SampleStore().store(session, beats, now)) == 2
+    newest = queries.latest_heartbeat(session, STATION)
+    assert newest is not None
+    assert (newest.at, newest.signal_dbm, newest.mains) == (now + MINUTE, None, None)
+
+
+def test_two_samples_of_one_instant_do_not_break_the_batch(session: Session, now: datetime) -> None:
+    store = SampleStore()
+    store.store(session, [slots(1, now, SlotSample(slot=1, charge_pct=10))], now)
+    both = [slots(2, now, SlotSample(slot=1, charge_pct=99)), slots(3, now + MINUTE, SlotSample(slot=1, charge_pct=11))]
+    assert len(store.store(session, both, now)) == 2
+    stored = queries.slot_samples(session, STATION, 1, start=now, end=now + DAY)
+    assert [each.charge_pct for each in stored] == [10, 11]
+
+
+def charge(session: Session, row: PowerBank) -> tuple[int | None, datetime | None]:
+    session.refresh(row)
+    return row.charge_pct, row.sampled_at
+
+
+def test_a_banks_values_are_the_newest_ones(session: Session, now: datetime) -> None:
+    row = bank(session, "PB1", now)
+    store = SampleStore()
+
+    def tell(seq: int, minutes: float, charge_pct: int | None) -> None:
+        sample = slots(seq, now + minutes * MINUTE, SlotSample(slot=1, serial="PB1", charge_pct=charge_pct, cycles=9))
+        store.store(session, [sample], now)
+
+    tell(1, 5, 50)
+    assert charge(session, row) == (50, now + 5 * MINUTE)
+    tell(2, 3, 49)  # an older one comes late
+    assert charge(session, row) == (50, now + 5 * MINUTE)
+    tell(3, 6, 50)  # nothing new: not worth a write
+    assert charge(session, row) == (50, now + 5 * MINUTE)
+    tell(4, 7, None)  # not known now: the last known stays
+    assert charge(session, row) == (50, now + 7 * MINUTE)
+    tell(5, 30, 50)  # now and then it is written all the same
+    assert charge(session, row) == (50, now + 30 * MINUTE)
+    assert row.cycles == 9
+
+
+def test_a_locked_bank_is_passed_over(clean_database: Database, now: datetime) -> None:
+    with Session(clean_database.engine) as holder, Session(clean_database.engine) as session:
+        row = bank(holder, "PB1", now)
+        holder.commit()
+        holder.get_one(PowerBank, row.id, with_for_update=True, populate_existing=True)
+        sample = slots(1, now, SlotSample(slot=1, serial="PB1", charge_pct=40))
+        assert SampleStore().store(session, [sample], now) == [sample]
+        session.commit()
+        holder.rollback()
+        assert charge(holder, row) == (None, None)
+
+
+def feed(session: Session, start: datetime, days: int, seed: int = 1) -> None:
+    rng = Random(seed)
+    samples: list[Sample] = []
+    for step in range(days * 24 * 4):
+        at = start + step * 15 * MINUTE + rng.randint(0, 800) * timedelta(seconds=1)
+        measured = SlotSample(slot=1, charge_pct=rng.randint(0, 100), temperature_c=rng.choice([None, 20.5, 30.25]))
+        samples += [
+            slots(2 * step + 1, at, measured),
+            Sample(STATION, 1, 2 * step + 2, at, Heartbeat(signal_dbm=-rng.randint(50, 90), mains=rng.random() < 0.9)),
+        ]
+    SampleStore().store(session, samples, start)
+
+
+def series(session: Session, now: datetime) -> list[object]:
+    span = {"start": now - 60 * DAY, "end": now + 60 * DAY}
+    return [
+        [queries.slot_series(session, STATION, 1, step=step, **span) for step in Step],
+        [queries.station_series(session, STATION, step=step, **span) for step in Step],
+    ]
+
+
+def test_views_show_raw_rows_before_the_first_upkeep(session: Session, now: datetime) -> None:
+    SampleStore().store(
+        session,
+        [slots(n, now + n * MINUTE, SlotSample(slot=1, charge_pct=10 * n, temperature_c=20.0)) for n in (1, 2, 6)],
+        now,
+    )
+    (hour,) = queries.slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.HOUR)
+    assert (hour.bucket, hour.samples, hour.charge_min, hour.charge_max) == (now, 3, 10, 60)
+    assert (hour.charge_avg, hour.temperature_avg, hour.voltage_avg) == (30.0, 20.0, None)
+    (day,) = queries.slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.DAY)
+    assert (day.bucket, day.samples, day.charge_avg) == (now.replace(hour=0), 3, 30.0)
+
+
+@pytest.mark.parametrize("hours", [1.5, 7.2, 26.0, 70.5])
+def test_rolled_up_and_raw_give_the_same_series(session: Session, now: datetime, hours: float) -> None:
+    native_only(session)
+    feed(session, now - 3 * DAY, days=3)
+    before = series(session, now)
+    upkeep(session, now - 3 * DAY + timedelta(hours=hours))
+    assert series(session, now) == before
+    upkeep(session, now + 1 * DAY)
+    assert series(session, now) == before
+    assert count(session, "slot_telemetry_hour_rollup") > 60
+    assert count(session, "station_telemetry_day_rollup") == 4
+
+
+def test_series_outlive_the_raw_rows(session: Session, now: datetime) -> None:
+    native_only(session)
+    feed(session, now - 3 * DAY, days=3)
+    before = series(session, now)
+    upkeep(session, now)
+    upkeep(session, now + 40 * DAY)
+    assert count(session, "slot_telemetry") == 0
+    assert series(session, now) == before
+    upkeep(session, now + 500 * DAY)
+    assert queries.slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.HOUR) == []
+    assert len(queries.slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.DAY)) == 4
+
+
+def partitions(session: Session) -> set[str]:
+    query = text("""
+    SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE inhparent = 'slot_telemetry'::regclass
+    """)
+    return set(session.scalars(query))
+
+
+def test_partitions_are_made_ahead_and_rows_leave_the_default_one(session: Session, now: datetime) -> None:
+    native_only(session)
+    far = now + 100 * DAY
+    SampleStore().store(session, [slots(1, far, SlotSample(slot=1, charge_pct=1))], now)
+    assert count(session, "slot_telemetry_default") == 1
+    upkeep(session, far)
+    assert count(session, "slot_telemetry_default") == 0
+    assert count(session, f"slot_telemetry_p{far:%Y%m%d}") == 1
+    assert f"slot_telemetry_p{far + 7 * DAY:%Y%m%d}" in partitions(session)
+    assert f"slot_telemetry_p{now:%Y%m%d}" not in partitions(session)
+    made = partitions(session)
+    upkeep(session, far)
+    assert partitions(session) == made
+
+
+def test_what_was_stored_is_forgotten_after_a_day(session: Session, now: datetime) -> None:
+    SampleStore().store(session, [slots(1, now, SlotSample(slot=1, charge_pct=1))], now)
+    upkeep(session, now + 23 * timedelta(hours=1))
+    assert count(session, "device_sample") == 1
+    upkeep(session, now + 25 * timedelta(hours=1))
+    assert count(session, "device_sample") == 0
