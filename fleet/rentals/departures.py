@@ -1,0 +1,230 @@
+"""A bank has left a slot: which rental has it, or which case asks for it."""
+
+from uuid import UUID
+
+from sqlalchemy import select
+
+from fleet.devices.commands import EJECT
+from fleet.devices.models import CommandState, DeviceCommand
+from fleet.rentals import ejects
+from fleet.rentals.cases import QUARANTINE, open_case, settle_case
+from fleet.rentals.closing import correct_start
+from fleet.rentals.ejects import IN_FLIGHT
+from fleet.rentals.models import OPEN_STATES, Rental, RentalState
+from fleet.rentals.returns import finish
+from fleet.rentals.rules import FAILED, RIDING, WAITING
+from fleet.rentals.scene import Scene
+from fleet.rentals.states import unreserve
+from fleet.stations.inventory import Change
+from fleet.stations.models import MovementKind, PowerBankMovement
+
+
+def bank_left(scene: Scene, change: Change, command: DeviceCommand | None, *, certain: bool) -> None:
+    """By the cabinet's own word. `command`: the eject that moved it; `certain`: the time is that of the movement."""
+    if command is not None:
+        ejects.confirm(scene.session, command, change.slot.number, change.bank.serial, scene.now)
+    rental = scene.rental_of(command)
+    if rental is None:
+        _without_rental(scene, change, command)
+    elif rental.state in WAITING:
+        _for_waiting(scene, rental, change, certain=certain)
+    elif rental.power_bank_id == change.bank.id and rental.state not in FAILED:
+        _again(scene, rental, change, certain=certain)
+    elif change.current and rental.state in FAILED and _reopen(scene, rental, change, certain=certain):
+        scene.record(change, rental.id)
+    else:
+        if change.current:
+            _case(scene, change, "late_eject" if rental.state in FAILED else "second_bank", rental.id)
+        scene.record(change, None)
+
+
+def bank_vanished(scene: Scene, change: Change, orders: dict[UUID, DeviceCommand]) -> None:
+    """A bank is not where it was, and no event told so. `orders`: ejects of this station that wait for a verdict."""
+    rental = scene.open_rental(change.bank)
+    if rental is not None and rental.state in WAITING and rental.station_out_id == change.slot.station_id:
+        if _gone_by_order(scene, rental, change):
+            scene.record(change, rental.id)
+            return
+        ejects.lose_bank(
+            scene.session,
+            rental,
+            evidence=scene.evidence,
+            at=scene.seen.at,
+            policy=scene.policy,
+            now=scene.now,
+        )
+    order = _operators_order(orders, change)
+    if order is not None:
+        ejects.confirm(scene.session, order, change.slot.number, change.bank.serial, scene.now)
+        _case(scene, change, "operator_eject", None, {"command": str(order.id)})
+    elif rental is None or rental.state not in RIDING:
+        _case(scene, change, "vanished", _last_failed(scene, change))
+    scene.record(change, None)
+
+
+def _gone_by_order(scene: Scene, rental: Rental, change: Change) -> bool:
+    """True when the order was out: then the bank left by it, and is the rider's from the time of the order."""
+    command = ejects.last_eject(scene.session, rental.id)
+    if command is None or command.state not in IN_FLIGHT:
+        return False
+    ejects.confirm(scene.session, command, change.slot.number, change.bank.serial, scene.now)
+    ejects.activate(
+        scene.session,
+        rental,
+        change.bank,
+        change.slot,
+        at=command.sent_at or command.created_at,
+        certain=False,
+        why="bank_gone",
+        evidence=scene.evidence,
+        now=scene.now,
+    )
+    return True
+
+
+def _for_waiting(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> None:
+    """The answer that the rider waits for. The rental follows whatever bank left."""
+    if rental.power_bank_id != change.bank.id:
+        _make_way(scene, rental, change)
+        ejects.take_over(scene.session, rental, change.bank)
+    settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
+    ejects.activate(
+        scene.session,
+        rental,
+        change.bank,
+        change.slot,
+        at=scene.seen.at,
+        certain=certain,
+        why="bank_left",
+        evidence=scene.evidence,
+        now=scene.now,
+    )
+    scene.record(change, rental.id)
+    if not change.current:
+        # It left and a newer event already showed it here again: nobody took it.
+        finish(scene, rental, change)
+
+
+def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
+    """Another rental was to get this bank, or was thought to have it: one open rental per bank."""
+    other = scene.open_rental(change.bank)
+    if other is None or other is rental:
+        return
+    if other.state in RIDING:
+        finish(scene, other, change)  # it must have come back unseen before it left again
+        scene.session.flush()
+        return
+    unreserve(scene.session, rental)
+    ejects.lose_bank(
+        scene.session, other, evidence=scene.evidence, at=scene.seen.at, policy=scene.policy, now=scene.now
+    )
+
+
+def _again(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> None:
+    """The second word about the same departure: the cabinet's own time corrects a deduced one."""
+    if certain and not rental.start_certain and rental.started_at is not None:
+        correct_start(scene.session, rental, scene.seen.at, evidence=scene.evidence, now=scene.now)
+    if change.current and rental.state not in OPEN_STATES:
+        _case(scene, change, "left_again", rental.id)
+        scene.record(change, None)
+    elif not _departure_recorded(scene, rental):
+        scene.record(change, rental.id)
+
+
+def _departure_recorded(scene: Scene, rental: Rental) -> bool:
+    query = (
+        select(PowerBankMovement.id)
+        .where(
+            PowerBankMovement.rental_id == rental.id,
+            PowerBankMovement.power_bank_id == rental.power_bank_id,
+            PowerBankMovement.kind.in_([MovementKind.EJECTED, MovementKind.VANISHED]),
+        )
+        .limit(1)
+    )
+    return scene.session.scalar(query) is not None
+
+
+def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> bool:
+    """A late eject: the rider has the bank after all. Not when it was another bank, or they have another one by now."""
+    if rental.power_bank_id != change.bank.id or scene.open_rental(change.bank) is not None:
+        return False
+    taken = set(
+        scene.session.scalars(
+            select(Rental.open_place).where(Rental.user_id == rental.user_id, Rental.state.in_(OPEN_STATES))
+        )
+    )
+    place = next((n for n in range(1, scene.policy.max_open_rentals + 1) if n not in taken), None)
+    if place is None:
+        return False
+    settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
+    rental.open_place, rental.closed_at, rental.failure_code = place, None, None
+    ejects.activate(
+        scene.session,
+        rental,
+        change.bank,
+        change.slot,
+        at=scene.seen.at,
+        certain=certain,
+        why="late_eject",
+        evidence=scene.evidence,
+        now=scene.now,
+    )
+    return True
+
+
+def _without_rental(scene: Scene, change: Change, command: DeviceCommand | None) -> None:
+    other = scene.open_rental(change.bank)
+    if not change.current or (other is not None and other.state in RIDING):
+        # Told late, or told twice: the bank is accounted for.
+        scene.record(change, None)
+        return
+    if command is not None:
+        _case(scene, change, "operator_eject", None, {"command": str(command.id)})
+    else:
+        _case(scene, change, "no_command", None)
+        change.slot.disabled_reason = change.slot.disabled_reason or QUARANTINE
+    scene.record(change, None)
+    if other is not None:
+        ejects.lose_bank(
+            scene.session, other, evidence=scene.evidence, at=scene.seen.at, policy=scene.policy, now=scene.now
+        )
+
+
+def _case(
+    scene: Scene, change: Change, reason: str, rental_id: UUID | None, more: dict[str, str] | None = None
+) -> None:
+    open_case(
+        scene.session,
+        change.bank,
+        change.slot,
+        reason=reason,
+        evidence={**scene.evidence, **(more or {})},
+        now=scene.now,
+        rental_id=rental_id,
+    )
+
+
+def _operators_order(orders: dict[UUID, DeviceCommand], change: Change) -> DeviceCommand | None:
+    """An eject without a rental, still without a verdict, that names this slot or this bank."""
+    for order in orders.values():
+        names = order.args.get("serial") == change.bank.serial or (
+            "serial" not in order.args and order.args.get("slot") == change.slot.number
+        )
+        if order.rental_id is None and order.state is CommandState.UNKNOWN and order.kind == EJECT and names:
+            return order
+    return None
+
+
+def _last_failed(scene: Scene, change: Change) -> UUID | None:
+    """The rental that may have taken it after all, for the operator to look at."""
+    query = (
+        select(Rental.id)
+        .where(
+            Rental.power_bank_id == change.bank.id,
+            Rental.state == RentalState.EJECT_FAILED,
+            Rental.station_out_id == change.slot.station_id,
+        )
+        .order_by(Rental.id.desc())
+        .limit(1)
+    )
+    return scene.session.scalar(query)

@@ -1,0 +1,253 @@
+"""What cabinets tell, turned into what it means: slots, banks, commands, rentals, cases.
+
+One function for the gateway. It may be called twice for the same event, and late: nothing newer is ever undone.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from firmware_protocol.messages import (
+    CommandResult,
+    Inventory,
+    PowerBankEjected,
+    PowerBankInserted,
+    SlotFault,
+    StationFault,
+)
+from firmware_protocol.types import CommandOutcome
+from fleet.common.notify import Channel, notify
+from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
+from fleet.devices.facts import DeviceFact
+from fleet.devices.models import DeviceCommand
+from fleet.rentals import ejects
+from fleet.rentals.departures import bank_left, bank_vanished
+from fleet.rentals.ejects import IN_FLIGHT
+from fleet.rentals.locking import lock_rentals
+from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.returns import bank_came
+from fleet.rentals.rules import WAITING, RentalPolicy
+from fleet.rentals.scene import Scene, observation, open_scene
+from fleet.rentals.verdicts import judge
+from fleet.stations import inventory
+from fleet.stations.inventory import Change
+from fleet.stations.models import MovementKind, PowerBank
+from fleet.stations.picture import look
+
+#: The cabinet saw something else in its slots than we thought: ask what is there.
+_OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_empty", "slot_locked"})
+
+
+def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: datetime) -> None:
+    """Apply one journaled event in the caller's transaction. Raises NoSuchSlot for a slot beyond the station's.
+
+    `now` is when it is applied: deadlines are counted from it; what happened, happened at `fact.occurred_at`.
+    """
+    message = fact.message
+    if isinstance(message, PowerBankInserted):
+        _inserted(session, fact, message, policy, now)
+    elif isinstance(message, PowerBankEjected):
+        command = _command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
+        _departed(session, fact, command, message.slot, message.serial, certain=True, policy=policy, now=now)
+    elif isinstance(message, CommandResult):
+        _answered(session, fact, message, policy, now)
+    elif isinstance(message, Inventory):
+        _inventory(session, fact, message, policy, now)
+    elif isinstance(message, SlotFault):
+        picture = look(session, fact.station_id, {message.slot}, (), now)
+        inventory.set_slot_fault(picture, observation(fact), message.slot, message.kind, cleared=message.cleared)
+    elif isinstance(message, StationFault):
+        inventory.set_station_fault(
+            session, observation(fact), message.kind, cleared=message.cleared, detail=message.detail
+        )
+
+
+def _inserted(
+    session: Session, fact: DeviceFact, message: PowerBankInserted, policy: RentalPolicy, now: datetime
+) -> None:
+    serials = set() if message.serial is None else {message.serial}
+    scene = open_scene(session, fact, policy, now, numbers={message.slot}, serials=serials)
+    bank = None if message.serial is None else scene.picture.banks[message.serial]
+    changes = inventory.insert_bank(scene.picture, scene.seen, message.slot, bank, message.charge_pct)
+    _follow_up(scene, changes, {})
+
+
+def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: RentalPolicy, now: datetime) -> None:
+    orders = {order.id: order for order in unknown_ejects(session, fact.station_id)}
+    scene = open_scene(
+        session,
+        fact,
+        policy,
+        now,
+        numbers=None,
+        serials={entry.serial for entry in message.slots if entry.serial is not None},
+        rental_ids={order.rental_id for order in orders.values() if order.rental_id is not None},
+        command_ids=orders,
+    )
+    result = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
+    _follow_up(scene, result.changes, orders)
+    judge(scene, orders.values(), result.fresh, _asked_at(session, message))
+
+
+def _asked_at(session: Session, message: Inventory) -> datetime | None:
+    """When we asked for this inventory, if we did."""
+    command = None if message.command_id is None else find_command(session, message.command_id)
+    return None if command is None else command.created_at
+
+
+def _follow_up(scene: Scene, changes: Sequence[Change], orders: dict[UUID, DeviceCommand]) -> None:
+    """Departures before arrivals: a bank that changed its slot was out for a moment."""
+    for change in changes:
+        if change.kind is MovementKind.VANISHED and not _arrived_too(change, changes):
+            bank_vanished(scene, change, orders)
+    for change in changes:
+        if change.came:
+            bank_came(scene, change)
+    for change in changes:
+        if change.kind is MovementKind.VANISHED and _arrived_too(change, changes):
+            bank_vanished(scene, change, orders)
+
+
+def _arrived_too(change: Change, changes: Sequence[Change]) -> bool:
+    """The same event brought the bank, and tells that it is gone again."""
+    return any(other.came and other.bank is change.bank for other in changes)
+
+
+def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy: RentalPolicy, now: datetime) -> None:
+    """The end of a command. For an eject the bank counts more than the outcome, and either may come alone."""
+    if _command_named(session, fact, result.command_id) is None:
+        return
+    command = settle_command(session, result.command_id, result, now)
+    if command is None or command.kind != EJECT:
+        return
+    if result.outcome is CommandOutcome.SUCCEEDED:
+        slot, serial = result.slot or command.args.get("slot"), result.serial or command.args.get("serial")
+        _departed(session, fact, command, slot, serial, certain=False, policy=policy, now=now)
+    else:
+        _refused(session, fact, result, command, policy=policy, now=now)
+
+
+def _refused(
+    session: Session,
+    fact: DeviceFact,
+    result: CommandResult,
+    command: DeviceCommand,
+    *,
+    policy: RentalPolicy,
+    now: datetime,
+) -> None:
+    code = result.code or result.outcome.value
+    if code in _OUR_PICTURE_IS_WRONG:
+        ejects.ask_inventory(session, fact.station_id, policy, now)
+    if command.rental_id is None:
+        return
+    rental = lock_rentals(session, [command.rental_id])[command.rental_id]
+    latest = ejects.last_eject(session, rental.id)
+    if rental.state not in WAITING or latest is None or latest.id != command.id:
+        return  # the bank has spoken already, or another slot is being tried
+    evidence = {"device_event": fact.ref, "command": str(command.id)}
+    ejects.fail_or_retry(session, rental, code=code, evidence=evidence, at=fact.occurred_at, policy=policy, now=now)
+    notify(session, Channel.STATION, str(fact.station_id))
+
+
+def _departed(
+    session: Session,
+    fact: DeviceFact,
+    command: DeviceCommand | None,
+    slot: int | None,
+    serial: str | None,
+    *,
+    certain: bool,
+    policy: RentalPolicy,
+    now: datetime,
+) -> None:
+    """A bank left. What the event leaves out is taken from the order, then from what the slot was known to hold."""
+    meant = _meant(session, command)
+    if slot is None:
+        slot = None if meant is None else meant.slot
+    if slot is None:
+        return
+    scene = open_scene(
+        session,
+        fact,
+        policy,
+        now,
+        numbers={slot},
+        serials={each for each in (serial, None if meant is None else meant.serial) if each is not None},
+        rental_ids=() if meant is None else {meant.rental_id},
+        command_ids=() if command is None else {command.id},
+    )
+    bank = _bank_that_left(scene, slot, serial, meant)
+    if bank is None:
+        return  # an unknown thing left a slot that was thought to be empty: there is nothing to account for
+    overtaken = _is_back_elsewhere(scene.rental_of(command), bank, fact.station_id)
+    changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, overtaken=overtaken)
+    for change in changes:
+        if change.kind is MovementKind.VANISHED:
+            bank_vanished(scene, change, {})
+        else:
+            bank_left(scene, change, command, certain=certain)
+
+
+class _Meant(NamedTuple):
+    """What the order was about, before anything is locked."""
+
+    rental_id: UUID
+    slot: int
+    serial: str
+
+
+def _meant(session: Session, command: DeviceCommand | None) -> _Meant | None:
+    if command is None or command.rental_id is None:
+        return None
+    query = (
+        select(Rental.id, Rental.slot_out, PowerBank.serial)
+        .join(PowerBank, PowerBank.id == Rental.power_bank_id)
+        .where(Rental.id == command.rental_id)
+    )
+    row = session.execute(query).one_or_none()
+    return None if row is None else _Meant(*row)
+
+
+def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: _Meant | None) -> PowerBank | None:
+    if serial is not None:
+        return scene.picture.banks[serial]
+    held = scene.picture.bank_in(scene.picture.slot(slot))
+    return held if held is not None or meant is None else scene.picture.banks.get(meant.serial)
+
+
+def _is_back_elsewhere(rental: Rental | None, bank: PowerBank, station_id: int) -> bool:
+    """The rental is over because the bank came back at another station: that was after it left, whatever the clocks."""
+    return (
+        rental is not None
+        and rental.state is RentalState.COMPLETED
+        and rental.power_bank_id == bank.id
+        and rental.station_in_id not in {None, station_id}
+    )
+
+
+def _command_named(session: Session, fact: DeviceFact, command_id: str | None) -> DeviceCommand | None:
+    """The command that the event names, if it is one of this station's."""
+    command = None if command_id is None else find_command(session, command_id)
+    return command if command is not None and command.station_id == fact.station_id else None
+
+
+def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEjected) -> DeviceCommand | None:
+    """Cabinets without command ids: at most one eject is in flight per station, and slot or serial must be its own."""
+    if message.command_id is not None:
+        return None
+    query = select(DeviceCommand).where(
+        DeviceCommand.station_id == fact.station_id,
+        DeviceCommand.kind == EJECT,
+        DeviceCommand.state.in_(IN_FLIGHT),
+    )
+    command = session.scalars(query).one_or_none()
+    if command is None:
+        return None
+    if message.serial is not None and "serial" in command.args:
+        return command if command.args["serial"] == message.serial else None
+    return command if command.args.get("slot") == message.slot else None

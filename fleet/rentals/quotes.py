@@ -1,0 +1,58 @@
+"""What a rental from a station would cost, and whether it could start now. Locks nothing, promises nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from fleet.common.errors import FleetError
+from fleet.common.money import Money
+from fleet.payments.errors import InsufficientFunds
+from fleet.payments.wallets import balance, wallet_of
+from fleet.rentals import checks
+from fleet.rentals.errors import NoBankAvailable
+from fleet.rentals.models import Tariff
+from fleet.rentals.rules import RentalPolicy
+from fleet.stations.availability import best_bank
+from fleet.stations.models import Station
+from fleet.stations.queries import find_station
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """`reason`: the code of the error that a start would raise now; None when nothing stands in the way."""
+
+    station: Station
+    tariff: Tariff
+    available: Money
+    reason: str | None
+    #: Of the bank that would be chosen.
+    charge_pct: int | None
+
+    @property
+    def can_start(self) -> bool:
+        return self.reason is None
+
+
+def quote(session: Session, *, user_id: UUID, station_code: str, now: datetime, policy: RentalPolicy) -> Quote:
+    """Raises StationNotFound and NoTariff: without a price there is nothing to quote."""
+    station = find_station(session, station_code)
+    tariff = checks.tariff_at(session, station, now)
+    wallet = wallet_of(session, user_id, tariff.currency, now)
+    available = Money(balance(session, wallet).available_minor, tariff.currency)
+    best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False)
+    charge = None if best is None or best.power_bank is None else best.power_bank.charge_pct
+    reason = None
+    try:
+        checks.check_rider(session, user_id)
+        checks.check_station(station, policy, now)
+        checks.free_place(session, user_id, policy)
+        checks.check_debts(session, user_id)
+    except FleetError as refused:
+        reason = refused.code
+    if reason is None and available.amount_minor < tariff.hold_minor:
+        reason = InsufficientFunds.code
+    if reason is None and best is None:
+        reason = NoBankAvailable.code
+    return Quote(station, tariff, available, reason, charge)

@@ -1,0 +1,70 @@
+"""Everything that one event of a cabinet may change, found and locked before anything is changed."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from fleet.common.notify import Channel, notify
+from fleet.devices.facts import DeviceFact
+from fleet.devices.models import DeviceCommand
+from fleet.rentals.locking import lock_rentals, open_rentals_around
+from fleet.rentals.models import OPEN_STATES, Rental
+from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.states import Evidence
+from fleet.stations.inventory import Change, record_movement
+from fleet.stations.models import PowerBank
+from fleet.stations.picture import Observation, Picture, look
+
+
+@dataclass(slots=True)
+class Scene:
+    session: Session
+    fact: DeviceFact
+    policy: RentalPolicy
+    now: datetime
+    seen: Observation
+    picture: Picture
+    rentals: dict[UUID, Rental]
+
+    @property
+    def evidence(self) -> Evidence:
+        return {"device_event": self.fact.ref}
+
+    def open_rental(self, bank: PowerBank) -> Rental | None:
+        """The open rental of the bank, as it is now."""
+        for rental in self.rentals.values():
+            if rental.power_bank_id == bank.id and rental.state in OPEN_STATES:
+                return rental
+        return None
+
+    def rental_of(self, command: DeviceCommand | None) -> Rental | None:
+        return None if command is None or command.rental_id is None else self.rentals.get(command.rental_id)
+
+    def record(self, change: Change, rental_id: UUID | None) -> None:
+        record_movement(self.session, self.seen, change, rental_id)
+
+
+def observation(fact: DeviceFact) -> Observation:
+    return Observation(fact.station_id, fact.boot, fact.seq, fact.occurred_at)
+
+
+def open_scene(
+    session: Session,
+    fact: DeviceFact,
+    policy: RentalPolicy,
+    now: datetime,
+    *,
+    numbers: Collection[int] | None,
+    serials: Collection[str],
+    rental_ids: Collection[UUID] = (),
+    command_ids: Collection[UUID] = (),
+) -> Scene:
+    """Lock the rentals around these slots and banks, those named, then the slots (None: all) and banks themselves."""
+    ids = {*rental_ids, *open_rentals_around(session, fact.station_id, numbers, serials)}
+    rentals = lock_rentals(session, ids, command_ids)
+    picture = look(session, fact.station_id, numbers, serials, now)
+    notify(session, Channel.STATION, str(fact.station_id))
+    return Scene(session, fact, policy, now, observation(fact), picture, rentals)

@@ -1,0 +1,98 @@
+"""The start of a rental: every check, the hold, the reservation and the order to the cabinet in one transaction."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from fleet.db import new_id
+from fleet.payments import ledger
+from fleet.payments.holds import hold_for_rental
+from fleet.payments.wallets import wallet_of
+from fleet.rentals import checks
+from fleet.rentals.ejects import order_eject
+from fleet.rentals.errors import NoBankAvailable, SlotNotAvailable
+from fleet.rentals.models import Rental, RentalState, Tariff
+from fleet.rentals.price import TariffTerms
+from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.states import note
+from fleet.rentals.tariffs import terms
+from fleet.stations.availability import best_bank
+from fleet.stations.models import PowerBank, Station, StationSlot
+from fleet.stations.queries import find_station
+
+
+def start(
+    session: Session,
+    *,
+    user_id: UUID,
+    station_code: str,
+    slot: int | None,
+    now: datetime,
+    policy: RentalPolicy,
+    request_id: str | None = None,
+) -> Rental:
+    """An EJECTING rental whose order is on its way. `slot` None: the best bank of the station.
+
+    Starts of one rider wait for each other on the wallet; starts for one bank do not wait, one wins. Raises
+    RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff, TooManyOpenRentals, MoneyOwed,
+    InsufficientFunds, NoBankAvailable, SlotNotAvailable.
+    """
+    checks.check_rider(session, user_id)
+    station = find_station(session, station_code)
+    checks.check_station(station, policy, now)
+    tariff = checks.tariff_at(session, station, now)
+    wallet = wallet_of(session, user_id, tariff.currency, now)
+    ledger.lock_accounts(session, wallet.account_id)
+    place = checks.free_place(session, user_id, policy)
+    checks.check_debts(session, user_id)
+    rental_id = new_id()
+    hold_id = _hold(session, user_id, rental_id, terms(tariff), now)
+    chosen, bank = _choose(session, station, slot, policy, now)
+    rental = Rental(
+        id=rental_id,
+        user_id=user_id,
+        state=RentalState.EJECTING,
+        open_place=place,
+        power_bank_id=bank.id,
+        station_out_id=station.id,
+        slot_out=chosen.number,
+        requested_at=now,
+        hold_transfer_id=hold_id,
+        request_id=request_id,
+        **_frozen(tariff, station),
+    )
+    session.add(rental)
+    session.flush()  # what follows refers to it
+    note(session, rental, None, why="requested", evidence={"request": request_id}, at=now, now=now)
+    order_eject(session, rental, bank, chosen, policy=policy, now=now)
+    session.flush()  # a refusal of the database belongs to this call, not to the commit
+    return rental
+
+
+def _hold(session: Session, user_id: UUID, rental_id: UUID, frozen: TariffTerms, now: datetime) -> UUID | None:
+    if not frozen.hold_minor:
+        return None
+    money = frozen.money(frozen.hold_minor)
+    return hold_for_rental(session, user_id=user_id, rental_id=rental_id, money=money, now=now).id
+
+
+def _frozen(tariff: Tariff, station: Station) -> dict[str, object]:
+    """The tariff as it stands now, whatever becomes of it."""
+    return {
+        "tariff_id": tariff.id,
+        "terms": terms(tariff).to_json(),
+        "currency": tariff.currency,
+        "time_zone": station.time_zone,
+    }
+
+
+def _choose(
+    session: Session, station: Station, slot: int | None, policy: RentalPolicy, now: datetime
+) -> tuple[StationSlot, PowerBank]:
+    chosen = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot)
+    if chosen is not None and chosen.power_bank is not None:
+        return chosen, chosen.power_bank
+    if slot is not None:
+        raise SlotNotAvailable(f"slot {slot} has no bank that may be rented", station=station.code, slot=slot)
+    raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code)

@@ -1,0 +1,70 @@
+"""The only code that changes a rental's state: checked by the table, recorded, told to whoever waits."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from fleet.common.notify import Channel, notify
+from fleet.common.outbox import publish
+from fleet.rentals import rules
+from fleet.rentals.events import RentalClosed, RentalOverdue, RentalStarted
+from fleet.rentals.models import OPEN_STATES, Rental, RentalEvent, RentalState
+from fleet.stations.models import StationSlot
+
+Evidence = dict[str, Any]
+
+
+def move(
+    session: Session, rental: Rental, to: RentalState, *, why: str, evidence: Evidence, at: datetime, now: datetime
+) -> None:
+    """`at`: when it happened; `now`: when it became known. Raises IllegalTransition."""
+    rules.check(rental.state, to)
+    before, rental.state = rental.state, to
+    if to not in OPEN_STATES:
+        rental.open_place, rental.closed_at = None, now
+    note(session, rental, before, why=why, evidence=evidence, at=at, now=now)
+    if to is RentalState.ACTIVE:
+        publish(session, RentalStarted(rental.id, rental.user_id), now)
+    elif to is RentalState.OVERDUE:
+        publish(session, RentalOverdue(rental.id, rental.user_id), now)
+    elif to not in OPEN_STATES:
+        publish(session, RentalClosed(rental.id, rental.user_id, to), now)
+
+
+def note(
+    session: Session,
+    rental: Rental,
+    before: RentalState | None,
+    *,
+    why: str,
+    evidence: Evidence,
+    at: datetime,
+    now: datetime,
+) -> None:
+    """Record something about a rental whose state may have stayed, and wake whoever waits for it."""
+    event = RentalEvent(
+        rental_id=rental.id, from_state=before, to_state=rental.state, why=why, evidence=evidence, at=at,
+        recorded_at=now,
+    )  # fmt: skip
+    session.add(event)
+    notify(session, Channel.RENTAL, str(rental.id))
+
+
+def reserve(slot: StationSlot, rental_id: UUID) -> None:
+    slot.reserved_for = rental_id
+
+
+def unreserve(session: Session, rental: Rental) -> None:
+    """Whoever comes next may have the slot, if it still waits for this rental."""
+    session.execute(
+        update(StationSlot)
+        .where(
+            StationSlot.station_id == rental.station_out_id,
+            StationSlot.number == rental.slot_out,
+            StationSlot.reserved_for == rental.id,
+        )
+        .values(reserved_for=None)
+    )
