@@ -12,8 +12,9 @@ from fleet.payments.errors import InsufficientFunds
 from fleet.payments.wallets import balance, wallet_of
 from fleet.rentals import checks
 from fleet.rentals.errors import NoBankAvailable
-from fleet.rentals.models import Tariff
+from fleet.rentals.price import TariffTerms
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.tariffs import terms
 from fleet.stations.availability import best_bank
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station
@@ -24,7 +25,7 @@ class Quote:
     """`reason`: the code of the error that a start would raise now; None when nothing stands in the way."""
 
     station: Station
-    tariff: Tariff
+    terms: TariffTerms
     available: Money
     reason: str | None
     #: Of the bank that would be chosen.
@@ -55,4 +56,4 @@ def quote(session: Session, *, user_id: UUID, station_code: str, now: datetime, 
         reason = InsufficientFunds.code
     if reason is None and best is None:
         reason = NoBankAvailable.code
-    return Quote(station, tariff, available, reason, charge)
+    return Quote(station, terms(tariff), available, reason, charge)

@@ -37,5 +37,11 @@ def _is_or_any(same: ColumnElement[bool], unset: ColumnElement[bool]) -> ColumnE
     return or_(same, unset)
 
 
+def find_tariff(session: Session, station: Station, now: datetime) -> TariffTerms | None:
+    """What a rental from the station would be frozen with; None: nothing can be rented there now."""
+    tariff = tariff_for(session, station, now)
+    return None if tariff is None else terms(tariff)
+
+
 def terms(tariff: Tariff) -> TariffTerms:
     return TariffTerms(**{name: getattr(tariff, name) for name in TariffTerms.__slots__})
