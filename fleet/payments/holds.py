@@ -18,6 +18,8 @@ from fleet.payments.wallets import wallet_of
 HOLD = "rental_hold"
 CHARGE = "rental_charge"
 REFUND = "rental_refund"
+#: The account a hold is made out to: usage, which is most of what a rental costs.
+HELD_FOR = AccountKind.REVENUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def hold_for_rental(session: Session, *, user_id: UUID, rental_id: UUID, money: 
     return ledger.hold(
         session,
         debit=wallet.account_id,
-        credit=house[AccountKind.REVENUE],
+        credit=house[HELD_FOR],
         money=money,
         kind=HOLD,
         key=f"rental:{rental_id}:hold",
@@ -67,12 +69,16 @@ def capture_for_rental(
     """
     total = sum(money.amount_minor for _, money in parts)
     wallet = _wallet_account(session, user_id, hold_id, parts, now)
-    ledger.lock_accounts(session, wallet)
+    available = ledger.lock_accounts(session, wallet)[wallet]
     charged = charged_for(session, rental_id)
     if charged > total:
         raise TransferKeyReused(f"rental {rental_id} was charged {charged} before, now {total}", key=str(rental_id))
     if charged == 0:
-        charged = _charge(session, hold_id, rental_id, wallet, parts=parts, now=now)
+        held = _pending_hold(session, hold_id)
+        shares = _shares(parts, available, held)
+        from_hold = _settle_hold(session, held, shares, now)
+        _charge_rest(session, rental_id, wallet, shares=shares, from_hold=from_hold, now=now)
+        charged = sum(share.amount_minor for share in shares.values())
     return CaptureResult(charged_minor=charged, due_minor=total - charged)
 
 
@@ -89,41 +95,6 @@ def _wallet_account(
     return session.get_one(LedgerTransfer, hold_id).debit_account_id
 
 
-def _charge(
-    session: Session,
-    hold_id: UUID | None,
-    rental_id: UUID,
-    wallet: UUID,
-    *,
-    parts: list[tuple[AccountKind, Money]],
-    now: datetime,
-) -> int:
-    """Settle the hold and move what can be moved; the wallet is locked, so nobody takes the money in between."""
-    held = _pending_hold(session, hold_id)
-    funds = ledger.lock_accounts(session, wallet)[wallet] + (held.amount_minor if held else 0)
-    shares = spread([(kind, money.amount_minor) for kind, money in parts], funds)
-    if not shares:
-        release_hold(session, held.id if held else None, now)
-        return 0
-    currency = parts[0][1].currency
-    house = ledger.house_accounts(session, currency, now)
-    from_hold = _settle_hold(session, held, {house[kind]: share for kind, share in shares}, now)
-    for kind, share in shares:
-        rest = share - from_hold.get(house[kind], 0)
-        if rest > 0:
-            ledger.transfer(
-                session,
-                debit=wallet,
-                credit=house[kind],
-                money=Money(rest, currency),
-                kind=CHARGE,
-                key=f"rental:{rental_id}:charge:{kind}",
-                now=now,
-                rental_id=rental_id,
-            )
-    return sum(share for _, share in shares)
-
-
 def _pending_hold(session: Session, hold_id: UUID | None) -> LedgerTransfer | None:
     if hold_id is None:
         return None
@@ -131,18 +102,42 @@ def _pending_hold(session: Session, hold_id: UUID | None) -> LedgerTransfer | No
     return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
 
-def _settle_hold(
-    session: Session, held: LedgerTransfer | None, shares: dict[UUID, int], now: datetime
-) -> dict[UUID, int]:
-    """Post the hold for the share of the account it was made out to, or void it; what was posted, by account."""
+def _shares(
+    parts: list[tuple[AccountKind, Money]], available_minor: int, held: LedgerTransfer | None
+) -> dict[AccountKind, Money]:
+    """What each part gets of what the wallet has and the hold set aside."""
+    funds = available_minor + (held.amount_minor if held else 0)
+    shares = spread([(kind, money.amount_minor) for kind, money in parts], funds)
+    return {kind: Money(minor, parts[0][1].currency) for kind, minor in shares}
+
+
+def _settle_hold(session: Session, held: LedgerTransfer | None, shares: dict[AccountKind, Money], now: datetime) -> int:
+    """Post the hold for the share of the account it was made out to, or void it; returns what was posted."""
     if held is None:
-        return {}
-    posted = min(shares.get(held.credit_account_id, 0), held.amount_minor)
-    if posted == 0:
-        ledger.void(session, held.id, now)
-        return {}
-    ledger.post(session, held.id, posted, now)
-    return {held.credit_account_id: posted}
+        return 0
+    share = shares.get(HELD_FOR)
+    posted = min(share.amount_minor, held.amount_minor) if share else 0
+    ledger.settle(session, held.id, posted or None, now)
+    return posted
+
+
+def _charge_rest(
+    session: Session, rental_id: UUID, wallet: UUID, *, shares: dict[AccountKind, Money], from_hold: int, now: datetime
+) -> None:
+    """Move what the hold did not; the wallet is locked, so nobody takes the money in between."""
+    for kind, share in shares.items():
+        rest = share.amount_minor - (from_hold if kind is HELD_FOR else 0)
+        if rest > 0:
+            ledger.transfer(
+                session,
+                debit=wallet,
+                credit=ledger.house_accounts(session, share.currency, now)[kind],
+                money=Money(rest, share.currency),
+                kind=CHARGE,
+                key=f"rental:{rental_id}:charge:{kind}",
+                now=now,
+                rental_id=rental_id,
+            )
 
 
 def charge_due(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, key: str, now: datetime) -> int:

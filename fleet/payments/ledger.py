@@ -3,6 +3,7 @@
 Riders' accounts are locked before a transfer row is touched, in the order of their ids, everywhere in this module.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,9 @@ from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
 from fleet.payments.rules import HOUSE_KINDS, NORMAL_SIDE, RIDERS_MONEY
+
+#: Characters of ledger_transfer.idempotency_key.
+KEY_MAX = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,21 +179,28 @@ def _write(session: Session, wanted: LedgerTransfer) -> LedgerTransfer:
     """Insert `wanted` unless its key is there. The funds are checked under the lock, so a refusal costs no rollback."""
     if wanted.amount_minor <= 0:
         raise ValueError(f"a transfer of {wanted.amount_minor} minor units moves nothing")
+    wanted.idempotency_key = _bounded(wanted.idempotency_key)
     available = lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
-    first = by_key(session, wanted.idempotency_key)
+    short = available.get(wanted.debit_account_id, wanted.amount_minor) < wanted.amount_minor
+    first = None if short else _insert(session, wanted)
+    first = first or by_key(session, wanted.idempotency_key)
     if first is None:
-        _check_funds(wanted, available.get(wanted.debit_account_id))
-        first = session.scalars(
-            insert(LedgerTransfer)
-            .values({name: getattr(wanted, name) for name in _COLUMNS})
-            .on_conflict_do_nothing(index_elements=["idempotency_key"])
-            .returning(LedgerTransfer)
-        ).one_or_none() or by_key(session, wanted.idempotency_key)
-    if first is None or not _is_the_same(first, wanted):
+        raise _insufficient(wanted, available[wanted.debit_account_id])
+    if not _is_the_same(first, wanted):
         raise TransferKeyReused(
             f"transfer key {wanted.idempotency_key!r} was used for another transfer", key=wanted.idempotency_key
         )
     return first
+
+
+def _insert(session: Session, wanted: LedgerTransfer) -> LedgerTransfer | None:
+    """None when the key is there already."""
+    return session.scalars(
+        insert(LedgerTransfer)
+        .values({name: getattr(wanted, name) for name in _COLUMNS})
+        .on_conflict_do_nothing(index_elements=["idempotency_key"])
+        .returning(LedgerTransfer)
+    ).one_or_none()
 
 
 def _is_the_same(first: LedgerTransfer, wanted: LedgerTransfer) -> bool:
@@ -199,19 +210,23 @@ def _is_the_same(first: LedgerTransfer, wanted: LedgerTransfer) -> bool:
     )
 
 
-def _check_funds(wanted: LedgerTransfer, available: int | None) -> None:
-    """`available` None: a house account, which has no limit."""
-    if available is not None and available < wanted.amount_minor:
-        raise InsufficientFunds(
-            f"{Money(wanted.amount_minor, wanted.currency)} needed, {Money(available, wanted.currency)} available",
-            needed_minor=wanted.amount_minor,
-            available_minor=available,
-            currency=wanted.currency,
-        )
+def _insufficient(wanted: LedgerTransfer, available: int) -> InsufficientFunds:
+    return InsufficientFunds(
+        f"{Money(wanted.amount_minor, wanted.currency)} needed, {Money(available, wanted.currency)} available",
+        needed_minor=wanted.amount_minor,
+        available_minor=available,
+        currency=wanted.currency,
+    )
+
+
+def _bounded(key: str) -> str:
+    """Keys hold what clients send; one that is too long for its column is kept as its beginning and its hash."""
+    return key if len(key) <= KEY_MAX else f"{key[:80]}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def by_key(session: Session, key: str) -> LedgerTransfer | None:
-    return session.scalars(select(LedgerTransfer).where(LedgerTransfer.idempotency_key == key)).one_or_none()
+    query = select(LedgerTransfer).where(LedgerTransfer.idempotency_key == _bounded(key))
+    return session.scalars(query).one_or_none()
 
 
 def post(session: Session, transfer_id: UUID, amount_minor: int, now: datetime) -> LedgerTransfer:
@@ -226,7 +241,7 @@ def post(session: Session, transfer_id: UUID, amount_minor: int, now: datetime) 
     _must_be_pending(held)
     if not 1 <= amount_minor <= held.amount_minor:
         raise ValueError(f"{amount_minor} of a hold of {held.amount_minor} cannot be posted")
-    return _settle(session, transfer_id, TransferState.POSTED, amount_minor, now)
+    return settle(session, transfer_id, amount_minor, now)
 
 
 def void(session: Session, transfer_id: UUID, now: datetime) -> LedgerTransfer:
@@ -235,7 +250,7 @@ def void(session: Session, transfer_id: UUID, now: datetime) -> LedgerTransfer:
     if held.state is TransferState.VOIDED:
         return held
     _must_be_pending(held)
-    return _settle(session, transfer_id, TransferState.VOIDED, None, now)
+    return settle(session, transfer_id, None, now)
 
 
 def _must_be_pending(held: LedgerTransfer) -> None:
@@ -257,9 +272,9 @@ def _locked(session: Session, transfer_id: UUID) -> LedgerTransfer:
     return session.scalars(query.execution_options(populate_existing=True)).one()
 
 
-def _settle(
-    session: Session, transfer_id: UUID, state: TransferState, posted_minor: int | None, now: datetime
-) -> LedgerTransfer:
+def settle(session: Session, transfer_id: UUID, posted_minor: int | None, now: datetime) -> LedgerTransfer:
+    """Post a hold (None: void it) that the caller has seen PENDING since it locked the hold's accounts."""
+    state = TransferState.VOIDED if posted_minor is None else TransferState.POSTED
     return session.scalars(
         update(LedgerTransfer)
         .where(LedgerTransfer.id == transfer_id, LedgerTransfer.state == TransferState.PENDING)

@@ -44,6 +44,12 @@ def test_an_adjustment_is_made_once(session: Session, rider: UUID) -> None:
         adjust(session, rider, 501)
 
 
+def test_a_key_may_be_as_long_as_a_client_likes(session: Session, rider: UUID) -> None:
+    one, other = (adjust(session, rider, 500, "k" * 255 + end) for end in "ab")
+    assert one.id != other.id
+    assert adjust(session, rider, 500, "k" * 255 + "a").id == one.id
+
+
 def test_keys_of_one_rider_are_nobody_elses(session: Session, rider: UUID) -> None:
     other = add_rider(session)
     assert adjust(session, rider, 500).id != adjust(session, other, 500).id
