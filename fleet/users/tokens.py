@@ -24,6 +24,8 @@ ALGORITHM = "EdDSA"
 ISSUER = "voltbay"
 #: Clocks of several API machines may differ by this much.
 LEEWAY = timedelta(seconds=5)
+#: How long an ended session can still be looked at by who asks what happened.
+ENDED_KEPT = timedelta(days=30)
 _CLAIMS = ("sub", "sid", "role", "iat", "exp", "iss")
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
-from fleet.users import otp
+from fleet.users import otp, tokens
 from fleet.users.senders import sender_from
 from workers.consumers import consumer
 from workers.context import settings, transaction
@@ -20,5 +20,6 @@ def deliver_code(session: Session, payload: dict[str, Any], now: datetime) -> No
 
 @task("users.forget_expired", NEXT_TICK)
 def forget_expired() -> int:
+    now = utc_now()
     with transaction() as session:
-        return otp.forget_old_challenges(session, utc_now())
+        return otp.forget_old_challenges(session, now) + tokens.forget_ended(session, now - tokens.ENDED_KEPT)
