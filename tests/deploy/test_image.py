@@ -1,8 +1,14 @@
 """What the Dockerfile says about what the tree holds."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions, requires
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as canonical
 
 from tests.deploy.compose import ROOT
 
@@ -36,3 +42,50 @@ def test_copied_files_exist_and_are_in_the_context() -> None:
 def test_dependencies_are_locked_and_without_development_tools() -> None:
     assert DOCKERFILE.count("--require-hashes") == 2
     assert re.findall(r"--extra (\S+)", DOCKERFILE) == ["monitoring"]
+
+
+#: What the image's processes import, the queue's transport included, which is loaded by its address only.
+_IMPORTS = """
+import sys
+before = set(sys.modules)
+import api.main, cli.main, device_gateway.main, simulators.main, workers.app, workers.relay
+import flower.command, kombu.transport.redis
+workers.app.app.loader.import_default_modules()
+print(*(set(sys.modules) - before))
+"""
+
+
+def test_the_processes_import_only_what_the_image_installs() -> None:
+    """Development tools bring packages along that something else may come to rely on."""
+    done = subprocess.run([sys.executable, "-c", _IMPORTS], cwd=ROOT, check=True, capture_output=True, text=True)
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed = _closure([*project["dependencies"], *project["optional-dependencies"]["monitoring"]])
+    providers = packages_distributions()
+    strangers = {
+        name for name in imported & providers.keys() if not installed & {canonical(dist) for dist in providers[name]}
+    }
+    assert strangers == set()
+
+
+def _closure(lines: list[str]) -> set[str]:
+    """The packages that installing these requirements brings along."""
+    done: set[tuple[str, str]] = set()
+    todo = _wanted(lines, "")
+    while todo:
+        package, extra = todo.pop()
+        if (package, extra) not in done:
+            done.add((package, extra))
+            todo += _wanted(requires(package) or [], extra)
+    return {package for package, _ in done}
+
+
+def _wanted(lines: list[str], extra: str) -> list[tuple[str, str]]:
+    """Package and extra, once for each extra that is asked for and once without."""
+    requirements = [Requirement(line) for line in lines]
+    return [
+        (canonical(each.name), each_extra)
+        for each in requirements
+        if each.marker is None or each.marker.evaluate({"extra": extra})
+        for each_extra in ("", *each.extras)
+    ]
