@@ -8,6 +8,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+import fleet.registry  # noqa: F401  # every table: foreign keys of some point into areas that no task imports
 from fleet.db import create_engine_from, session_scope
 from fleet.settings import Settings
 
