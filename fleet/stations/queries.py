@@ -144,8 +144,8 @@ def nearby(
     near = found.subquery()
     query = (
         _summaries(now, min_charge_pct)
-        .add_columns(near.c.distance_m)
         .join(near, near.c.id == Station.id)
+        .add_columns(near.c.distance_m)
         .order_by(near.c.distance_m, Station.id)
     )
     return [_summary(row) for row in session.execute(query)]
