@@ -6,6 +6,7 @@ from cli import (
     dead_letters,
     decode,
     demo,
+    demo_data,
     doctor,
     fixtures,
     migrate,
@@ -30,6 +31,7 @@ app.command()(doctor.doctor)
 app.command()(decode.decode)
 app.command()(migrate.migrate)
 app.command()(fixtures.loaddata)
+app.command()(demo_data.seed)
 app.command()(operators.createsuperuser)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)

@@ -9,7 +9,7 @@ from cli.main import app
 from fleet.settings import DEVELOPMENT_SECRET, Settings
 from tests.deploy import compose
 
-ONE_SHOT = {"broker-secrets", "migrate"}
+ONE_SHOT = {"broker-secrets", "migrate", "seed"}
 #: Variables with everybody's names, and the setting each becomes.
 WELL_KNOWN = {"DATABASE_URL", "REDIS_URL", "MQTT_URL"}
 #: Read by programs that are not ours, and by the options of `voltbay secrets broker`.
