@@ -12,7 +12,7 @@ def seed(
     stations: Annotated[int, typer.Option(min=0, help="Simulated cabinets VB-0001… to create.")] = 6,
     seed_number: Annotated[int, typer.Option("--seed", help="As told to `voltbay simulate`.")] = 1,
 ) -> None:
-    """Fill a development system as `voltbay up` does: tariff, stations, banks, a rider, an operator. Again: no change."""
+    """Fill a development system as `voltbay up` does: tariff, stations, banks, a rider, an operator; once."""
     with settings_with_database() as settings:
         if settings.production:
             typer.echo("voltbay: demo accounts have no place in production (VOLTBAY_ENVIRONMENT)", err=True)
