@@ -162,7 +162,7 @@ def _summaries(now: datetime, min_charge_pct: int) -> Select[*tuple[Any, ...]]:
         .where(StationSlot.station_id == Station.id)
         .correlate(Station)
     )
-    return select(
+    query = select(
         Station.id,
         Station.code,
         Station.name,
@@ -176,7 +176,8 @@ def _summaries(now: datetime, min_charge_pct: int) -> Select[*tuple[Any, ...]]:
         Station.last_heard_at,
         case((renting(), counts.c.banks), else_=0),
         counts.c.free,
-    ).join(counts, true())
+    )
+    return query.select_from(Station).join(counts, true())
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> StationSummary:
