@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Annotated
 
 import httpx
@@ -65,33 +66,32 @@ def _system() -> Iterator[RunState]:
     if running is not None:
         yield running
         return
-    with TemporaryDirectory(prefix="voltbay-demo-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "up.log"
-        typer.echo("starting a system of its own …", err=True)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    *privileges(None, signal.SIGTERM),
-                    sys.executable,
-                    "-m",
-                    "cli.main",
-                    "up",
-                    "--stations",
-                    "3",
-                    "--fast",
-                ],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "VOLTBAY_HOME": str(Path(folder) / "home")},
-            )
-        try:
-            yield _wait_ready(process, Home(Path(folder) / "home"), log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    typer.echo("starting a system of its own …", err=True)
+    folder = Path(mkdtemp(prefix="voltbay-demo-"))
+    home, log = Home(folder / "home"), folder / "up.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*privileges(None, signal.SIGTERM), sys.executable, "-m", "cli.main", "up", "--stations", "3", "--fast"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "VOLTBAY_HOME": str(home.root)},
+        )
+    try:
+        yield _wait_ready(process, home, log)
+    except BaseException:
+        _stop(process)
+        typer.echo(f"its logs are kept in {home.logs}", err=True)
+        raise
+    _stop(process)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _wait_ready(process: subprocess.Popen[bytes], home: Home, log: Path) -> RunState:

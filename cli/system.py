@@ -126,7 +126,8 @@ class System:
             self.failure = self._ended(*supervisor.first_to_end)
 
     def _simulators_command(self) -> list[str]:
-        command = [sys.executable, "-m", "simulators", "--mqtt", self.stack.device_mqtt_url]
+        command = [sys.executable, "-m", "cli.after", f"{self.url}/health/ready"]
+        command += [sys.executable, "-m", "simulators", "--mqtt", self.stack.device_mqtt_url]
         command += ["--stations", str(self.options.stations), "--seed", str(self.options.seed)]
         command += ["--control-port", str(self._control_port), "--state", str(self.home.root / "simulators")]
         return command + (["--eject-ms", "50-150"] if self.options.fast else [])
