@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import TEMPLATES, EmbeddedMosquitto
-from cli.embedded.ports import LOOPBACK, free_port
+from cli.embedded.ports import LOOPBACK
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 from cli.embedded.stack import raise_open_files_limit
@@ -102,13 +102,17 @@ def process(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """`python -m …` from the project's root; ended with SIGTERM when the block ends."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=dict(environment) if environment is not None else None,
-        text=True,
-        **options,
-    ) as running:
+    with command([sys.executable, "-m", *arguments], environment, **options) as running:
+        yield running
+
+
+@contextmanager
+def command(
+    argv: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Any program from the project's root; ended with SIGTERM when the block ends."""
+    environment = dict(environment) if environment is not None else None
+    with subprocess.Popen(argv, cwd=ROOT, env=environment, text=True, **options) as running:
         try:
             yield running
         finally:
@@ -128,6 +132,3 @@ def wait_for(running: subprocess.Popen[str], what: str, ready: Any, timeout_s: f
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: not within {timeout_s:.0f} s")
         time.sleep(0.02)
-
-
-__all__ = ["ROOT", "OpenMosquitto", "Services", "free_port", "process", "services", "wait_for"]

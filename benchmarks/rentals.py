@@ -1,0 +1,167 @@
+"""`python -m benchmarks.rentals`: from the tap on the phone to the answer that the bank is out; and what it weighs.
+
+All processes run, 1,000 simulated cabinets are connected and eject in 0 ms, and riders start 20 rentals a second over
+HTTP with `Prefer: wait`, at random (Poisson) instants. An observer that listens to PostgreSQL and to the broker sees
+where the time goes. Memory is looked at before the cabinets come, when they are there, and under this load.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from statistics import mean, median
+from typing import Final
+
+from sqlalchemy import text
+
+from benchmarks.http_client import Connection, request
+from benchmarks.memory import Memory, Watched, watching
+from benchmarks.observers import COMMAND, EVENT, Observers
+from benchmarks.results import Report, percentile, save, show
+from benchmarks.whole import Whole, cabinets, riders, whole
+from fleet.common.notify import Channel
+
+PER_S: Final = 20.0
+P50_MS: Final = 30.0
+P99_MS: Final = 150.0
+#: The first ones find cold caches and connections that do not exist yet.
+WARM_UP: Final = 20
+SEGMENTS: Final = (
+    ("API: request to commit", "command committed, notified"),
+    ("gateway: notified to published", "claimed, committed, through the broker"),
+    ("cabinet: command to event", "received, ejected in 0 ms, back through the broker"),
+    ("gateway: event to commit", "stored, rental active, money, committed, notified"),
+    ("API: notified to answer", "rental read again, answer stored and sent"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One rental, by the clock of whoever asked for it."""
+
+    station: str
+    began: float
+    answered: float
+    status: int
+    rental_id: str
+
+
+async def _rent(pool: list[Connection], port: int, station: str, token: str, key: str) -> Asked:
+    connection = pool.pop() if pool else await Connection.open(port)
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": key,
+        "Prefer": "wait=20",
+    }
+    message = request("POST", "/api/v1/rental/start", headers, json.dumps({"station": station}).encode())
+    began = time.monotonic()
+    answer = await connection.ask(message)
+    answered = time.monotonic()
+    pool.append(connection)
+    found = json.loads(answer.body)
+    if answer.status >= 400:
+        print(f"{station}: {answer.status} {answer.body.decode()[:300]}", file=sys.stderr)
+    return Asked(station, began, answered, answer.status, found.get("id", ""))
+
+
+async def _load(port: int, stations: Sequence[str], tokens: Sequence[str]) -> list[Asked]:
+    rng, tasks = Random(1), []
+    pool: list[Connection] = []
+    begin = time.monotonic()
+    due = 0.0
+    for index, (station, token) in enumerate(zip(stations, tokens, strict=True)):
+        due += rng.expovariate(PER_S)
+        await asyncio.sleep(max(0.0, begin + due - time.monotonic()))
+        tasks.append(asyncio.create_task(_rent(pool, port, station, token, f"benchmark-{index:06d}")))
+    found = await asyncio.gather(*tasks)
+    for connection in pool:
+        connection.close()
+    return list(found)
+
+
+def segments(asked: Asked, station_id: str, observers: Observers) -> list[float] | None:
+    """Milliseconds of each of SEGMENTS; None when something was not seen."""
+    committed = observers.first_after(Channel.DEVICE_COMMAND.value, station_id, asked.began)
+    published = observers.first_after(COMMAND, asked.station, asked.began)
+    event = observers.first_after(EVENT, asked.station, asked.began)
+    if committed is None or published is None or event is None:
+        return None
+    active = observers.first_after(Channel.RENTAL.value, asked.rental_id, event)
+    if active is None:
+        return None
+    instants = [asked.began, committed, published, event, active, asked.answered]
+    return [(after - before) * 1000 for before, after in pairwise(instants)]
+
+
+def _report(system: Whole, found: Sequence[Asked], observers: Observers, *, quick: bool) -> Report:
+    report = Report("rentals", "rent to answered, eject time of the cabinet 0 ms", quick)
+    counted = found[WARM_UP:]
+    times = [(each.answered - each.began) * 1000 for each in counted]
+    failed = sum(each.status != 201 for each in found)
+    note = f"{len(counted)} rentals, {len(system.fleet.stations):,} cabinets, {PER_S:.0f} rentals/s (Poisson)"
+    report.add("rent to answered, p50", median(times), "ms", target=P50_MS, at_least=False, note=note)
+    report.add("rent to answered, p99", percentile(times, 0.99), "ms", target=P99_MS, at_least=False)
+    report.add("rentals not active at the answer", failed, "", target=0, at_least=False)
+    with system.engine.connect() as connection:
+        ids = {row.code: str(row.id) for row in connection.execute(text("SELECT code, id FROM station"))}
+    parts = [s for each in counted if (s := segments(each, ids[each.station], observers)) is not None]
+    for (name, what), column in zip(SEGMENTS, zip(*parts, strict=True), strict=False):
+        share = mean(column) / mean(map(sum, parts))
+        report.add(
+            name, median(column), "ms", note=f"{share:.0%} of the time; p99 {percentile(column, 0.99):.1f} ms; {what}"
+        )
+    report.detail = {"ms": [round(each, 2) for each in times], "segments_ms": [[round(x, 2) for x in p] for p in parts]}
+    return report
+
+
+def _memory(bare: Watched, rest: Watched, load: Watched, stations: int, *, quick: bool) -> Report:
+    report = Report("memory", "memory of each process, children included", quick)
+    nothing = Memory(0, 0)
+    for name, most in load.most.items():
+        none, idle = bare.most.get(name), rest.most.get(name, nothing)
+        before = "" if none is None else f"PSS {none.pss:.0f} without cabinets, "
+        note = f"{before}{idle.pss:.0f} with {stations:,} idle; RSS under load {most.rss:.0f}"
+        report.add(f"{name}, PSS under load", most.pss, "MiB", note=note)
+    report.add("all, PSS under load", sum(each.pss for each in load.most.values()), "MiB")
+    return report
+
+
+def measure(*, quick: bool) -> list[Report]:
+    """The report of times and the one of memory, from one run."""
+    stations, rentals = (60, 60) if quick else (1000, 620)
+    bare, rest = Watched(), Watched()
+    with whole(stations) as system:
+        tokens = riders(system, rentals)
+        bare.look(system.pids)
+        with cabinets(system) as simulators:
+            rest.look(system.pids | {"simulators": simulators.pid})
+            codes = [station.code for station in system.fleet.stations]
+            Random(2).shuffle(codes)
+            observers = Observers(system.services.postgres.url, system.services.mosquitto.port)
+            with observers, watching(system.pids | {"simulators": simulators.pid}) as load:
+                found = asyncio.run(_load(system.settings.http_port, codes[:rentals], tokens))
+                time.sleep(0.5)
+        return [
+            _report(system, found, observers, quick=quick),
+            _memory(bare, rest, load, stations, quick=quick),
+        ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rentals", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few cabinets and rentals, to see that it runs")
+    reports = measure(quick=parser.parse_args().quick)
+    show(reports)
+    for report in reports:
+        save(report)
+    return 0 if all(report.met or report.quick for report in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

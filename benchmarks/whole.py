@@ -1,0 +1,131 @@
+"""The whole system with simulated cabinets, each process its own, as `voltbay up` runs it."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import httpx
+import psutil
+from sqlalchemy import Engine, select, text
+
+from benchmarks.services import Services, command, process, services, wait_for
+from cli.processes import APPLICATION, command_of
+from cli.seed import OPERATOR_EMAIL, seed_demo
+from fleet.common.clock import utc_now
+from fleet.common.money import Money
+from fleet.db import new_id, session_scope
+from fleet.payments.wallets import adjust
+from fleet.settings import Settings
+from fleet.users import tokens
+from fleet.users.models import Role, User, UserStatus
+from simulators.spec import FleetSpec, default_fleet
+
+_START_S = 180.0
+_KNOWN = text("""
+SELECT NOT EXISTS (SELECT FROM station WHERE NOT online)
+   AND NOT EXISTS (SELECT FROM station_slot WHERE observed_at IS NULL)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    services: Services
+    settings: Settings
+    fleet: FleetSpec
+    processes: Mapping[str, subprocess.Popen[str]]
+
+    @property
+    def engine(self) -> Engine:
+        return self.services.engine
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: each.pid for name, each in self.processes.items()} | self.services.pids
+
+
+@contextmanager
+def whole(stations: int, *, processes: tuple[str, ...] = APPLICATION, seed: bool = True) -> Iterator[Whole]:
+    """Services, schema, demo data of `stations` cabinets and the processes; no cabinet is connected yet."""
+    fleet = default_fleet(stations)
+    with ExitStack() as stack:
+        running = stack.enter_context(services())
+        settings = _settings(running)
+        if seed:
+            seed_demo(running.postgres.url, fleet, settings.currency, utc_now())
+        environment = {**running.environment, "VOLTBAY_HTTP_PORT": str(settings.http_port)}
+        started = {}
+        for name in processes:
+            output = stack.enter_context((running.home.logs / f"{name}.log").open("wb"))
+            argv = command_of(name, home=running.home.root)
+            started[name] = stack.enter_context(command(argv, environment, stdout=output, stderr=subprocess.STDOUT))
+        wait_for(started["api"], "API", lambda: _answers(settings.base_url), _START_S)
+        yield Whole(running, settings, fleet, started)
+
+
+@contextmanager
+def cabinets(system: Whole) -> Iterator[subprocess.Popen[str]]:
+    """All cabinets of the fleet connected, welcomed and asked for their inventory; they eject in 0 ms."""
+    arguments = ["--mqtt", system.services.mosquitto.url, "--stations", str(len(system.fleet.stations))]
+    arguments += ["--seed", str(system.fleet.seed), "--eject-ms", "0"]
+    with process(["simulators", *arguments], stdout=subprocess.DEVNULL) as running:
+        wait_for(running, "cabinets", lambda: _all_known(system), _START_S)
+        time.sleep(2.0)
+        yield running
+
+
+def _settings(running: Services) -> Settings:
+    return Settings(
+        database_url=running.postgres.url,
+        redis_url=running.redis.url,
+        mqtt_url=running.mosquitto.url,
+        home=running.home.root,
+        http_port=running.home.port("http"),
+        rate_limit_scale=0.0,
+    )
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _all_known(system: Whole) -> bool:
+    """Every station is online and has told what it holds."""
+    with system.engine.connect() as connection:
+        return bool(connection.scalar(_KNOWN))
+
+
+def riders(system: Whole, number: int) -> list[str]:
+    """Access tokens of new riders with 20.00 each."""
+    now = utc_now()
+    keys = tokens.TokenKeys.from_settings(system.settings)
+    found = []
+    with session_scope(system.engine) as session:
+        operator = session.scalars(select(User.id).where(User.email == OPERATOR_EMAIL)).one()
+        for index in range(number):
+            user = User(
+                id=new_id(),
+                email=f"bench-{index}@example.com",
+                role=Role.RIDER,
+                status=UserStatus.ACTIVE,
+                tokens_valid_from=now,
+                created_at=now,
+            )
+            session.add(user)
+            session.flush()
+            money = Money(2000, system.settings.currency)
+            adjust(session, user_id=user.id, money=money, reason="benchmark", actor_id=operator, key="bench", now=now)
+            found.append(tokens.issue(session, user, now, system.settings, keys=keys).access_token)
+    with system.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+    return found
+
+
+def processes_of(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    top = psutil.Process(pid)
+    return [top, *top.children(recursive=True)]
