@@ -14,7 +14,6 @@ from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.returns import finish
 from fleet.rentals.rules import FAILED, RIDING, WAITING
 from fleet.rentals.scene import Scene
-from fleet.rentals.states import unreserve
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement
 
@@ -114,7 +113,6 @@ def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
         finish(scene, other, change)  # it must have come back unseen before it left again
         scene.session.flush()
         return
-    unreserve(scene.session, rental)
     ejects.lose_bank(
         scene.session, other, evidence=scene.evidence, at=scene.seen.at, policy=scene.policy, now=scene.now
     )
@@ -157,7 +155,6 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> b
     if place is None:
         return False
     settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
-    rental.open_place, rental.closed_at, rental.failure_code = place, None, None
     ejects.activate(
         scene.session,
         rental,
@@ -168,6 +165,7 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> b
         why="late_eject",
         evidence=scene.evidence,
         now=scene.now,
+        place=place,
     )
     return True
 

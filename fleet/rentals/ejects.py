@@ -74,8 +74,9 @@ def activate(
     why: str,
     evidence: Evidence,
     now: datetime,
+    place: int | None = None,
 ) -> None:
-    """The rider has the bank since `at`, which is brought between the request and now."""
+    """The rider has the bank since `at`, which is brought between the request and now. `place`: see `move`."""
     unreserve(session, rental)
     rental.station_out_id, rental.slot_out = slot.station_id, slot.number
     set_start(rental, max(rental.requested_at, min(at, now)), certain=certain)
@@ -84,7 +85,7 @@ def activate(
         bank.state = PowerBankState.RENTED
     slot.health_score = min(HEALTH_MAX, slot.health_score + HEALTH_WON)
     assert rental.started_at is not None
-    move(session, rental, RentalState.ACTIVE, why=why, evidence=evidence, at=rental.started_at, now=now)
+    move(session, rental, RentalState.ACTIVE, why=why, evidence=evidence, at=rental.started_at, now=now, place=place)
 
 
 def fail_or_retry(

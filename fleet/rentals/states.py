@@ -18,13 +18,26 @@ Evidence = dict[str, Any]
 
 
 def move(
-    session: Session, rental: Rental, to: RentalState, *, why: str, evidence: Evidence, at: datetime, now: datetime
+    session: Session,
+    rental: Rental,
+    to: RentalState,
+    *,
+    why: str,
+    evidence: Evidence,
+    at: datetime,
+    now: datetime,
+    place: int | None = None,
 ) -> None:
-    """`at`: when it happened; `now`: when it became known. Raises IllegalTransition."""
+    """`at`: when it happened; `now`: when it became known; `place`: the rider's place that a closed rental takes again.
+
+    Raises IllegalTransition.
+    """
     rules.check(rental.state, to)
     before, rental.state = rental.state, to
     if to not in OPEN_STATES:
         rental.open_place, rental.closed_at = None, now
+    elif place is not None:
+        rental.open_place, rental.closed_at, rental.failure_code = place, None, None
     note(session, rental, before, why=why, evidence=evidence, at=at, now=now)
     if to is RentalState.ACTIVE:
         publish(session, RentalStarted(rental.id, rental.user_id), now)
