@@ -11,6 +11,7 @@ from fleet.common.clock import utc_now
 from fleet.common.errors import FleetError
 from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
+from fleet.rentals.fixtures import load_tariffs
 
 INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.json"
 
@@ -18,7 +19,7 @@ INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.
 def loaddata(
     file: Annotated[Path, typer.Argument(help="As fixtures/initial_data.json.", exists=True, dir_okay=False)],
 ) -> None:
-    """Load countries and configuration; what is there already stays, so it may be run again."""
+    """Load countries, configuration and tariffs; what is there already stays, so it may be run again."""
     with settings_with_database() as settings:
         engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-loaddata")
         try:
@@ -32,10 +33,15 @@ def loaddata(
     typer.echo(", ".join(f"{name}: {count}" for name, count in counts.items()))
 
 
-def load(session: Session, file: Path, now: datetime) -> dict[str, int]:
-    """Every area loads its key of the file; returns what each did. Raises FleetError, OSError."""
+def load(session: Session, file: Path, now: datetime, *, currency: str | None = None) -> dict[str, int]:
+    """Every area loads its key of the file; returns what each did. Raises FleetError, OSError.
+
+    `currency` replaces that of the tariffs, for a fleet whose own is another one.
+    """
     data = fixtures.read(file)
+    tariffs = [row | {"currency": currency} if currency else row for row in data["tariffs"]]
     return {
         "countries": fixtures.load_countries(session, data["countries"]),
         "configuration added": load_config(session, data["config"], now),
+        "tariffs added": load_tariffs(session, tariffs, now),
     }

@@ -1,16 +1,14 @@
 """What a new development system is filled with, so that there is something to try. Running it again changes nothing."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cli.fixtures import INITIAL_DATA, load
 from fleet.common.money import Money
 from fleet.db import create_engine_from, session_scope
 from fleet.payments.wallets import adjust
-from fleet.rentals.models import Tariff
 from fleet.stations.service import add_power_banks, import_stations
 from fleet.stations.specs import StationSpec
 from fleet.users.destinations import parse
@@ -24,36 +22,15 @@ _WELCOME_MINOR = 2000
 
 
 def seed_demo(url: str, fleet: FleetSpec, currency: str, now: datetime, initial_data: Path = INITIAL_DATA) -> None:
-    """Countries, configuration, a tariff, the simulated stations and their banks, a rider with 20.00, an operator."""
+    """Countries, configuration, tariffs, the simulated stations and their banks, a rider with 20.00, an operator."""
     engine = create_engine_from(url, name="voltbay-seed", pool_size=1)
     try:
         with session_scope(engine) as session:
-            load(session, initial_data, now)
-            _tariff(session, currency, now)
+            load(session, initial_data, now, currency=currency)
             _stations(session, fleet, now)
             _people(session, currency, now)
     finally:
         engine.dispose()
-
-
-def _tariff(session: Session, currency: str, now: datetime) -> None:
-    """One for everywhere, unless there is any."""
-    if session.scalar(select(Tariff.id).limit(1)) is not None:
-        return
-    tariff = Tariff(
-        name="Standard",
-        currency=currency,
-        unlock_minor=100,
-        free_period=timedelta(0),
-        interval_minor=50,
-        interval_length=timedelta(minutes=30),
-        daily_cap_minor=800,
-        total_cap_minor=3500,
-        hold_minor=500,
-        overdue_after=timedelta(days=3),
-        valid_from=now,
-    )
-    session.add(tariff)
 
 
 def _stations(session: Session, fleet: FleetSpec, now: datetime) -> None:

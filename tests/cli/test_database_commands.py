@@ -77,6 +77,24 @@ def test_initial_data_may_be_loaded_again(voltbay: Any, clean_database: Database
     with session_scope(clean_database.engine) as session:
         expected = len(json.loads(_FIXTURES.read_text())["countries"])
         assert session.scalar(select(func.count(Country.iso_code))) == expected
+        assert [(t.name, t.currency) for t in session.scalars(select(Tariff))] == [("Standard", "EUR")]
+
+
+def test_a_tariff_that_lacks_an_amount_is_refused(voltbay: Any, clean_database: Database, tmp_path: Path) -> None:
+    row = json.loads(_FIXTURES.read_text())["tariffs"][0]
+    del row["unlock_minor"]
+    (tmp_path / "x.json").write_text(json.dumps({"tariffs": [row]}))
+    done = voltbay("loaddata", str(tmp_path / "x.json"))
+    assert done.exit_code == 1
+    assert "unlock_minor" in done.output
+    with session_scope(clean_database.engine) as session:
+        assert session.scalar(select(func.count(Tariff.id))) == 0
+
+
+def test_a_fleet_of_another_currency_gets_its_tariff_in_it(clean_database: Database) -> None:
+    seed_demo(clean_database.url, default_fleet(1), "USD", NOON)
+    with session_scope(clean_database.engine) as session:
+        assert set(session.scalars(select(Tariff.currency))) == {"USD"}
 
 
 def test_a_file_that_is_no_fixture_is_refused(voltbay: Any, tmp_path: Path) -> None:
