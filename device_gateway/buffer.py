@@ -10,7 +10,7 @@ class Buffer:
     """FIFO of received messages.
 
     With `limit` it drops what does not fit, counts it in `dropped` and never grows beyond; without, the broker's
-    receive maximum is the bound. One thread appends, one takes.
+    receive maximum is the bound. One thread appends; several may take.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -35,8 +35,13 @@ class Buffer:
         """At once what is there, at most `most`; when nothing is there, wait up to `timeout_s` for a first message."""
         if not self._items:
             self._wait(timeout_s)
-        items = self._items
-        return [items.popleft() for _ in range(min(most, len(items)))]
+        items, taken = self._items, list[Received]()
+        try:
+            for _ in range(min(most, len(items))):
+                taken.append(items.popleft())
+        except IndexError:  # another thread took them in between
+            pass
+        return taken
 
     def oldest_at(self) -> float | None:
         """When the oldest message came, in seconds since 1970; None when there is none."""
@@ -44,13 +49,6 @@ class Buffer:
             return self._items[0].at
         except IndexError:
             return None
-
-    def forget_before(self, generation: int) -> int:
-        """Drop messages of older connections, which the broker delivers again. Called by the appending thread only."""
-        kept = [item for item in list(self._items) if item.generation >= generation]
-        gone = len(self._items) - len(kept)
-        self._items = deque(kept)
-        return max(gone, 0)
 
     def wake(self) -> None:
         """End a `take` that waits."""

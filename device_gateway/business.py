@@ -18,6 +18,8 @@ from firmware_protocol.messages import (
     StationFault,
 )
 from fleet.devices.facts import DeviceFact
+from fleet.rentals.evidence import apply_fact
+from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 
 #: Applies one fact in the caller's transaction.
@@ -45,10 +47,6 @@ def occurred_at(at_ms: int | None, offset_ms: int | None, received_at: datetime)
 
 def fact_handler(settings: Settings) -> FactHandler:
     """The business behind the gateway."""
-    from fleet.rentals.evidence import apply_fact  # noqa: PLC0415
-
-    from fleet.rentals.rules import RentalPolicy  # noqa: PLC0415
-
     policy = RentalPolicy.from_settings(settings)
 
     def handle(session: Session, fact: DeviceFact, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """What a pipeline does besides its messages: acknowledgements to cabinets, signs of life, gaps, its own heartbeat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -17,6 +17,7 @@ from device_gateway.gaps import Gaps
 from device_gateway.ingest import Clock, Done
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
+from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
 from fleet.db import session_scope
 from fleet.devices import presence
@@ -24,6 +25,8 @@ from fleet.devices import presence
 _LOG: Final = structlog.get_logger(__name__)
 GAPS_EVERY_S: Final = 0.25
 BEAT_EVERY_S: Final = 2.0
+#: How old the charge of a bank in its own row may be; its samples are stored at once.
+BANKS_EVERY_S: Final = 2.0
 #: A gateway that is further behind than this does not vouch for the silence of its stations.
 CAUGHT_UP_S: Final = 5.0
 
@@ -78,6 +81,7 @@ class EventDuties:
         signs: Presence,
         gaps: Gaps,
         metrics: Metrics,
+        buffers: Sequence[Buffer],
         name: str,
         clock: Clock,
     ) -> None:
@@ -88,6 +92,8 @@ class EventDuties:
         self._presence = signs
         self._gaps = gaps
         self._metrics = metrics
+        self._buffers = buffers
+        self._dropped = 0
         self._name = name
         self._clock = clock
         self._started_at = clock()
@@ -101,15 +107,16 @@ class EventDuties:
 
     def tick(self) -> None:
         self._send_acks(idle=not len(self._buffer))
+        self._count_dropped()
         if self._gap_timer.due():
-            self._quietly(self._look_for_gaps)
+            _quietly(self._look_for_gaps)
         if self._beat_timer.due():
-            self._quietly(self._beat)
+            _quietly(self._beat)
 
     def finish(self) -> None:
         """The lane has ended in good order: say what is still to be said."""
         self._send_acks(idle=True)
-        self._quietly(self._leave)
+        _quietly(self._leave)
 
     def others_alive(self) -> bool:
         """Whether another gateway shares the work; False when nobody can be asked."""
@@ -124,6 +131,12 @@ class EventDuties:
     def _send_acks(self, *, idle: bool) -> None:
         for message in self._acks.due(idle=idle):
             self._link.publish(message)
+
+    def _count_dropped(self) -> None:
+        dropped = sum(buffer.dropped for buffer in self._buffers)
+        if dropped > self._dropped:
+            self._metrics.dropped.inc(dropped - self._dropped)
+            self._dropped = dropped
 
     def _look_for_gaps(self) -> None:
         oldest = self._buffer.oldest_at()
@@ -152,11 +165,27 @@ class EventDuties:
         with session_scope(self._engine) as session:
             presence.gateway_gone(session, self._name)
 
-    def _quietly(self, duty: Callable[[], None]) -> None:
-        """These come round again: a database that is away is no reason to stop."""
-        try:
-            duty()
-        except Exception as error:
-            if not faults.is_transient(error):
-                raise
-            _LOG.warning("duty put off", duty=duty.__name__, error=str(error)[:300])
+
+class SampleDuties:
+    """For the lane of samples, in its thread."""
+
+    def __init__(self, ingest: SampleIngest) -> None:
+        self.ingest = ingest
+        self._bank_timer = Timer(BANKS_EVERY_S)
+
+    def tick(self) -> None:
+        if self._bank_timer.due():
+            _quietly(self.ingest.write_banks)
+
+    def finish(self) -> None:
+        _quietly(self.ingest.write_banks)
+
+
+def _quietly(duty: Callable[[], None]) -> None:
+    """These come round again: a database that is away is no reason to stop."""
+    try:
+        duty()
+    except Exception as error:
+        if not faults.is_transient(error):
+            raise
+        _LOG.warning("duty put off", duty=duty.__name__, error=str(error)[:300])

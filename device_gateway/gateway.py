@@ -15,7 +15,7 @@ from device_gateway.buffer import Buffer
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.dispatcher import Dispatcher
-from device_gateway.duties import EventDuties, Presence
+from device_gateway.duties import EventDuties, Presence, SampleDuties
 from device_gateway.event_ingest import EventIngest
 from device_gateway.gaps import Gaps
 from device_gateway.lane import Lane
@@ -31,6 +31,8 @@ from fleet.settings import Settings
 _LOG: Final = structlog.get_logger(__name__)
 #: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
 SAMPLE_BATCH: Final = 500
+#: While one waits for the database the other one decodes.
+SAMPLE_LANES: Final = 2
 DRAIN_S: Final = 8.0
 _TELEMETRY_END: Final = "/up/telemetry"
 
@@ -72,8 +74,8 @@ class Gateway:
             {
                 "mqtt": self.link,
                 "events": self._event_lane,
-                "samples": self._sample_lane,
                 "dispatcher": self.dispatcher,
+                **{f"samples-{number}": lane for number, lane in enumerate(self._sample_lanes)},
             }
         )
 
@@ -97,6 +99,7 @@ class Gateway:
             signs=presence,
             gaps=gaps,
             metrics=self.metrics,
+            buffers=(self._samples, self._events),
             name=self.name,
             clock=clock,
         )
@@ -110,20 +113,23 @@ class Gateway:
             after=self._duties.after,
             tick=self._duties.tick,
         )
-        self._sample_lane = Lane(
-            "samples",
-            self._samples,
-            SampleIngest(engine, self.directory, clock),
-            self.link,
-            self.metrics,
-            batch_max=SAMPLE_BATCH,
-            after=lambda done: presence.heard(done.heard),
-            tick=self._count_dropped,
-        )
-        self._dropped = 0
+        self._sample_duties = [SampleDuties(SampleIngest(engine, self.directory, clock)) for _ in range(SAMPLE_LANES)]
+        self._sample_lanes = [
+            Lane(
+                "samples",
+                self._samples,
+                duties.ingest,
+                self.link,
+                self.metrics,
+                batch_max=SAMPLE_BATCH,
+                after=lambda done: presence.heard(done.heard),
+                tick=duties.tick,
+            )
+            for duties in self._sample_duties
+        ]
 
     def start(self) -> None:
-        for thread in (self._event_lane, self._sample_lane, self.link, self.dispatcher, self._watchdog):
+        for thread in (self._event_lane, *self._sample_lanes, self.link, self.dispatcher, self._watchdog):
             thread.start()
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
@@ -139,13 +145,15 @@ class Gateway:
             self.link.stop_reading()
         else:
             self._closed = True
-        for lane in (self._event_lane, self._sample_lane):
+        for lane in (self._event_lane, *self._sample_lanes):
             lane.drain()
             lane.join(max(0.1, give_up - monotonic()))
             if lane.is_alive():
                 _LOG.warning("not everything stored in time, it will come again", lane=lane.name)
                 lane.abort()
         self._duties.finish()
+        for duties in self._sample_duties:
+            duties.finish()
         self.link.stop(max(1.0, give_up - monotonic()))
 
     def _deliver(self, received: Received) -> None:
@@ -158,12 +166,6 @@ class Gateway:
             self._events.append(received)
         else:
             self._events.dropped += 1
-
-    def _count_dropped(self) -> None:
-        dropped = self._samples.dropped + self._events.dropped
-        if dropped > self._dropped:
-            self.metrics.dropped.inc(dropped - self._dropped)
-            self._dropped = dropped
 
 
 def default_name() -> str:

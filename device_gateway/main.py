@@ -17,8 +17,8 @@ from fleet.db import create_engine_from
 from fleet.settings import Settings
 
 _LOG: Final = structlog.get_logger(__name__)
-#: Threads that use the database: two lanes and the dispatcher.
-_POOL: Final = 4
+#: Threads that use the database: three lanes and the dispatcher.
+_POOL: Final = 5
 
 
 def main() -> int:

@@ -38,6 +38,11 @@ class SampleIngest(Ingest):
             done.tally.duplicates["sample"] += len(samples) - len(fresh)
         return done
 
+    def write_banks(self) -> None:
+        """What the samples said of power banks, into the banks' rows."""
+        with session_scope(self._engine) as session:
+            self._samples.write_banks(session)
+
     def _sample(self, each: Arrived) -> Sample:
         frame = each.frame
         message = frame.message

@@ -35,7 +35,7 @@ def words(values: Iterable[str]) -> str:
     return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
 
 
-def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Sequence[str]) -> None:
-    """COPY tab-separated lines (PostgreSQL's text format, NULL as backslash N, no line ends) into `table`."""
+def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Sequence[str], *, null: str = "\\N") -> None:
+    """COPY tab-separated lines (PostgreSQL's text format, no line ends; `null` stands for NULL) into `table`."""
     buffer = BytesIO(("\n".join(lines) + "\n").encode())
-    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", buffer, 1 << 20)
+    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (NULL '{null}')", buffer, 1 << 20)

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
-from fleet.common.bulk import array, copy_lines, raw_cursor, words
+from fleet.common.bulk import array, copy_lines, instants, raw_cursor, words
 
 _SLOT_COLUMNS: Final = (
     "station_id",
@@ -41,6 +41,8 @@ UPDATE power_bank b
            AS v(id, at, charge, cycles, health, temperature)
  WHERE b.id = free.id AND b.id = v.id AND (b.sampled_at IS NULL OR b.sampled_at < v.at)
 """
+#: Python's own word, so that a row is one formatted string.
+_NULL: Final = "None"
 #: Values that did not change are written this often all the same, so that `sampled_at` says how fresh they are.
 _REFRESH: Final = timedelta(minutes=10)
 _MOST_SERIALS: Final = 500_000
@@ -57,12 +59,8 @@ class Sample:
     message: Heartbeat | SlotTelemetry
 
 
-class _BankValue(NamedTuple):
-    at: datetime
-    charge: int | None
-    cycles: int | None
-    health: int | None
-    temperature: float | None
+#: When, and what a bank measured then.
+_Measured = tuple[datetime, SlotSample]
 
 
 class SampleStore:
@@ -72,18 +70,30 @@ class SampleStore:
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
-        self._written: dict[int, _BankValue] = {}
+        self._written: dict[int, _Measured] = {}
+        self._newest: dict[int, _Measured] = {}
 
     def store(self, session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
-        """Returns the samples that were new."""
+        """Returns the samples that were new. The banks' own rows are left to `write_banks`."""
         fresh = _once(session, samples, now)
         telemetry = [each for each in fresh if isinstance(each.message, SlotTelemetry)]
         self._learn(session, telemetry)
         heartbeats = _station_lines(fresh)
         _write(session, "station_telemetry", _STATION_COLUMNS, heartbeats)
         _write(session, "slot_telemetry", _SLOT_COLUMNS, self._slot_lines(telemetry))
-        self._update_banks(session, telemetry)
         return fresh
+
+    def write_banks(self, session: Session) -> int:
+        """Bring the newest values into the banks' rows: now and then, because a row a sample would cost more than the
+        sample. Returns how many banks were due. What a crash loses comes with the next sample.
+        """
+        newest, self._newest = self._newest, {}
+        due = {bank: value for bank, value in newest.items() if self._worth_writing(bank, value)}
+        if due:
+            with raw_cursor(session) as cursor:
+                cursor.execute(_BANKS, _bank_columns(due))
+            self._written.update(due)
+        return len(due)
 
     def _learn(self, session: Session, telemetry: Iterable[Sample]) -> None:
         named = {slot.serial for each in telemetry for slot in _slots(each) if slot.serial is not None}
@@ -96,54 +106,34 @@ class SampleStore:
             cursor.execute("SELECT serial, id FROM power_bank WHERE serial = ANY(%s::text[])", (words(unknown),))
             self._ids.update(cursor.fetchall())
 
-    def _slot_lines(self, telemetry: Iterable[Sample]) -> dict[tuple[int, int, datetime], str]:
-        lines: dict[tuple[int, int, datetime], str] = {}
-        ids = self._ids
+    def _slot_lines(self, telemetry: Iterable[Sample]) -> list[str]:
+        """Rows for COPY; on the way, the newest measurement of each bank."""
+        lines: list[str] = []
+        ids, newest, add = self._ids.get, self._newest, lines.append
         for each in telemetry:
-            station_id, at = each.station_id, each.at
-            text = at.isoformat()
+            at = each.at
+            prefix, text = f"{each.station_id}\t", at.isoformat()
             for slot in _slots(each):
-                bank = ids.get(slot.serial) if slot.serial is not None else None
-                values = (
-                    bank,
-                    slot.charge_pct,
-                    slot.voltage_mv,
-                    slot.current_ma,
-                    slot.temperature_c,
-                    slot.cycles,
-                    slot.health_pct,
+                serial = slot.serial
+                bank = ids(serial) if serial is not None else None
+                add(
+                    f"{prefix}{slot.slot}\t{text}\t{bank}\t{slot.charge_pct}\t{slot.voltage_mv}\t{slot.current_ma}"
+                    f"\t{slot.temperature_c}\t{slot.cycles}\t{slot.health_pct}"
                 )
-                lines[station_id, slot.slot, at] = f"{station_id}\t{slot.slot}\t{text}\t" + "\t".join(
-                    ["\\N" if value is None else str(value) for value in values]
-                )
+                if bank is not None:
+                    known = newest.get(bank)
+                    if known is None or known[0] < at:
+                        newest[bank] = (at, slot)
         return lines
 
-    def _update_banks(self, session: Session, telemetry: Iterable[Sample]) -> None:
-        newest: dict[int, _BankValue] = {}
-        for each in telemetry:
-            for slot in _slots(each):
-                bank = self._ids.get(slot.serial) if slot.serial is not None else None
-                if bank is None:
-                    continue
-                known = newest.get(bank)
-                if known is None or known.at < each.at:
-                    newest[bank] = _BankValue(
-                        each.at, slot.charge_pct, slot.cycles, slot.health_pct, slot.temperature_c
-                    )
-        changed = {bank: value for bank, value in newest.items() if self._worth_writing(bank, value)}
-        if not changed:
-            return
-        with raw_cursor(session) as cursor:
-            cursor.execute(_BANKS, _bank_columns(changed))
-        self._written.update(changed)
-
-    def _worth_writing(self, bank: int, value: _BankValue) -> bool:
+    def _worth_writing(self, bank: int, measured: _Measured) -> bool:
         written = self._written.get(bank)
-        if written is None or value.at - written.at > _REFRESH:
+        if written is None or measured[0] - written[0] > _REFRESH:
             return True
-        if value.at <= written.at:
+        if measured[0] <= written[0]:
             return False
-        return (value.charge, value.cycles, value.health) != (written.charge, written.cycles, written.health)
+        new, old = measured[1], written[1]
+        return (new.charge_pct, new.cycles, new.health_pct) != (old.charge_pct, old.cycles, old.health_pct)
 
 
 def _once(session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
@@ -161,45 +151,40 @@ def _slots(sample: Sample) -> tuple[SlotSample, ...]:
     return sample.message.slots
 
 
-def _station_lines(samples: Iterable[Sample]) -> dict[tuple[int, datetime], str]:
-    lines: dict[tuple[int, datetime], str] = {}
-    for each in samples:
-        beat = each.message
-        if isinstance(beat, Heartbeat):
-            mains = None if beat.mains is None else "t" if beat.mains else "f"
-            values = (beat.signal_dbm, mains, beat.temperature_c, beat.uptime_s)
-            lines[each.station_id, each.at] = f"{each.station_id}\t{each.at.isoformat()}\t" + "\t".join(
-                ["\\N" if value is None else str(value) for value in values]
-            )
-    return lines
+def _station_lines(samples: Iterable[Sample]) -> list[str]:
+    return [
+        f"{each.station_id}\t{each.at.isoformat()}\t{beat.signal_dbm}\t{beat.mains}\t{beat.temperature_c}"
+        f"\t{beat.uptime_s}"
+        for each in samples
+        if isinstance(beat := each.message, Heartbeat)
+    ]
 
 
-def _write(session: Session, table: str, columns: Sequence[str], lines: dict[Any, str]) -> None:
-    """COPY; two samples of one instant, which a clock that was set back can make, leave the first one."""
-    if not lines:
+def _write(session: Session, table: str, columns: Sequence[str], rows: Sequence[str]) -> None:
+    """COPY; of two samples of one instant, which a clock that was set back can make, one is left."""
+    if not rows:
         return
-    rows = list(lines.values())
     with raw_cursor(session) as cursor:
         cursor.execute("SAVEPOINT rows")
         try:
-            copy_lines(cursor, table, columns, rows)
+            copy_lines(cursor, table, columns, rows, null=_NULL)
         except UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT rows")
             cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
-            copy_lines(cursor, f"{table}_stage", columns, rows)
+            copy_lines(cursor, f"{table}_stage", columns, rows, null=_NULL)
             cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608
 
 
-def _bank_columns(banks: dict[int, _BankValue]) -> tuple[str, ...]:
+def _bank_columns(banks: dict[int, _Measured]) -> tuple[str, ...]:
     order = sorted(banks)
-    values = [banks[bank] for bank in order]
+    slots = [banks[bank][1] for bank in order]
     ids = array(order)
     return (
         ids,
         ids,
-        "{" + ",".join([f'"{value.at.isoformat()}"' for value in values]) + "}",
-        array(value.charge for value in values),
-        array(value.cycles for value in values),
-        array(value.health for value in values),
-        "{" + ",".join(["NULL" if value.temperature is None else str(value.temperature) for value in values]) + "}",
+        instants(banks[bank][0] for bank in order),
+        array(slot.charge_pct for slot in slots),
+        array(slot.cycles for slot in slots),
+        array(slot.health_pct for slot in slots),
+        "{" + ",".join(["NULL" if slot.temperature_c is None else str(slot.temperature_c) for slot in slots]) + "}",
     )

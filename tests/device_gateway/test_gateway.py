@@ -77,7 +77,7 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(
     first = start_gateway("same")
     cabinet.send(insert(code, 1))
     eventually(lambda: cabinet.acked() == 1)
-    for lane in (first._event_lane, first._sample_lane):
+    for lane in (first._event_lane, *first._sample_lanes):
         lane.abort()  # as if killed: nothing more is stored or acknowledged
         lane.join(5)
     cabinet.send(insert(code, 2), insert(code, 3))

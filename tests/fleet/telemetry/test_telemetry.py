@@ -99,6 +99,7 @@ def test_a_banks_values_are_the_newest_ones(session: Session, now: datetime) -> 
     def tell(seq: int, minutes: float, charge_pct: int | None) -> None:
         sample = slots(seq, now + minutes * MINUTE, SlotSample(slot=1, serial="PB1", charge_pct=charge_pct, cycles=9))
         store.store(session, [sample], now)
+        store.write_banks(session)
 
     tell(1, 5, 50)
     assert charge(session, row) == (50, now + 5 * MINUTE)
@@ -119,7 +120,9 @@ def test_a_locked_bank_is_passed_over(clean_database: Database, now: datetime) -
         holder.commit()
         holder.get_one(PowerBank, row.id, with_for_update=True, populate_existing=True)
         sample = slots(1, now, SlotSample(slot=1, serial="PB1", charge_pct=40))
-        assert SampleStore().store(session, [sample], now) == [sample]
+        store = SampleStore()
+        assert store.store(session, [sample], now) == [sample]
+        assert store.write_banks(session) == 1
         session.commit()
         holder.rollback()
         assert charge(holder, row) == (None, None)
