@@ -9,7 +9,17 @@ from structlog.types import Processor
 from fleet.settings import Settings
 
 #: Libraries whose INFO lines tell nobody anything.
-_QUIET = ("httpx", "httpcore", "kombu", "amqp", "asyncio", "uvicorn.access", "celery.app.trace")
+_QUIET = (
+    "httpx",
+    "httpcore",
+    "kombu",
+    "amqp",
+    "asyncio",
+    "uvicorn.access",
+    "celery.app.trace",
+    "celery.beat",
+    "celery.worker.strategy",
+)
 
 
 def configure(settings: Settings, process: str) -> None:
