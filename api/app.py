@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api import docs, errors, openapi
+from api.admin.endpoints import ROUTERS as ADMIN
 from api.config.endpoints import router as config
 from api.errors import Failures
 from api.health.endpoints import router as health
@@ -27,8 +28,10 @@ from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
 from api.payments.endpoints import router as payments
 from api.ratelimit import RateLimiter
+from api.rentals.endpoints import router as rentals
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
+from api.stations.endpoints import router as stations
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
 from fleet.payments.providers import provider_from
@@ -36,7 +39,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, payments, config)
+AREAS = (users, stations, rentals, payments, config, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

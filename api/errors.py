@@ -73,7 +73,7 @@ def _fleet(request: Request, error: FleetError) -> JSONResponse:
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, round(retry_after)))
     return problem(
-        status, error.code, error.message, request_id=request_id_of(request), headers=headers, **error.attributes
+        status, error.code, error.message, request_id=request_id_of(request), headers=headers, members=error.attributes
     )
 
 
@@ -88,8 +88,7 @@ def _validation(request: Request, error: RequestValidationError) -> JSONResponse
         "validation_failed",
         f"{found[0].field}: {found[0].message}",
         request_id=request_id_of(request),
-        field=found[0].field,
-        errors=[entry.model_dump() for entry in found],
+        members={"field": found[0].field, "errors": [entry.model_dump() for entry in found]},
     )
 
 

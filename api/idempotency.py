@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
@@ -17,6 +17,7 @@ from api.problems import request_id_of
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse
 from fleet.common.idempotency import StoredAnswer
+from fleet.common.models import IdempotencyKey
 
 REPLAYED = "Idempotency-Replayed"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -74,6 +75,14 @@ class Once:
 
     def finish(self, session: Session, answer: StoredAnswer, now: datetime) -> None:
         idempotency.finish(session, scope=self.scope, key=self.key, answer=answer, now=now)
+
+    def replace(self, session: Session, answer: StoredAnswer) -> None:
+        """Keep a later answer of the same effect in place of the first one."""
+        session.execute(
+            update(IdempotencyKey)
+            .where(IdempotencyKey.scope == self.scope, IdempotencyKey.key == self.key)
+            .values(status=answer.status, body=answer.body)
+        )
 
 
 def replay(stored: StoredAnswer) -> JSONResponse:

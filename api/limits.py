@@ -72,7 +72,7 @@ def _refusal(connection: HTTPConnection, verdict: Verdict) -> ASGIApp:
         f"too many requests: come back in {verdict.reset_s} s",
         request_id=request_id_of(connection),
         headers={"Retry-After": str(verdict.reset_s)},
-        retry_after_s=verdict.reset_s,
+        members={"retry_after_s": verdict.reset_s},
     )
 
 

@@ -60,11 +60,12 @@ def problem(
     *,
     request_id: str | None = None,
     headers: Mapping[str, str] | None = None,
-    **members: Any,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
+    """`members` say what it was about; they never replace the standard ones."""
     title = HTTPStatus(status).phrase
     body = {"type": f"urn:voltbay:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
-    body |= {name: value for name, value in members.items() if value is not None and name not in body}
+    body |= {name: value for name, value in (members or {}).items() if value is not None and name not in body}
     if request_id is not None:
         body["request_id"] = request_id
     return JSONResponse(jsonable_encoder(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)

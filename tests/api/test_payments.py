@@ -190,7 +190,7 @@ def webhook(live: Live, event: dict[str, object], secret: str | None = None, age
 
 
 def test_webhook_is_stored_once_and_left_to_a_worker(live: Live) -> None:
-    event = {"id": "evt_1", "type": "charge.succeeded", "data": {"reference": "ch_1"}}
+    event: dict[str, object] = {"id": "evt_1", "type": "charge.succeeded", "data": {"reference": "ch_1"}}
     for _ in range(3):
         answer = webhook(live, event)
         assert (answer.status_code, answer.json()) == (200, {"received": True})

@@ -34,9 +34,7 @@ def worker(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
 
 def waiting(live: Live) -> list[int]:
     with session_scope(live.engine) as session:
-        return list(
-            session.scalars(select(OutboxEvent.id).where(OutboxEvent.name == "payments.WebhookReceived"))
-        )
+        return list(session.scalars(select(OutboxEvent.id).where(OutboxEvent.name == "payments.WebhookReceived")))
 
 
 def test_lost_answer_is_mended_by_the_webhook(worker: Live) -> None:

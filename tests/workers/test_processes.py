@@ -38,9 +38,7 @@ class System:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
-            [sys.executable, *arguments], env=self._environment, start_new_session=True
-        )
+        process = subprocess.Popen([sys.executable, *arguments], env=self._environment, start_new_session=True)
         self._running.append(process)
         return process
 

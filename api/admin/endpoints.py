@@ -1,0 +1,5 @@
+"""Operators only. Each part is a file; reads ask for `CurrentOperator`, acts for `ActsDep`, which also audits."""
+
+from api.admin import cases, commands, config, dead_letters, money, rentals, stations, users
+
+ROUTERS = tuple(part.router for part in (stations, commands, rentals, cases, dead_letters, users, money, config))

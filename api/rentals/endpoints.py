@@ -1,0 +1,124 @@
+from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from api.auth import CurrentUser, WaitingUser
+from api.deps import Now, RuntimeDep, SessionDep
+from api.idempotency import REPLAYED, Idempotent
+from api.live import stream_responses
+from api.paging import DEFAULT_LIMIT
+from api.prefer import PreferWait
+from api.problems import problems
+from api.rentals import events
+from api.rentals.schemas import PriceOut, QuoteIn, QuoteOut, RentalOut, Rentals, StartIn
+from api.rentals.starts import ACCEPTED, CREATED, OK, Start
+from api.schemas import Cursor, Limit, Page
+from api.v1 import area
+from fleet.db import session_scope
+from fleet.rentals import cancels, queries, quotes
+from fleet.rentals.models import Rental
+
+router = area("rental", "rentals")
+
+
+@router.post(
+    "/quote", operation_id="quote_rental", summary="What a rental from a station would cost, and whether it can start",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def quote(body: QuoteIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> QuoteOut:
+    found = quotes.quote(session, user_id=user.id, station_code=body.station, now=now, policy=runtime.policy)
+    return QuoteOut.of(found)
+
+
+@router.post(
+    "/start",
+    operation_id="start_rental",
+    summary="Have a power bank ejected",
+    status_code=ACCEPTED,
+    response_model=RentalOut,
+    responses=problems(401, 402, 403, 404, 409)
+    | {
+        CREATED: {"model": RentalOut, "description": "With `Prefer: wait`: the bank is out (`active`)"},
+        OK: {"model": RentalOut, "description": "With `Prefer: wait`: it ended otherwise; `state` says how"},
+        ACCEPTED: {"description": "The cabinet has been asked (`ejecting`); follow the rental"},
+    },
+)
+async def start(
+    body: StartIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent, wait_s: PreferWait
+) -> Response:
+    """Money is held, a bank chosen and the cabinet asked in one transaction. With `Prefer: wait=N` the answer is held
+    until the rental has left `ejecting`, at most N seconds; else it comes at once.
+
+    Sent again with the same key nothing moves again, and the answer is the same, or the final one when that is known.
+    """
+    work = Start(runtime, once, user.id)
+    answer, replayed = await run_in_threadpool(work.begin, body, now)
+    if wait_s and answer.status == ACCEPTED:
+        answer = await work.settled(answer, wait_s)
+    headers = {"Location": f"/api/v1/rental/{answer.body['id']}"}
+    if replayed:
+        headers[REPLAYED] = "true"
+    if wait_s:
+        headers["Preference-Applied"] = f"wait={wait_s}"
+    return JSONResponse(answer.body, answer.status, headers=headers)
+
+
+@router.get("/current", operation_id="current_rentals", summary="My open rentals", responses=problems(401, 403))
+def current(session: SessionDep, user: CurrentUser) -> Rentals:
+    return Rentals(items=[RentalOut.of(rental) for rental in queries.current(session, user.id)])
+
+
+@router.get("/history", operation_id="rental_history", summary="My rentals, newest first",
+            responses=problems(401, 403))  # fmt: skip
+def history(
+    session: SessionDep, runtime: RuntimeDep, user: CurrentUser, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[RentalOut]:
+    before = runtime.cursors.read("history", cursor)
+    rows = queries.history(session, user.id, limit + 1, UUID(before) if before else None)
+    more = runtime.cursors.make("history", str(rows[limit - 1].id)) if len(rows) > limit else None
+    return Page(items=[RentalOut.of(row) for row in rows[:limit]], next=more)
+
+
+@router.get("/{rental_id}", operation_id="get_rental", summary="One of my rentals",
+            responses=problems(401, 403, 404))  # fmt: skip
+def get_rental(rental_id: UUID, session: SessionDep, user: CurrentUser) -> RentalOut:
+    return RentalOut.of(queries.rental_of(session, user.id, rental_id))
+
+
+@router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off before the cabinet is asked",
+             responses=problems(401, 403, 404, 409))  # fmt: skip
+def cancel(rental_id: UUID, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> RentalOut:
+    """Once the order is sent it cannot be called back: the bank may already move. Cancelling again changes nothing."""
+    return RentalOut.of(cancels.cancel(session, user_id=user.id, rental_id=rental_id, now=now, policy=runtime.policy))
+
+
+@router.get("/{rental_id}/price", operation_id="rental_price", summary="What it costs, and why",
+            responses=problems(401, 403, 404))  # fmt: skip
+def price(rental_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> PriceOut:
+    rental = queries.rental_of(session, user.id, rental_id)
+    return PriceOut.of(queries.price_now(rental, now), final=rental.closed_at is not None, at=now)
+
+
+def _own_rental(rental_id: UUID, runtime: RuntimeDep, user: WaitingUser) -> Rental:
+    with session_scope(runtime.engine) as session:
+        return queries.rental_of(session, user.id, rental_id)
+
+
+@router.get(
+    "/{rental_id}/events",
+    operation_id="rental_events",
+    summary="Live changes of one of my rentals (server-sent events)",
+    response_class=EventSourceResponse,
+    responses=stream_responses("Events `rental`, each with the whole rental: at once, then at every change", 401, 404),
+)
+async def rental_events(
+    runtime: RuntimeDep, rental: Annotated[Rental, Depends(_own_rental)]
+) -> AsyncIterator[ServerSentEvent]:
+    """The stream ends when the rental is closed, or after 15 minutes: then come back."""
+    async for event in events.stream(runtime, rental):
+        yield event

@@ -1,0 +1,128 @@
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from api.schemas import Input, Instant, MoneyOut, Schema
+from api.stations.schemas import TariffOut
+from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.price import Price
+from fleet.rentals.quotes import Quote
+
+StationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
+
+
+class QuoteIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
+
+    station: StationCode
+
+
+class QuoteOut(Schema):
+    """What a rental from here would cost and whether it could start now."""
+
+    station: str
+    tariff: TariffOut
+    available: MoneyOut
+    can_start: Annotated[bool, Field(description="as far as can be known before the cabinet moves")]
+    reason: Annotated[str | None, Field(description="why not, as the `code` that a start would answer")]
+    charge_pct: Annotated[int | None, Field(description="of the bank that would be chosen")]
+
+    @classmethod
+    def of(cls, found: Quote) -> "QuoteOut":
+        return cls(
+            station=found.station.code,
+            tariff=TariffOut.of(found.terms),
+            available=MoneyOut.model_validate(found.available),
+            can_start=found.can_start,
+            reason=found.reason,
+            charge_pct=found.charge_pct,
+        )
+
+
+class StartIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
+
+    station: StationCode
+    slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
+
+
+class PriceLineOut(Schema):
+    """Why an amount is what it is."""
+
+    kind: Annotated[str, Field(examples=["usage"])]
+    text: Annotated[str, Field(examples=["2 intervals of 30 min at 1.00 EUR"])]
+    amount: MoneyOut
+
+
+class PriceOut(Schema):
+    total: MoneyOut
+    lines: list[PriceLineOut]
+    final: Annotated[bool, Field(description="false: what it would cost if the bank came back now")]
+    at: Instant
+
+    @classmethod
+    def of(cls, price: Price, *, final: bool, at: datetime) -> "PriceOut":
+        return cls(
+            total=MoneyOut.of(price.total_minor, price.currency),
+            lines=[
+                PriceLineOut(kind=line.kind, text=line.text, amount=MoneyOut.of(line.amount_minor, price.currency))
+                for line in price.lines
+            ],
+            final=final,
+            at=at,
+        )
+
+
+class RentalOut(Schema):
+    id: UUID
+    state: RentalState
+    station_out: str
+    slot_out: int
+    station_in: str | None
+    slot_in: int | None
+    power_bank: Annotated[str, Field(description="serial, as its label shows it")]
+    charge_out_pct: int | None
+    charge_in_pct: int | None
+    requested_at: Instant
+    started_at: Annotated[Instant | None, Field(description="when the bank left")]
+    ended_at: Annotated[Instant | None, Field(description="when it was back")]
+    price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
+    charged: MoneyOut
+    due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held")]
+    failure_code: Annotated[str | None, Field(examples=["slot_jammed"])]
+
+    @classmethod
+    def of(cls, rental: Rental) -> Self:
+        return cls.model_validate(cls.values_of(rental))
+
+    @staticmethod
+    def values_of(rental: Rental) -> dict[str, Any]:
+        """`rental` with its stations and its bank loaded."""
+
+        def money(amount_minor: int) -> MoneyOut:
+            return MoneyOut.of(amount_minor, rental.currency)
+
+        return {
+            "id": rental.id,
+            "state": rental.state,
+            "station_out": rental.station_out.code,
+            "slot_out": rental.slot_out,
+            "station_in": rental.station_in.code if rental.station_in is not None else None,
+            "slot_in": rental.slot_in,
+            "power_bank": rental.power_bank.serial,
+            "charge_out_pct": rental.charge_out_pct,
+            "charge_in_pct": rental.charge_in_pct,
+            "requested_at": rental.requested_at,
+            "started_at": rental.started_at,
+            "ended_at": rental.ended_at,
+            "price": money(rental.price_minor) if rental.price_minor is not None else None,
+            "charged": money(rental.charged_minor),
+            "due": money(rental.due_minor),
+            "failure_code": rental.failure_code,
+        }
+
+
+class Rentals(Schema):
+    items: list[RentalOut]

@@ -1,0 +1,134 @@
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from api.schemas import Instant, MoneyOut, Schema
+from firmware_protocol.types import SlotState
+from fleet.rentals.price import TariffTerms
+from fleet.stations.models import StationStatus
+from fleet.stations.queries import StationDetail
+
+
+class StationSummary(Schema):
+    """What a map or a list shows."""
+
+    code: Annotated[str, Field(examples=["ZRH-0001"])]
+    name: str
+    address: str | None
+    city: str | None
+    latitude: Annotated[float, Field(ge=-90, le=90, examples=[47.3769])]
+    longitude: Annotated[float, Field(ge=-180, le=180, examples=[8.5417])]
+    status: StationStatus
+    online: bool
+    slots: Annotated[int, Field(description="slots the station has")]
+    banks_available: Annotated[int, Field(description="banks a rider could take now")]
+    slots_free: Annotated[int, Field(description="slots that could take a bank back now")]
+
+
+class NearbyStation(StationSummary):
+    distance_m: Annotated[int, Field(examples=[240])]
+
+    @field_validator("distance_m", mode="before")
+    @classmethod
+    def _whole(cls, value: float) -> int:
+        return round(value)
+
+
+class Nearby(Schema):
+    """Nearest first."""
+
+    items: list[NearbyStation]
+
+
+class SlotOut(Schema):
+    number: int
+    state: SlotState
+    charge_pct: Annotated[int | None, Field(description="of the bank in it")]
+    rentable: bool
+    returnable: bool
+
+
+class TariffOut(Schema):
+    """What a rental from here costs. It is frozen into the rental at its start."""
+
+    unlock: MoneyOut
+    free_minutes: int
+    interval_price: MoneyOut
+    interval_minutes: int
+    daily_cap: Annotated[MoneyOut | None, Field(description="most per local day; null: no cap")]
+    total_cap: Annotated[MoneyOut | None, Field(description="most a rental can ever cost; null: no cap")]
+    hold: Annotated[MoneyOut, Field(description="held on the wallet at the start")]
+    overdue_after_minutes: int
+
+    @classmethod
+    def of(cls, terms: TariffTerms) -> "TariffOut":
+        def money(amount_minor: int) -> MoneyOut:
+            return MoneyOut.of(amount_minor, terms.currency)
+
+        return cls(
+            unlock=money(terms.unlock_minor),
+            free_minutes=_minutes(terms.free_period),
+            interval_price=money(terms.interval_minor),
+            interval_minutes=_minutes(terms.interval_length),
+            daily_cap=money(terms.daily_cap_minor) if terms.daily_cap_minor else None,
+            total_cap=money(terms.total_cap_minor) if terms.total_cap_minor else None,
+            hold=money(terms.hold_minor),
+            overdue_after_minutes=_minutes(terms.overdue_after),
+        )
+
+
+def _minutes(duration: timedelta) -> int:
+    return int(duration.total_seconds() // 60)
+
+
+class StationPage(StationSummary):
+    """One station as its page shows it. `heard_at` and `inventory_at` tell how old the picture is."""
+
+    time_zone: str
+    slot_list: list[SlotOut]
+    tariff: Annotated[TariffOut | None, Field(description="null: nothing can be rented here now")]
+    heard_at: Annotated[Instant | None, Field(description="when the cabinet last spoke")]
+    inventory_at: Annotated[Instant | None, Field(description="every slot's picture is at least as new")]
+
+    @classmethod
+    def of(cls, found: StationDetail, terms: TariffTerms | None) -> "StationPage":
+        station = found.station
+        return cls(
+            code=station.code,
+            name=station.name,
+            address=station.address,
+            city=station.city,
+            latitude=station.latitude,
+            longitude=station.longitude,
+            status=station.status,
+            online=station.online,
+            slots=station.slot_count,
+            banks_available=found.banks_available,
+            slots_free=found.slots_free,
+            time_zone=station.time_zone,
+            slot_list=[SlotOut.model_validate(slot) for slot in found.slots],
+            tariff=TariffOut.of(terms) if terms is not None else None,
+            heard_at=station.last_heard_at,
+            inventory_at=found.inventory_at,
+        )
+
+
+class StationLive(Schema):
+    """What changes while somebody looks at a map."""
+
+    code: str
+    status: StationStatus
+    online: bool
+    banks_available: int
+    slots_free: int
+
+    @classmethod
+    def of(cls, found: StationDetail) -> "StationLive":
+        return cls(
+            code=found.station.code,
+            status=found.station.status,
+            online=found.station.online,
+            banks_available=found.banks_available,
+            slots_free=found.slots_free,
+        )

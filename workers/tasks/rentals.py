@@ -1,0 +1,34 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from fleet.common.clock import utc_now
+from fleet.rentals import deadlines
+from fleet.rentals.dues import collect_dues as collect
+from fleet.rentals.rules import RentalPolicy
+from workers.consumers import consumer
+from workers.context import settings, transaction
+from workers.policies import NEXT_TICK
+from workers.task import task
+
+
+@consumer("rentals.collect_dues")
+def collect_dues(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """Money has come in: what the rider owes is paid first."""
+    collect(session, UUID(payload["user_id"]), now)
+
+
+@task("rentals.sweep_commands", NEXT_TICK)
+def sweep_commands() -> int:
+    """Commands whose deadline passed without an answer."""
+    with transaction() as session:
+        return deadlines.sweep_commands(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.sweep_rentals", NEXT_TICK)
+def sweep_rentals() -> int:
+    """Ejects nobody can verify, rentals that become overdue, banks that are kept."""
+    with transaction() as session:
+        return deadlines.sweep_rentals(session, utc_now(), RentalPolicy.from_settings(settings()))
