@@ -111,6 +111,7 @@ def _movements(session: Session, rental: Rental) -> Iterator[TraceEntry]:
         .join(PowerBank, PowerBank.id == PowerBankMovement.power_bank_id)
         .join(Station, Station.id == PowerBankMovement.station_id)
         .where(PowerBankMovement.rental_id == rental.id)
+        .order_by(PowerBankMovement.id)
     )
     for movement, serial, code in session.execute(query):
         detail = {
@@ -132,6 +133,7 @@ def _transfers(session: Session, rental_id: UUID) -> Iterator[TraceEntry]:
         .join(debit, debit.id == LedgerTransfer.debit_account_id)
         .join(credit, credit.id == LedgerTransfer.credit_account_id)
         .where(LedgerTransfer.rental_id == rental_id)
+        .order_by(LedgerTransfer.id)
     )
     for transfer, source, target in session.execute(query):
         detail = {

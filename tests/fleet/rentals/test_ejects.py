@@ -186,7 +186,7 @@ def test_an_inventory_from_before_the_deadline_is_no_verdict(world: World) -> No
     assert command.sent_at is not None
     full = {1: ("A1", 90), 2: ("A2", 80), 3: ("A3", 70)}
     world.inventory("A", full, at=command.sent_at + SECOND)
-    assert rental.state is RentalState.EJECT_UNKNOWN
+    assert command.state is CommandState.UNKNOWN
     world.inventory("A", full, at=command.deadline + SECOND)
     assert rental.state is RentalState.EJECT_FAILED
 

@@ -70,13 +70,14 @@ class World:
         replayed: bool = False,
     ) -> DeviceFact:
         """The next event of the cabinet (or the one numbered `seq`), which happened at `at` (now)."""
-        self._seq[code] += 1
+        if seq is None:
+            seq = self.skip(code)
         received = received_at or self.now
         fact = DeviceFact(
             station_id=self.stations[code].id,
             station_code=code,
             boot=1,
-            seq=self._seq[code] if seq is None else seq,
+            seq=seq,
             occurred_at=min(at or self.now, received),
             received_at=received,
             replayed=replayed,
@@ -108,15 +109,29 @@ class World:
         return fact
 
     def inserted(
-        self, code: str, slot: int, serial: str | None, charge: int | None = 50, **when: datetime
+        self,
+        code: str,
+        slot: int,
+        serial: str | None,
+        charge: int | None = 50,
+        *,
+        at: datetime | None = None,
+        seq: int | None = None,
     ) -> DeviceFact:
-        return self.say(code, PowerBankInserted(slot=slot, serial=serial, charge_pct=charge), **when)
+        return self.say(code, PowerBankInserted(slot=slot, serial=serial, charge_pct=charge), at=at, seq=seq)
 
     def ejected(
-        self, code: str, slot: int, serial: str | None, command: DeviceCommand | None = None, **when: datetime
+        self,
+        code: str,
+        slot: int,
+        serial: str | None,
+        command: DeviceCommand | None = None,
+        *,
+        at: datetime | None = None,
+        seq: int | None = None,
     ) -> DeviceFact:
         id_ = None if command is None else str(command.id)
-        return self.say(code, PowerBankEjected(slot=slot, serial=serial, command_id=id_), **when)
+        return self.say(code, PowerBankEjected(slot=slot, serial=serial, command_id=id_), at=at, seq=seq)
 
     def inventory(
         self,
@@ -125,6 +140,7 @@ class World:
         *,
         at: datetime | None = None,
         command: DeviceCommand | None = None,
+        seq: int | None = None,
         other: Sequence[SlotInventory] = (),
     ) -> DeviceFact:
         """Every slot; those not named are empty."""
@@ -137,7 +153,7 @@ class World:
             state = SlotState.EMPTY if serial is None else SlotState.OCCUPIED
             slots.append(SlotInventory(slot=number, state=state, serial=serial, charge_pct=charge))
         id_ = None if command is None else str(command.id)
-        return self.say(code, Inventory(slots=tuple(slots), command_id=id_), at=at)
+        return self.say(code, Inventory(slots=tuple(slots), command_id=id_), at=at, seq=seq)
 
     def result(
         self,
@@ -145,10 +161,12 @@ class World:
         command: DeviceCommand,
         outcome: CommandOutcome = CommandOutcome.SUCCEEDED,
         failure: str | None = None,
-        **bank: int | str,
+        *,
+        slot: int | None = None,
+        serial: str | None = None,
     ) -> DeviceFact:
-        message = CommandResult(command_id=str(command.id), outcome=outcome, code=failure, **bank)  # type: ignore[arg-type]  # slot and serial
-        return self.say(code, message)
+        id_ = str(command.id)
+        return self.say(code, CommandResult(command_id=id_, outcome=outcome, code=failure, slot=slot, serial=serial))
 
     # What riders, the gateway and the sweeps do
 
