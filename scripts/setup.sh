@@ -58,16 +58,21 @@ install_python() {
   make_tools "$python"
   .tools/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r "$UV_REQUIREMENTS" >&2
   export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$PWD/.venv"
+  [ -x .venv/bin/python ] || uv venv -q --python "$python" .venv
+  uv pip sync -q --compile-bytecode --require-hashes requirements.lock
+  uv pip install -q --no-deps --no-build-isolation -e .
+}
+
+# uv trusts its own list of authorities; behind a company's proxy only the system's list will do, and a bare system has none.
+uv() {
   local uv=.tools/venv/bin/uv
-  [ -x .venv/bin/python ] || "$uv" venv -q --python "$python" .venv
-  "$uv" pip sync -q --compile-bytecode --require-hashes requirements.lock
-  "$uv" pip install -q --no-deps -e .
+  "$uv" "$@" || UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true "$uv" "$@"
 }
 
 lock() {
   [ -x .tools/venv/bin/uv ] || install_python
   # --no-header: the header would quote the command line and, with it, this machine's paths.
-  .tools/venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --no-annotate \
+  uv pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --no-annotate \
     --no-header pyproject.toml -o requirements.lock
 }
 
