@@ -95,6 +95,7 @@ async def _once(
     idempotency_key: Annotated[
         str,
         Header(
+            alias="Idempotency-Key",
             min_length=8,
             max_length=255,
             pattern=r"^[\x21-\x7e]+$",

@@ -19,6 +19,7 @@ def _wait(
     prefer: Annotated[
         str | None,
         Header(
+            alias="Prefer",
             description="`wait=N`: hold the answer until the outcome is known, at most N (≤ 30) seconds",
             examples=["wait=20"],
         ),

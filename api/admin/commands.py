@@ -10,9 +10,11 @@ from fastapi import Response
 from api.admin.acts import ActsDep
 from api.admin.schemas import Code, CommandIn, CommandOut
 from api.auth import CurrentOperator
-from api.deps import SessionDep
+from api.deps import RuntimeDep, SessionDep
 from api.idempotency import Idempotent
+from api.paging import DEFAULT_LIMIT
 from api.problems import problems
+from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from firmware_protocol.commands import (
     CollectLogs,
@@ -31,6 +33,7 @@ from firmware_protocol.commands import (
 from fleet.common.errors import InvalidInput, NotFound
 from fleet.devices.commands import find_command, queue_command
 from fleet.devices.models import DeviceCommand
+from fleet.devices.queries import commands_of_station
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station
 
@@ -109,3 +112,22 @@ def get_command(command_id: UUID, session: SessionDep, _: CurrentOperator) -> Co
     if row is None:
         raise NotFound("there is no such command", command_id=command_id)
     return _out(row, session.get_one(Station, row.station_id))
+
+
+@router.get(
+    "/station/{code}/command", operation_id="admin_list_commands", summary="What a cabinet was ordered, newest first",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def list_commands(
+    code: Code,
+    session: SessionDep,
+    runtime: RuntimeDep,
+    _: CurrentOperator,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Page[CommandOut]:
+    station = find_station(session, code)
+    before = runtime.cursors.read("commands", cursor)
+    rows = commands_of_station(session, station.id, limit=limit + 1, before=UUID(before) if before else None)
+    more = runtime.cursors.make("commands", str(rows[limit - 1].id)) if len(rows) > limit else None
+    return Page(items=[_out(row, station) for row in rows[:limit]], next=more)

@@ -117,6 +117,19 @@ def cancel_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser, now: 
     return IntentOut.of(topups.cancel(session, user_id=user.id, intent_id=intent_id, now=now))
 
 
+#: What it says is the provider's business; the sandbox's looks like this.
+_WEBHOOK_BODY = {
+    "requestBody": {
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {"id": "evt_1", "type": "charge.succeeded", "data": {"reference": "ch_1"}},
+            }
+        }
+    }
+}
+
+
 async def _raw_body(request: Request) -> bytes:
     return await request.body()
 
@@ -124,7 +137,7 @@ async def _raw_body(request: Request) -> bytes:
 @router.post(
     "/webhook/{provider}", operation_id="payment_webhook", summary="For payment providers only",
     responses=problems(403, 404),
-    openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
+    openapi_extra=_WEBHOOK_BODY,
 )  # fmt: skip
 def webhook(
     provider: str,

@@ -44,7 +44,9 @@ class VerifyCode(Destination):
 
 
 class RefreshIn(Input):
-    refresh_token: Annotated[str, Field(min_length=20, max_length=200)]
+    refresh_token: Annotated[
+        str, Field(min_length=20, max_length=200, examples=["4rC0nVd5hJ1mQ8sT2uW6xY9zB3eG7kLpNaRfDcSvEi0"])
+    ]
 
 
 class Tokens(Schema):

@@ -95,7 +95,7 @@ def test_key_is_required_and_has_a_form(live: Live, key: str | None) -> None:
         answer = person.http.post(
             "/api/v1/payment/top-up", json=TEN, headers={"Idempotency-Key": key} if key is not None else {}
         )
-        assert (answer.status_code, answer.json()["field"]) == (422, "header.idempotency-key")
+        assert (answer.status_code, answer.json()["field"]) == (422, "header.Idempotency-Key")
 
 
 def test_failed_request_keeps_no_answer(live: Live) -> None:

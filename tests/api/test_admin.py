@@ -1,0 +1,313 @@
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select, text
+
+from firmware_protocol.messages import PowerBankEjected
+from fleet.common.clock import utc_now
+from fleet.db import session_scope
+from fleet.devices import dead_letters
+from fleet.devices.dead_letters import Rejected
+from fleet.devices.models import DeviceCommand
+from fleet.stations.models import PowerBank
+from fleet.users.models import UserAuditLog
+from tests.api.conftest import Live
+from tests.api.people import operator, signed_in
+from tests.api.world import Cabinet, add_station, add_tariff, give_money
+
+ADMIN = "/api/v1/admin"
+NEW = {"code": "NEW-1", "name": "New", "latitude": 47.4, "longitude": 8.5, "slots": 3}
+
+
+def keyed(key: str | None = None) -> dict[str, str]:
+    return {"Idempotency-Key": key or uuid4().hex}
+
+
+def acts(live: Live) -> list[str]:
+    with session_scope(live.engine) as session:
+        return list(session.scalars(select(UserAuditLog.action).order_by(UserAuditLog.id)))
+
+
+def test_every_operation_of_operators_is_theirs_alone(live: Live) -> None:
+    document = live.client.get("/api/openapi.json").json()
+    checked = 0
+    with signed_in(live) as rider:
+        for path, methods in document["paths"].items():
+            if "/admin/" not in path:
+                continue
+            for method, operation in methods.items():
+                where = path.format(
+                    code="X", number=1, command_id=uuid4(), rental_id=uuid4(), case_id=uuid4(), dead_letter_id=1,
+                    user_id=uuid4(), key="k",
+                )  # fmt: skip
+                body = _example(document, operation)
+                nobody = live.client.request(method, where, json=body, headers=keyed())
+                assert nobody.status_code == 401, operation["operationId"]
+                answer = rider.http.request(method, where, json=body, params={"q": "ada"}, headers=keyed())
+                assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), operation["operationId"]
+                checked += 1
+    assert checked >= 25
+    assert acts(live) == []
+
+
+def _example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if content is None:
+        return None
+    if "example" in content:
+        return content["example"]
+    schema = document["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]
+    examples = schema.get("examples")
+    return examples[0] if examples else {name: field["examples"][0] for name, field in schema["properties"].items()}
+
+
+def test_demoted_operator_is_out_at_once(live: Live) -> None:
+    with operator(live) as boss:
+        assert boss.http.get(f"{ADMIN}/station").status_code == 200
+        with session_scope(live.engine) as session:
+            session.execute(text("UPDATE app_user SET role = 'rider'"))
+        assert boss.http.get(f"{ADMIN}/station").status_code == 403
+
+
+def test_station_is_made_changed_and_taken_out_of_use(live: Live) -> None:
+    with operator(live) as boss:
+        made = boss.http.post(f"{ADMIN}/station", json=NEW)
+        assert (made.status_code, made.json()["slots"], len(made.json()["slot_list"])) == (201, 3, 3)
+        assert boss.http.post(f"{ADMIN}/station", json=NEW).json()["created_at"] == made.json()["created_at"]
+        patched = boss.http.patch(
+            f"{ADMIN}/station/NEW-1", json={"name": "Newer", "slots": 5, "status": "maintenance", "reason": "paint"}
+        ).json()
+        assert (patched["name"], patched["slots"], patched["status"]) == ("Newer", 5, "maintenance")
+        assert (patched["latitude"], len(patched["slot_list"])) == (47.4, 5)
+        slot = boss.http.patch(f"{ADMIN}/station/NEW-1/slot/2", json={"disabled_reason": "bent"})
+        assert (slot.status_code, slot.json()["disabled_reason"]) == (200, "bent")
+        back = boss.http.patch(f"{ADMIN}/station/NEW-1/slot/2", json={"disabled_reason": None})
+        assert back.json()["disabled_reason"] is None
+        assert boss.http.get(f"{ADMIN}/station/NEW-1").json()["name"] == "Newer"
+        listed = boss.http.get(f"{ADMIN}/station", params={"q": "newer"}).json()["items"]
+        assert [item["code"] for item in listed] == ["NEW-1"]
+    assert acts(live) == ["station.create"] * 2 + ["station.change"] + ["slot.change"] * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [
+        ("POST", "station", {**NEW, "latitude": 0, "longitude": 0}, 422, "latitude"),
+        ("POST", "station", {**NEW, "time_zone": "Mars/Olympus"}, 422, "time_zone"),
+        ("POST", "station", {**NEW, "country": "ZZ"}, 422, "country"),
+        ("POST", "station", {**NEW, "slots": 0}, 422, "body.slots"),
+        ("PATCH", "station/NOPE", {"name": "x"}, 404, None),
+        ("PATCH", "station/NOPE/slot/1", {"disabled_reason": None}, 404, None),
+    ],
+)
+def test_station_nonsense_is_refused_and_not_audited(
+    live: Live, method: str, path: str, body: dict[str, Any], status: int, field: str | None
+) -> None:
+    with operator(live) as boss:
+        answer = boss.http.request(method, f"{ADMIN}/{path}", json=body)
+        assert (answer.status_code, answer.json().get("field")) == (status, field)
+    assert acts(live) == []
+
+
+def import_(boss: httpx.Client, body: str, content_type: str) -> httpx.Response:
+    return boss.post(f"{ADMIN}/station/import", content=body.encode(), headers={"Content-Type": content_type})
+
+
+def test_import_from_csv_does_the_good_rows_and_names_the_others(live: Live) -> None:
+    rows = "\ufeffcode,name,lat,lon,slots,city\nA-1,One,47.1,8.1,4,Zug\nA-2,Two,abc,8.1,4,Zug\n,Three,47.1,8.1,4,Zug\n"
+    with operator(live) as boss:
+        first = import_(boss.http, rows, "text/csv; charset=utf-8").json()
+        assert (first["created"], first["updated"], first["unchanged"]) == (1, 0, 0)
+        assert [(problem["row"], problem["field"]) for problem in first["problems"]] == [(2, "latitude"), (3, "code")]
+        again = import_(boss.http, rows, "text/csv").json()
+        assert (again["created"], again["unchanged"]) == (0, 1)
+    assert acts(live) == ["station.import"] * 2
+
+
+def test_import_from_json(live: Live) -> None:
+    with operator(live) as boss:
+        answer = boss.http.post(f"{ADMIN}/station/import", json=[NEW, {**NEW, "code": "NEW-2"}])
+        assert answer.json() == {"created": 2, "updated": 0, "unchanged": 0, "problems": []}
+        for body, content_type in (("{", "application/json"), ('{"a": 1}', "application/json"), ("\xff", "text/csv")):
+            refused = boss.http.post(
+                f"{ADMIN}/station/import", content=body.encode("latin-1"), headers={"Content-Type": content_type}
+            )
+            assert (refused.status_code, refused.json()["field"]) == (422, "body")
+
+
+def test_banks_are_entered_once(live: Live) -> None:
+    with operator(live) as boss:
+        body = {"serials": ["PB-1", "PB-2", "PB-1"]}
+        assert boss.http.post(f"{ADMIN}/bank", json=body).json() == {"added": 2, "already_known": 0}
+        assert boss.http.post(f"{ADMIN}/bank", json=body).json() == {"added": 0, "already_known": 2}
+        assert boss.http.post(f"{ADMIN}/bank", json={"serials": ["no good"]}).status_code == 422
+
+
+def test_command_is_queued_once_and_looked_up(live: Live) -> None:
+    add_station(live)
+    with operator(live) as boss:
+        body = {"type": "eject_power_bank", "args": {"slot": 1}, "reason": "swollen"}
+        key = keyed()
+        queued = boss.http.post(f"{ADMIN}/station/ZRH-0001/command", json=body, headers=key)
+        again = boss.http.post(f"{ADMIN}/station/ZRH-0001/command", json=body, headers=key)
+        assert (queued.status_code, again.json()) == (202, queued.json())
+        found = boss.http.get(f"{ADMIN}/command/{queued.json()['id']}").json()
+        assert (found["state"], found["type"], found["args"]) == ("queued", "eject_power_bank", {"slot": 1})
+        listed = boss.http.get(f"{ADMIN}/station/ZRH-0001/command").json()["items"]
+        assert listed == [found]
+        assert boss.http.get(f"{ADMIN}/command/{uuid4()}").status_code == 404
+    with session_scope(live.engine) as session:
+        command = session.scalars(select(DeviceCommand)).one()
+        assert command.requested_by == boss.user.id
+        entry = session.scalars(select(UserAuditLog)).one()
+        assert (entry.action, entry.target, entry.actor_id) == ("command.eject_power_bank", "ZRH-0001", boss.user.id)
+        assert entry.detail["reason"] == "swollen"
+        assert entry.request_id
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"type": "explode"}, "body.type"),
+        ({"type": "update_firmware", "args": {"manifest": "AA==", "url": "http://x"}}, "body.type"),
+        ({"type": "set_network", "args": {"apn": "x"}}, "body.type"),
+        ({"type": "eject_power_bank"}, "body.args"),
+        ({"type": "lock_slot", "args": {"slot": 0}}, "body.args"),
+        ({"type": "set_volume", "args": {"volume_pct": 101}}, "body.args"),
+        ({"type": "query_inventory", "deadline_s": 0}, "body.deadline_s"),
+    ],
+)
+def test_command_nonsense(live: Live, body: dict[str, Any], field: str) -> None:
+    add_station(live)
+    with operator(live) as boss:
+        answer = boss.http.post(f"{ADMIN}/station/ZRH-0001/command", json=body, headers=keyed())
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+def test_command_for_an_unknown_station(live: Live) -> None:
+    with operator(live) as boss:
+        answer = boss.http.post(f"{ADMIN}/station/NOPE/command", json={"type": "reboot"}, headers=keyed())
+        assert (answer.status_code, answer.json()["code"]) == (404, "station_not_found")
+
+
+def test_rental_and_its_trace(live: Live) -> None:
+    add_tariff(live)
+    add_station(live)
+    with signed_in(live) as rider, operator(live) as boss:
+        give_money(live, rider)
+        rental = rider.http.post("/api/v1/rental/start", json={"station": "ZRH-0001"}, headers=keyed()).json()
+        Cabinet(live).ejects(UUID(rental["id"]))
+        got = boss.http.get(f"{ADMIN}/rental/{rental['id']}").json()
+        assert (got["state"], got["user_id"]) == ("active", str(rider.user.id))
+        trace = boss.http.get(f"{ADMIN}/rental/{rental['id']}/trace").json()
+        times = [entry["at"] for entry in trace["entries"]]
+        assert times == sorted(times)
+        assert {"request", "transfer", "state_change", "command"} <= {entry["kind"] for entry in trace["entries"]}
+        assert trace["rental"] == got
+        for params in ({"state": "active"}, {"user_id": str(rider.user.id)}, {"station": "ZRH-0001"}):
+            items = boss.http.get(f"{ADMIN}/rental", params=params).json()["items"]
+            assert [item["id"] for item in items] == [rental["id"]]
+        assert boss.http.get(f"{ADMIN}/rental", params={"state": "completed"}).json()["items"] == []
+        for path in (f"rental/{uuid4()}", f"rental/{uuid4()}/trace"):
+            assert boss.http.get(f"{ADMIN}/{path}").status_code == 404
+
+
+def test_orphan_case_is_listed_and_resolved_once(live: Live) -> None:
+    add_station(live)
+    Cabinet(live).says(PowerBankEjected(slot=1, serial="ZRH-0001-B1", charge_pct=90))
+    with operator(live) as boss:
+        [case] = boss.http.get(f"{ADMIN}/orphan-case", params={"state": "open"}).json()["items"]
+        assert (case["power_bank"], case["station"], case["slot"]) == ("ZRH-0001-B1", "ZRH-0001", 1)
+        path = f"{ADMIN}/orphan-case/{case['id']}/resolve"
+        done = boss.http.post(path, json={"resolution": "found on the floor"})
+        assert (done.status_code, done.json()["state"]) == (200, "resolved")
+        again = boss.http.post(path, json={"resolution": "twice"})
+        assert (again.status_code, again.json()["code"]) == (409, "orphan_case_closed")
+        assert boss.http.post(f"{ADMIN}/orphan-case/{uuid4()}/resolve", json={"resolution": "who"}).status_code == 404
+    assert acts(live) == ["orphan_case.resolve"]
+
+
+def test_dead_letters_are_listed_shown_and_discarded(live: Live) -> None:
+    with session_scope(live.engine) as session:
+        for number in range(3):
+            dead_letters.record(
+                session,
+                Rejected("vb/v1/X/up/event", "X", b"\xff%d" % number, None, "malformed", "no frame", utc_now()),
+            )
+    with operator(live) as boss:
+        first = boss.http.get(f"{ADMIN}/dead-letter", params={"limit": 2}).json()
+        rest = boss.http.get(f"{ADMIN}/dead-letter", params={"limit": 2, "cursor": first["next"]}).json()
+        ids = [item["id"] for item in first["items"] + rest["items"]]
+        assert ids == sorted(ids, reverse=True)
+        assert (len(ids), rest["next"]) == (3, None)
+        shown = boss.http.get(f"{ADMIN}/dead-letter/{ids[0]}").json()
+        assert (shown["payload_hex"], shown["payload_text"], shown["error_code"]) == ("ff32", None, "malformed")
+        assert boss.http.post(f"{ADMIN}/dead-letter/{ids[0]}/discard").json()["state"] == "discarded"
+        assert len(boss.http.get(f"{ADMIN}/dead-letter", params={"station": "X"}).json()["items"]) == 2
+        assert boss.http.get(f"{ADMIN}/dead-letter/999999").status_code == 404
+    assert acts(live) == ["dead_letter.discard"]
+
+
+def test_wallet_is_adjusted_once_with_a_reason(live: Live) -> None:
+    with operator(live) as boss, signed_in(live) as rider:
+        path = f"{ADMIN}/user/{rider.user.id}/wallet/adjust"
+        body = {"amount_minor": 500, "currency": "EUR", "reason": "goodwill"}
+        key = keyed()
+        first = boss.http.post(path, json=body, headers=key)
+        assert boss.http.post(path, json=body, headers=key).json() == first.json()
+        assert first.json()["wallet"]["available"]["amount_minor"] == 500
+        assert rider.http.get("/api/v1/payment/wallet").json()["available"]["amount_minor"] == 500
+        # Who gave it, and why, is not the rider's to see.
+        statement = rider.http.get("/api/v1/payment/wallet/statement").text
+        assert str(boss.user.id) not in statement
+        assert "goodwill" not in statement
+        too_much = boss.http.post(path, json={**body, "amount_minor": -501}, headers=keyed())
+        assert (too_much.status_code, too_much.json()["code"]) == (402, "insufficient_funds")
+        for wrong in ({**body, "amount_minor": 0}, {**body, "reason": ""}, {**body, "currency": "euro"}):
+            assert boss.http.post(path, json=wrong, headers=keyed()).status_code == 422
+        nobody = boss.http.post(f"{ADMIN}/user/{uuid4()}/wallet/adjust", json=body, headers=keyed())
+        assert (nobody.status_code, nobody.json()["code"]) == (404, "user_not_found")
+        proof = boss.http.get(f"{ADMIN}/ledger/proof").json()
+        assert (proof["ok"], proof["problems"], proof["transfers"]) == (True, [], 1)
+    assert acts(live) == ["wallet.adjust"]
+
+
+def test_users_are_found_shown_and_suspended(live: Live) -> None:
+    with operator(live) as boss, signed_in(live) as rider:
+        assert rider.user.email is not None
+        found = boss.http.get(f"{ADMIN}/user", params={"q": rider.user.email[:10]}).json()["items"]
+        assert [user["id"] for user in found] == [str(rider.user.id)]
+        shown = boss.http.get(f"{ADMIN}/user/{rider.user.id}").json()
+        assert (shown["role"], shown["wallet"]["balance"]["amount_minor"], shown["open_rentals"]) == ("rider", 0, [])
+        answer = boss.http.post(
+            f"{ADMIN}/user/{rider.user.id}/status", json={"status": "suspended", "reason": "stolen card"}
+        )
+        assert (answer.status_code, answer.json()["status"]) == (200, "suspended")
+        assert rider.http.get("/api/v1/user/me").status_code == 403
+        deleted = boss.http.post(f"{ADMIN}/user/{rider.user.id}/status", json={"status": "deleted", "reason": "no"})
+        assert deleted.status_code == 422
+        log = boss.http.get(f"{ADMIN}/audit", params={"about": str(rider.user.id)}).json()["items"]
+        assert {entry["actor_id"] for entry in log} == {str(boss.user.id)}
+
+
+def test_config_is_set_with_its_version(live: Live) -> None:
+    with operator(live) as boss:
+        path = f"{ADMIN}/config/support.email"
+        body = {"value": "a@b.ch", "scope": "public", "expected_version": 0}
+        assert boss.http.put(path, json=body).json()["version"] == 1
+        stale = boss.http.put(path, json=body)
+        assert (stale.status_code, stale.json()["version"]) == (409, 1)
+        assert live.client.get("/api/v1/config/public").json()["values"] == {"support.email": "a@b.ch"}
+        wrong_type = boss.http.put(f"{ADMIN}/config/payments.topup_limits", json={"value": "a lot"})
+        assert wrong_type.status_code == 422
+        assert [entry["key"] for entry in boss.http.get(f"{ADMIN}/config").json()["items"]] == ["support.email"]
+    assert acts(live) == ["config.put"]
+
+
+def test_bank_entered_by_an_operator_is_known(live: Live) -> None:
+    with operator(live) as boss:
+        boss.http.post(f"{ADMIN}/bank", json={"serials": ["PB-9"]})
+    with session_scope(live.engine) as session:
+        assert session.scalars(select(PowerBank)).one().known

@@ -1,0 +1,75 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.app import create_app
+from fleet.settings import Settings
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return create_app(Settings(home=tmp_path_factory.mktemp("home"))).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_checked_in_document_is_the_code(document: dict[str, Any]) -> None:
+    checked_in = json.loads(DOCUMENT.read_text())
+    assert checked_in == json.loads(json.dumps(document)), "run `make openapi` and commit docs/openapi.json"
+
+
+def test_every_operation_has_a_name_of_its_own_and_says_what_it_does(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["tags"], name
+
+
+def test_every_operation_of_the_api_tells_its_errors(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        if "/api/v1/" not in name:
+            continue
+        responses = operation["responses"]
+        assert {"422", "429", "503"} <= set(responses), name
+        for status, response in responses.items():
+            if status >= "400":
+                schema = response["content"]["application/problem+json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Problem"}, (name, status)
+        assert "401" in responses or "security" not in operation, name
+
+
+def test_every_request_body_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for media, content in operation.get("requestBody", {}).get("content", {}).items():
+            schema = content["schema"]
+            if "$ref" in schema:
+                schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            by_field = all("examples" in field for field in schema.get("properties", {"": {}}).values())
+            assert "example" in content or "examples" in schema or by_field, (name, media)
+
+
+def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None:
+    keyed = {
+        operation["operationId"]
+        for _, operation in operations(document)
+        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+    }
+    assert keyed == {
+        "start_rental", "create_top_up", "confirm_top_up", "admin_send_command", "admin_adjust_wallet",
+    }  # fmt: skip
+
+
+def test_no_address_takes_a_token(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for parameter in operation.get("parameters", ()):
+            assert "token" not in parameter["name"].lower(), name
