@@ -27,12 +27,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=uv --mount=type=cache,targe
     && /opt/tools/bin/uv pip install --require-hashes --constraints requirements.lock --only-binary :all: \
         --requirements pyproject.toml --extra monitoring
 
-# The sources stay below /app, as in a checkout; the environment points to them.
+# The sources stay below /app, as in a checkout; the environment points to them. What builds that pointer is locked too.
 COPY . .
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv --mount=type=cache,target=/root/.cache \
     if [ -f /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
     if [ -f /run/secrets/uv ]; then export UV_CONFIG_FILE=/run/secrets/uv; fi; \
-    /opt/tools/bin/uv pip install --no-deps --editable . \
+    /opt/tools/bin/uv pip install --no-deps --build-constraints requirements.lock --editable . \
     && python -m compileall -q -j 0 /opt/venv/lib /app
 
 FROM ${PYTHON_IMAGE}
