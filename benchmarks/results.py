@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -134,4 +135,4 @@ def ratio_of_pairs(ours: Sequence[float], bare: Sequence[float]) -> float:
 def percentile(values: Sequence[float], share: float) -> float:
     """Nearest rank; `share` 0.99 is p99."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))]
+    return ordered[max(0, ceil(share * len(ordered) - 1e-9) - 1)]

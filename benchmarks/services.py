@@ -131,4 +131,4 @@ def wait_for(running: subprocess.Popen[str], what: str, ready: Any, timeout_s: f
             raise RuntimeError(f"{what}: the process ended with code {running.returncode}")
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what}: not within {timeout_s:.0f} s")
-        time.sleep(0.02)
+        time.sleep(0.05)

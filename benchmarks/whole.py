@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from urllib.request import urlopen
 
-import httpx
 import psutil
 from sqlalchemy import Engine, select, text
 
@@ -60,7 +60,9 @@ def whole(stations: int, *, processes: tuple[str, ...] = APPLICATION, seed: bool
             output = stack.enter_context((running.home.logs / f"{name}.log").open("wb"))
             argv = command_of(name, home=running.home.root)
             started[name] = stack.enter_context(command(argv, environment, stdout=output, stderr=subprocess.STDOUT))
-        wait_for(started["api"], "API", lambda: _answers(settings.base_url), _START_S)
+        # Ready means that a gateway is there too.
+        health = "ready" if "gateway" in processes else "live"
+        wait_for(started["api"], "API", lambda: answers(f"{settings.base_url}/health/{health}"), _START_S)
         yield Whole(running, settings, fleet, started)
 
 
@@ -83,13 +85,16 @@ def _settings(running: Services) -> Settings:
         home=running.home.root,
         http_port=running.home.port("http"),
         rate_limit_scale=0.0,
+        log_level="WARNING",
     )
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether it is there and says 200."""
     try:
-        return httpx.get(f"{url}/health/ready", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
+        with urlopen(url, timeout=2) as answer:
+            return int(answer.status) == 200
+    except OSError:
         return False
 
 
