@@ -84,7 +84,9 @@ class EventDuties:
         buffers: Sequence[Buffer],
         name: str,
         clock: Clock,
+        replays: Callable[[], object],
     ) -> None:
+        self._replays = replays
         self._engine = engine
         self._directory = directory
         self._link = link
@@ -112,6 +114,7 @@ class EventDuties:
             _quietly(self._look_for_gaps)
         if self._beat_timer.due():
             _quietly(self._beat)
+            _quietly(self._replay)
 
     def finish(self) -> None:
         """The lane has ended in good order: say what is still to be said."""
@@ -160,6 +163,9 @@ class EventDuties:
             )
         with Session(self._engine) as session:
             self._directory.refresh(session)
+
+    def _replay(self) -> None:
+        self._replays()
 
     def _leave(self) -> None:
         with session_scope(self._engine) as session:

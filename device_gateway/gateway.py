@@ -22,6 +22,7 @@ from device_gateway.lane import Lane
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
 from device_gateway.received import Received
+from device_gateway.replay import replay_requested
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
 from device_gateway.watchdog import Watchdog
@@ -102,6 +103,7 @@ class Gateway:
             buffers=(self._samples, self._events),
             name=self.name,
             clock=clock,
+            replays=lambda: replay_requested(engine, handle, settings, clock()),
         )
         self._event_lane = Lane(
             "events",

@@ -13,10 +13,10 @@ from device_gateway.ingest import UNKNOWN_STATION
 from device_gateway.intake import Intake
 from device_gateway.received import Received
 from device_gateway.work import Work
-from fleet.common.errors import Conflict
+from fleet.common.errors import Conflict, NotFound
 from fleet.db import session_scope
 from fleet.devices import dead_letters, streams
-from fleet.devices.models import DeadLetter, DeadLetterState
+from fleet.devices.models import DeadLetter
 from fleet.settings import Settings
 from fleet.telemetry.store import Sample, SampleStore
 
@@ -37,16 +37,14 @@ class Replayed:
 
 def replay(engine: Engine, dead_letter_id: int, handle: FactHandler, settings: Settings, now: datetime) -> Replayed:
     """Run one dead letter again. Raises NotFound, and Conflict when it does not wait any more."""
-    with Session(engine) as session:
-        letter = dead_letters.get(session, dead_letter_id)
-        if letter.state is not DeadLetterState.WAITING:
-            raise Conflict(f"dead letter {dead_letter_id} is {letter.state}", dead_letter_id=dead_letter_id)
-        received = _received(letter)
     error: str | None = None
     try:
         with session_scope(engine) as session:
-            _apply(session, received, handle, settings, now)
+            letter = _open_letter(session, dead_letter_id)
+            _apply(session, _received(letter), handle, settings, now)
             dead_letters.mark_replayed(session, dead_letter_id, now)
+    except (NotFound, Conflict):
+        raise
     except Exception as failure:
         if faults.is_transient(failure):
             raise
@@ -54,6 +52,26 @@ def replay(engine: Engine, dead_letter_id: int, handle: FactHandler, settings: S
         with session_scope(engine) as session:
             dead_letters.mark_replayed(session, dead_letter_id, now, error)
     return Replayed(dead_letter_id, error)
+
+
+def replay_requested(engine: Engine, handle: FactHandler, settings: Settings, now: datetime) -> list[Replayed]:
+    """Run those that operators asked for."""
+    with Session(engine) as session:
+        wanted = dead_letters.requested(session)
+    done: list[Replayed] = []
+    for dead_letter_id in wanted:
+        try:
+            done.append(replay(engine, dead_letter_id, handle, settings, now))
+        except Conflict:  # another gateway was faster
+            continue
+    return done
+
+
+def _open_letter(session: Session, dead_letter_id: int) -> DeadLetter:
+    letter = dead_letters.get(session, dead_letter_id, lock=True)
+    if letter.state not in dead_letters.OPEN:
+        raise Conflict(f"dead letter {dead_letter_id} is {letter.state}", dead_letter_id=dead_letter_id)
+    return letter
 
 
 def _apply(session: Session, received: Received, handle: FactHandler, settings: Settings, now: datetime) -> None:

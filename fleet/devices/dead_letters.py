@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import Conflict, NotFound
 from fleet.devices.models import DeadLetter, DeadLetterState
 
+#: Nothing has become of it yet.
+OPEN: Final = (DeadLetterState.WAITING, DeadLetterState.REQUESTED)
 _TOPIC_CHARS: Final = 1000
 _ERROR_CHARS: Final = 2000
 #: A frame that nobody has looked at for so long is worth nothing; a cabinet that sends garbage must not fill the disk.
@@ -33,7 +35,7 @@ def record(session: Session, rejected: Rejected) -> DeadLetter:
     """Keep the frame; one that already waits with the same bytes is kept once, however often a cabinet repeats it."""
     same = select(DeadLetter).where(
         DeadLetter.station_code == rejected.station_code,
-        DeadLetter.state == DeadLetterState.WAITING,
+        DeadLetter.state.in_(OPEN),
         DeadLetter.payload == rejected.payload,
         DeadLetter.error_code == rejected.error_code[:64],
     )
@@ -58,7 +60,7 @@ def list_waiting(
     session: Session, *, limit: int = 50, before: int | None = None, station_code: str | None = None
 ) -> list[DeadLetter]:
     """Newest first; `before` is the id of the last one seen."""
-    query = select(DeadLetter).where(DeadLetter.state == DeadLetterState.WAITING)
+    query = select(DeadLetter).where(DeadLetter.state.in_(OPEN))
     if before is not None:
         query = query.where(DeadLetter.id < before)
     if station_code is not None:
@@ -79,9 +81,23 @@ def mark_replayed(session: Session, dead_letter_id: int, now: datetime, error: s
     row = get(session, dead_letter_id, lock=True)
     row.replayed_at = now
     row.replay_error = _text(error, _ERROR_CHARS) if error is not None else None
-    if error is None:
-        row.state = DeadLetterState.REPLAYED
+    row.state = DeadLetterState.REPLAYED if error is None else DeadLetterState.WAITING
     return row
+
+
+def request_replay(session: Session, dead_letter_id: int) -> DeadLetter:
+    """Have a gateway run it again within seconds: only gateways can. Raises Conflict when it does not wait any more."""
+    row = get(session, dead_letter_id, lock=True)
+    if row.state not in OPEN:
+        raise Conflict(f"dead letter {dead_letter_id} is {row.state}", dead_letter_id=dead_letter_id)
+    row.state = DeadLetterState.REQUESTED
+    return row
+
+
+def requested(session: Session, limit: int = 20) -> list[int]:
+    """Ids of those that somebody wants run again, oldest first."""
+    query = select(DeadLetter.id).where(DeadLetter.state == DeadLetterState.REQUESTED)
+    return list(session.scalars(query.order_by(DeadLetter.id).limit(limit)))
 
 
 def discard(session: Session, dead_letter_id: int) -> DeadLetter:

@@ -38,6 +38,8 @@ class CommandState(StrEnum):
 
 class DeadLetterState(StrEnum):
     WAITING = "waiting"
+    #: Somebody wants it run again; a gateway will.
+    REQUESTED = "requested"
     REPLAYED = "replayed"
     DISCARDED = "discarded"
 

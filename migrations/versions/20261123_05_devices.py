@@ -25,7 +25,9 @@ def upgrade() -> None:
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "state",
-            sa.Enum("waiting", "replayed", "discarded", name="deadletterstate", native_enum=False, length=16),
+            sa.Enum(
+                "waiting", "requested", "replayed", "discarded", name="deadletterstate", native_enum=False, length=16
+            ),
             nullable=False,
         ),
         sa.Column("replayed_at", sa.DateTime(timezone=True), nullable=True),

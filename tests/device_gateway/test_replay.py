@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import Engine
 
 from device_gateway.received import Received
-from device_gateway.replay import Replayed, replay
+from device_gateway.replay import Replayed, replay, replay_requested
 from fleet.common.errors import Conflict, NotFound
+from fleet.db import session_scope
+from fleet.devices import dead_letters
 from fleet.settings import Settings
 from tests.databases import Database
 from tests.device_gateway.support import NOON, Bench, Facts, add_station, booted, insert
@@ -67,3 +69,21 @@ def test_bytes_that_stay_wrong_stay_waiting(bench: Bench) -> None:
 def test_an_unknown_letter(bench: Bench) -> None:
     with pytest.raises(NotFound):
         run(bench.engine, 999, bench.facts)
+
+
+def test_a_requested_letter_is_run_by_a_gateway(bench: Bench) -> None:
+    bench.take(insert("B", 1))
+    letter = letter_of(bench)
+    assert replay_requested(bench.engine, bench.facts, Settings(), NOON) == []
+    with session_scope(bench.engine) as session:
+        dead_letters.request_replay(session, letter)
+    (refused,) = replay_requested(bench.engine, bench.facts, Settings(), NOON)
+    assert refused.error is not None
+    assert bench.one("SELECT state FROM dead_letter") == "waiting"
+    add_station(bench.engine, "B")
+    with session_scope(bench.engine) as session:
+        dead_letters.request_replay(session, letter)
+    assert replay_requested(bench.engine, bench.facts, Settings(), NOON) == [Replayed(letter, None)]
+    assert bench.facts.order == [("B", 1, 1)]
+    with pytest.raises(Conflict), session_scope(bench.engine) as session:
+        dead_letters.request_replay(session, letter)
