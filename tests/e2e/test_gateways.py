@@ -11,7 +11,7 @@ from tests.system.waiting import until
 def test_both_take_part(system: System, station: str, rider: Rider) -> None:
     connected = "SELECT count(*) FROM gateway_instance WHERE connected_since IS NOT NULL"
     assert system.scalar(connected) == 2
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     assert rental["state"] == "active"
 
 

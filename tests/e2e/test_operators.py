@@ -50,7 +50,7 @@ def test_a_reboot_comes_back(system: System, station: str, operator: Operator, r
     assert _command(operator, station, "reboot")["outcome"] == "succeeded"
     until(lambda: system.cabinets.fleet.station(station).boot > boot, "it started again")
     system.settle()
-    assert rider.start(station, wait=15)["state"] == "active"
+    assert rider.rent(station)["state"] == "active"
 
 
 def test_a_frame_of_an_unknown_station_counts_once_it_is_known(system: System, operator: Operator) -> None:

@@ -17,7 +17,7 @@ def _instant(text: str) -> datetime:
 def test_a_return_to_an_offline_cabinet_counts_from_its_own_clock(
     system: System, station: str, other: str, rider: Rider
 ) -> None:
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     system.cabinets.fleet.disconnect(other)
     system.cabinets.fleet.insert(other, rental["power_bank"])
     inserted = system.scalar("SELECT clock_timestamp()")
@@ -35,7 +35,7 @@ def test_a_return_to_an_offline_cabinet_counts_from_its_own_clock(
 def test_lost_acknowledgements_change_nothing(system: System, station: str, other: str, rider: Rider) -> None:
     for code in (station, other):
         system.cabinets.fault(code, FaultKind.LOST_ACK, count=None)
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     system.cabinets.fleet.insert(other, rental["power_bank"])
     done = rider.wait_state(rental["id"], "completed")
     assert system.cabinets.journal(station) >= 2
@@ -75,7 +75,7 @@ def _reconnect(system: System, code: str) -> None:
 def test_a_return_while_the_firmware_restarts_is_found_by_the_inventory(
     system: System, station: str, other: str, rider: Rider
 ) -> None:
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     before = system.scalar("SELECT clock_timestamp()")
     system.cabinets.fleet.reboot(other)
     system.cabinets.fleet.insert(other, rental["power_bank"])
@@ -85,7 +85,7 @@ def test_a_return_while_the_firmware_restarts_is_found_by_the_inventory(
 
 
 def test_a_foreign_bank_is_taken_and_closes_nothing(system: System, station: str, rider: Rider) -> None:
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     system.cabinets.fleet.insert(station, "XX-FOREIGN-1", foreign=True, slot=system.cabinets.free_slot(station))
     known = "SELECT known FROM power_bank WHERE serial = 'XX-FOREIGN-1'"
     until(lambda: system.rows(known), "the foreign bank is noted")
@@ -94,12 +94,13 @@ def test_a_foreign_bank_is_taken_and_closes_nothing(system: System, station: str
 
 
 def test_a_returned_bank_is_rented_again(system: System, station: str, rider: Rider) -> None:
-    first = rider.start(station, wait=10)
-    system.cabinets.fleet.insert(station, first["power_bank"], charge_pct=99)
+    first = rider.rent(station)
+    elsewhere = next(slot for slot in system.cabinets.free_slots(station) if slot != first["slot_out"])
+    system.cabinets.fleet.insert(station, first["power_bank"], slot=elsewhere, charge_pct=99)
     rider.wait_state(first["id"], "completed")
-    second = rider.start(station, wait=10)
-    assert second["state"] == "active"
+    second = rider.rent(station)
     assert second["id"] != first["id"]
-    system.cabinets.fleet.insert(station, second["power_bank"])
+    elsewhere = next(slot for slot in system.cabinets.free_slots(station) if slot != second["slot_out"])
+    system.cabinets.fleet.insert(station, second["power_bank"], slot=elsewhere)
     rider.wait_state(second["id"], "completed")
     assert rider.wallet()["balance"]["amount_minor"] == 5000 - 2 * 150

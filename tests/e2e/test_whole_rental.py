@@ -61,7 +61,10 @@ def _check_trace(operator: Operator, rental_id: str) -> None:
 
 def test_measurements_of_a_bank_reach_its_page(system: System, station: str, rider: Rider) -> None:
     serial = next(iter(system.cabinets.banks(station).values()))
-    count = "SELECT count(*) FROM slot_telemetry WHERE serial = :serial AND voltage_mv > 3000"
+    count = (
+        "SELECT count(*) FROM slot_telemetry t JOIN power_bank b ON b.id = t.power_bank_id"
+        " WHERE b.serial = :serial AND t.voltage_mv > 3000"
+    )
     until(lambda: system.scalar(count, serial=serial) >= 2, "two samples of one bank are stored")
     page = rider.get(f"/station/{station}")
     assert page["online"]
@@ -81,7 +84,7 @@ def test_a_start_without_waiting_is_answered_at_once(system: System, station: st
 
 def test_a_station_shows_what_happens_to_it(system: System, station: str, unused: Iterator[str], rider: Rider) -> None:
     before = rider.get(f"/station/{station}")
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     after = rider.get(f"/station/{station}")
     assert after["banks_available"] == before["banks_available"] - 1
     assert after["slots_free"] == before["slots_free"] + 1
@@ -91,7 +94,7 @@ def test_a_station_shows_what_happens_to_it(system: System, station: str, unused
 
 
 def test_another_riders_rental_is_not_there(system: System, station: str, rider: Rider) -> None:
-    rental = rider.start(station, wait=10)
+    rental = rider.rent(station)
     stranger = Rider(system).sign_up()
     for path in (f"/rental/{rental['id']}", f"/rental/{rental['id']}/price", f"/rental/{rental['id']}/events"):
         assert stranger.http.get(path).status_code == 404

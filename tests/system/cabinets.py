@@ -45,7 +45,10 @@ class Cabinets:
         )
 
     def free_slot(self, code: str) -> int:
-        return self._on(code, lambda d: next(s.number for s in d.cabinet.board.slots if s.bank is None))
+        return self.free_slots(code)[0]
+
+    def free_slots(self, code: str) -> list[int]:
+        return self._on(code, lambda d: [s.number for s in d.cabinet.board.slots if s.bank is None])
 
     def moves(self, code: str) -> int:
         """How often the motor let a bank go since the simulator started."""

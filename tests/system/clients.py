@@ -53,12 +53,10 @@ class Client:
     def get(self, path: str, **params: Any) -> Any:
         return ok(self.http.get(path, params=params))
 
-    def post(self, path: str, body: dict[str, Any] | None = None, *, key: str | None = None, **headers: str) -> Any:
+    def post(self, path: str, body: object = None, *, key: str | None = None, **headers: str) -> Any:
         return ok(self.post_raw(path, body, key=key, **headers))
 
-    def post_raw(
-        self, path: str, body: dict[str, Any] | None = None, *, key: str | None = None, **headers: str
-    ) -> httpx.Response:
+    def post_raw(self, path: str, body: object = None, *, key: str | None = None, **headers: str) -> httpx.Response:
         return self.http.post(path, json=body or {}, headers={"Idempotency-Key": key or str(uuid4()), **headers})
 
 
@@ -88,6 +86,10 @@ class Rider(Client):
 
     def start(self, station: str, *, key: str | None = None, slot: int | None = None, wait: int | None = None) -> Any:
         return ok(self.start_raw(station, key=key, slot=slot, wait=wait))
+
+    def rent(self, station: str) -> Any:
+        """Start, and wait until the rider has the bank, however that comes about."""
+        return self.wait_state(self.start(station)["id"], "active")
 
     def start_until_answered(self, station: str, key: str) -> Any:
         """As an app does after a failure: the same request under the same key until it is answered."""
@@ -174,7 +176,7 @@ class Operator(Client):
             }
             for station in self.system.spec.stations
         ]
-        imported = self.post("/admin/station/import", {"stations": rows})
+        imported = self.post("/admin/station/import", rows)
         assert (imported["problems"], imported["created"]) == ([], len(rows)), imported
         serials = [bank.serial for station in self.system.spec.stations for bank in station.banks]
         for part in range(0, len(serials), 1000):

@@ -13,9 +13,12 @@ _FORBIDDEN = {
     "the hold of a closed rental is still pending": """
         SELECT r.id, r.state, t.state FROM rental r JOIN ledger_transfer t ON t.id = r.hold_transfer_id
         WHERE r.open_place IS NULL AND t.state = 'pending'""",
+    # One that was re-opened because its bank left late had given its hold back.
     "an open rental has no hold": """
         SELECT r.id, r.state FROM rental r LEFT JOIN ledger_transfer t ON t.id = r.hold_transfer_id
-        WHERE r.open_place IS NOT NULL AND r.state <> 'overdue' AND (t.id IS NULL OR t.state <> 'pending')""",
+        WHERE r.open_place IS NOT NULL AND (t.id IS NULL OR t.state <> 'pending')
+          AND NOT EXISTS (SELECT 1 FROM rental_event e WHERE e.rental_id = r.id
+                          AND e.to_state IN ('eject_failed', 'cancelled'))""",
     "money is held for no open rental": """
         SELECT t.id, t.kind, t.rental_id FROM ledger_transfer t LEFT JOIN rental r ON r.id = t.rental_id
         WHERE t.state = 'pending' AND (r.id IS NULL OR r.open_place IS NULL)""",

@@ -226,7 +226,10 @@ class System:
 
     def wait_online(self, *codes: str) -> None:
         wanted = list(codes or self.cabinets.codes)
-        query = "SELECT count(*) FROM station WHERE code = ANY(:codes) AND online AND last_inventory_at IS NOT NULL"
+        query = (
+            "SELECT count(*) FROM station WHERE code = ANY(:codes) AND online"
+            " AND NOT EXISTS (SELECT 1 FROM station_slot WHERE station_id = station.id AND state = 'unknown')"
+        )
         until(
             lambda: self.scalar(query, codes=wanted) == len(wanted),
             lambda: f"{wanted} are online; {self.scalar(query, codes=wanted)} of {len(wanted)} are",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import httpx
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 T = TypeVar("T")
 #: Generous: a loaded machine is slow, and a wait ends the moment its fact is there.
@@ -22,7 +22,7 @@ def until(look: Callable[[], T], what: str | Callable[[], str], timeout_s: float
             if found := look():
                 return found
             trouble = ""
-        except (DBAPIError, httpx.TransportError) as error:
+        except (OperationalError, InterfaceError, httpx.TransportError) as error:
             trouble = f" ({error})"
         if time.monotonic() > deadline:
             described = what if isinstance(what, str) else what()
