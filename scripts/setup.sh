@@ -66,7 +66,9 @@ install_python() {
 # uv trusts its own list of authorities; behind a company's proxy only the system's list will do, and a bare system has none.
 uv() {
   local uv=.tools/venv/bin/uv
-  "$uv" "$@" || UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true "$uv" "$@"
+  "$uv" "$@" && return
+  say "trying once more with the system's list of authorities"
+  UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true "$uv" "$@"
 }
 
 lock() {
