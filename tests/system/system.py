@@ -39,6 +39,8 @@ class SystemOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+#: To import everything, on a machine that has other things to do.
+_START_S = 120.0
 _SETTINGS = {
     "VOLTBAY_RATE_LIMIT_SCALE": "0",
     "VOLTBAY_SECRET_KEY": "of-these-tests-and-nothing-else",
@@ -92,7 +94,7 @@ class System:
         """Power them on, once their stations are known, and wait until all are welcomed and counted."""
         self.cabinets = Cabinets(self.spec, self.stack.device_mqtt_url)
         self.cabinets.fleet.__enter__()
-        self.cabinets.fleet.wait_welcomed(60)
+        self.cabinets.fleet.wait_welcomed(120)
         self.wait_online()
 
     def _stop_everything(self) -> None:
@@ -170,7 +172,7 @@ class System:
             process.must_run()
             return self._ready(name, began)
 
-        until(ready, lambda: f"{name} is ready; it said:\n{process.said()[-3000:]}")
+        until(ready, lambda: f"{name} is ready; it said:\n{process.said()[-3000:]}", _START_S)
 
     def _ready(self, name: str, began: datetime) -> bool:
         if name.startswith("gateway"):
@@ -179,7 +181,7 @@ class System:
             return bool(self.scalar(alive, began=began) >= wanted)
         if name == "api":
             return httpx.get(f"{self.url}/health/live").is_success
-        return {"worker": " ready.", "relay": "relay_started", "beat": "beat: Starting"}[name] in self.processes[
+        return {"worker": " ready.", "relay": "relay_started", "beat": "Configuration ->"}[name] in self.processes[
             name
         ].said()
 
