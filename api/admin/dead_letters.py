@@ -73,3 +73,14 @@ def discard(dead_letter_id: int, acts: ActsDep) -> DeadLetterOut:
     row = dead_letters.discard(acts.session, dead_letter_id)
     acts.record("dead_letter.discard", target=str(dead_letter_id))
     return _whole(row)
+
+
+@router.post(
+    "/dead-letter/{dead_letter_id}/replay", operation_id="replay_dead_letter",
+    summary="Have a gateway run it again", status_code=202, responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def replay(dead_letter_id: int, acts: ActsDep) -> DeadLetterOut:
+    """Within seconds it is `replayed`, or `waiting` again with a new `replay_error`."""
+    row = dead_letters.request_replay(acts.session, dead_letter_id)
+    acts.record("dead_letter.replay", target=str(dead_letter_id))
+    return _whole(row)

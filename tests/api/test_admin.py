@@ -247,7 +247,11 @@ def test_dead_letters_are_listed_shown_and_discarded(live: Live) -> None:
         assert boss.http.post(f"{ADMIN}/dead-letter/{ids[0]}/discard").json()["state"] == "discarded"
         assert len(boss.http.get(f"{ADMIN}/dead-letter", params={"station": "X"}).json()["items"]) == 2
         assert boss.http.get(f"{ADMIN}/dead-letter/999999").status_code == 404
-    assert acts(live) == ["dead_letter.discard"]
+        asked = boss.http.post(f"{ADMIN}/dead-letter/{ids[1]}/replay")
+        assert (asked.status_code, asked.json()["state"]) == (202, "requested")
+        too_late = boss.http.post(f"{ADMIN}/dead-letter/{ids[0]}/replay")
+        assert (too_late.status_code, too_late.json()["code"]) == (409, "conflict")
+    assert acts(live) == ["dead_letter.discard", "dead_letter.replay"]
 
 
 def test_wallet_is_adjusted_once_with_a_reason(live: Live) -> None:
