@@ -31,7 +31,7 @@ def process(
         "DATABASE_URL": clean_database.url,
         "MQTT_URL": mqtt_url,
         "VOLTBAY_GATEWAY_GROUP": group,
-        "VOLTBAY_GATEWAY_NAME": group,
+        "VOLTBAY_GATEWAY_NAME": f"{group}-one",
         "VOLTBAY_METRICS_PORT": str(metrics_port),
     }
     process = subprocess.Popen([sys.executable, "-m", "device_gateway"], env=environment)
