@@ -96,42 +96,48 @@ def _still_running(pids: dict[str, int], timeout_s: float = 10.0) -> dict[str, i
     return left
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_everything_and_a_second_start_finds_the_data(tmp_path: Path, number: signal.Signals) -> None:
+def test_signals_stop_everything_and_a_second_start_finds_the_data(tmp_path: Path) -> None:
     with _up(tmp_path) as first:
         url = first.wait_ready()
         assert httpx.get(f"{url}/health/ready").status_code == 200
         state = first.run_state()
         assert state["stations"] == ["VB-0001", "VB-0002"]
-        started = time.monotonic()
-        assert first.end(number)[0] == 0
-        assert time.monotonic() - started < 12
-        assert _still_running(state["pids"]) == {}
-        assert not (tmp_path / "run.json").exists()
+        _assert_stops(first, signal.SIGTERM)
     with _up(tmp_path) as second:
         assert second.wait_ready() == url
         assert second.run_state()["environment"] == state["environment"]
+        _assert_stops(second, signal.SIGINT)
 
 
-def test_two_systems_run_side_by_side_but_not_in_one_home(tmp_path: Path) -> None:
+def _assert_stops(system: _Up, number: signal.Signals) -> None:
+    """In order, in time, and with nothing left."""
+    pids = system.pids()
+    started = time.monotonic()
+    assert system.end(number)[0] == 0
+    assert time.monotonic() - started < 12
+    assert _still_running(pids) == {}
+    assert not (system.home / "run.json").exists()
+
+
+def test_two_systems_side_by_side_know_nothing_of_each_other(tmp_path: Path) -> None:
     with _up(tmp_path / "a") as one, _up(tmp_path / "b") as other:
-        assert one.wait_ready() != other.wait_ready()
+        assert one.wait_ready() != (url := other.wait_ready())
         with _up(tmp_path / "a") as intruder:
             output = intruder.process.communicate(timeout=_READY_S)[0]
         assert intruder.process.returncode == 1
         assert f"a system already runs in {tmp_path / 'a'} (process {one.process.pid})" in output
+        _assert_death_is_named(one, "gateway")
+        assert httpx.get(f"{url}/health/ready").status_code == 200
 
 
-@pytest.mark.parametrize("victim", ["gateway", "redis"])
-def test_an_unexpected_death_is_named_and_ends_the_rest(tmp_path: Path, victim: str) -> None:
-    with _up(tmp_path) as system:
-        system.wait_ready()
-        pids = system.pids()
-        os.kill(pids[victim], signal.SIGKILL)
-        output = system.process.communicate(timeout=_STOP_S)[0]
-        assert system.process.returncode == 1
-        assert f"{victim} ended unexpectedly" in output
-        assert _still_running(pids) == {}
+def _assert_death_is_named(system: _Up, victim: str) -> None:
+    """Whose death, how the log ended, and nothing goes on without it."""
+    pids = system.pids()
+    os.kill(pids[victim], signal.SIGKILL)
+    output = system.process.communicate(timeout=_STOP_S)[0]
+    assert system.process.returncode == 1
+    assert f"{victim} ended unexpectedly" in output
+    assert _still_running(pids) == {}
 
 
 def test_after_kill_9_nothing_is_left_and_the_next_start_works(tmp_path: Path) -> None:
@@ -142,6 +148,7 @@ def test_after_kill_9_nothing_is_left_and_the_next_start_works(tmp_path: Path) -
         assert _still_running(pids, timeout_s=20) == {}
     with _up(tmp_path) as heir:
         assert heir.wait_ready() == url
+        _assert_death_is_named(heir, "redis")
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path) -> None:
