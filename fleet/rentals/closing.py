@@ -1,6 +1,6 @@
 """How a rental ends, and what becomes of its money. The wallet, the rental and its command are locked by the caller."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from fleet.common.money import Money
 from fleet.payments import holds
 from fleet.payments.models import AccountKind
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.price import Price, TariffTerms, cap_reached_at, free_of_charge, price
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.stations.models import StationSlot
@@ -28,36 +28,56 @@ def price_at(rental: Rental, at: datetime) -> Price:
     return price(terms, rental.started_at, max(at, rental.started_at), time_zone=rental.time_zone)
 
 
-def set_start(rental: Rental, at: datetime, *, certain: bool) -> None:
+def set_start(rental: Rental, at: datetime, told: StartEvidence) -> None:
     """When the bank left, and what follows from it."""
     terms = terms_of(rental)
-    rental.started_at, rental.start_certain = at, certain
+    rental.started_at, rental.start_evidence = at, told
     rental.overdue_at = at + terms.overdue_after
     rental.buyout_at = cap_reached_at(terms, at, rental.time_zone)
 
 
-def complete(
-    session: Session,
-    rental: Rental,
-    *,
-    ended_at: datetime,
-    slot: StationSlot,
-    charge_pct: int | None,
-    why: str,
-    evidence: Evidence,
-    now: datetime,
-) -> None:
-    """The bank is back in `slot` since `ended_at`, which is brought between the start and now: charge for the time."""
-    assert rental.started_at is not None
-    rental.ended_at = max(rental.started_at, min(ended_at, now))
-    rental.station_in_id, rental.slot_in, rental.charge_in_pct = slot.station_id, slot.number, charge_pct
-    if why == NOT_TAKEN:
-        result = free_of_charge(terms_of(rental), NOT_TAKEN, "The bank was not taken: free of charge")
-        rental.failure_code = NOT_TAKEN
-    else:
-        result = price_at(rental, rental.ended_at)
+@dataclass(frozen=True, slots=True)
+class Return:
+    """A bank back in a slot: since when, and what that is for the rider (`why`; NOT_TAKEN is free)."""
+
+    at: datetime
+    slot: StationSlot
+    charge_pct: int | None
+    why: str
+
+
+def complete(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
+    """The bank is back: charge for the time until then, which is brought between the start and now."""
+    result = _end(rental, back, now)
     _charge(session, rental, result, _parts(result), now)
-    move(session, rental, RentalState.COMPLETED, why=why, evidence=evidence, at=rental.ended_at, now=now)
+    assert rental.ended_at is not None
+    move(session, rental, RentalState.COMPLETED, why=back.why, evidence=evidence, at=rental.ended_at, now=now)
+
+
+def correct_end(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
+    """Word came of an earlier return than the one that closed the rental: what was overcharged is given back."""
+    before = rental.ended_at
+    assert before is not None
+    _cheaper(session, rental, _end(rental, back, now), "end_corrected", now)
+    assert rental.ended_at is not None
+    evidence = {**evidence, "before": before.isoformat()}
+    if rental.state is RentalState.BOUGHT_OUT:
+        move(
+            session, rental, RentalState.COMPLETED, why="end_corrected", evidence=evidence, at=rental.ended_at, now=now
+        )
+    else:
+        note(session, rental, rental.state, why="end_corrected", evidence=evidence, at=rental.ended_at, now=now)
+
+
+def _end(rental: Rental, back: Return, now: datetime) -> Price:
+    assert rental.started_at is not None
+    rental.ended_at = max(rental.started_at, min(back.at, now))
+    rental.station_in_id, rental.slot_in = back.slot.station_id, back.slot.number
+    rental.charge_in_pct = back.charge_pct
+    if back.why == NOT_TAKEN:
+        rental.failure_code = NOT_TAKEN
+        return free_of_charge(terms_of(rental), NOT_TAKEN, "The bank was not taken: free of charge")
+    return price_at(rental, rental.ended_at)
 
 
 def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
@@ -87,18 +107,16 @@ def give_up(
     move(session, rental, to, why=why, evidence=evidence, at=at, now=now)
 
 
-def correct_start(session: Session, rental: Rental, at: datetime, *, evidence: Evidence, now: datetime) -> None:
-    """The cabinet told when the bank left after that had been deduced. What was overcharged is given back."""
+def correct_start(
+    session: Session, rental: Rental, at: datetime, told: StartEvidence, *, evidence: Evidence, now: datetime
+) -> None:
+    """Better word came of when the bank left. What was overcharged is given back."""
     before = rental.started_at
     assert before is not None
     at = max(at, rental.requested_at) if rental.ended_at is None else min(max(at, rental.requested_at), rental.ended_at)
-    set_start(rental, at, certain=True)
-    # A closed rental only ever becomes cheaper; one that was free stays free.
-    if rental.price_minor is not None and rental.state is RentalState.COMPLETED and rental.ended_at is not None:
-        cheaper = price_at(rental, rental.ended_at)
-        if cheaper.total_minor < rental.price_minor:
-            _give_back(session, rental, rental.price_minor - cheaper.total_minor, now)
-            rental.price_minor, rental.price_lines = cheaper.total_minor, _lines(cheaper)
+    set_start(rental, at, told)
+    if rental.ended_at is not None and rental.failure_code != NOT_TAKEN:
+        _cheaper(session, rental, price_at(rental, rental.ended_at), "start_corrected", now)
     note(
         session,
         rental,
@@ -140,18 +158,22 @@ def _charge(
     rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
 
 
-def _give_back(session: Session, rental: Rental, amount_minor: int, now: datetime) -> None:
-    """First what is owed is owed no more, then what was paid comes back."""
-    forgiven = min(rental.due_minor, amount_minor)
-    rental.due_minor -= forgiven
-    refund = amount_minor - forgiven
+def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: datetime) -> None:
+    """A closed rental only ever becomes cheaper: first what is owed is owed no more, then what was paid comes back."""
+    too_much = (rental.price_minor or 0) - result.total_minor
+    if too_much <= 0:
+        return
+    rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
+    refund = too_much - min(rental.due_minor, too_much)
+    rental.due_minor -= too_much - refund
     if refund > 0:
         holds.refund_rental(
             session,
             rental_id=rental.id,
             money=Money(refund, rental.currency),
-            reason="the bank left later than was thought",
-            key="start_corrected",
+            reason="the time with the bank was shorter than was thought",
+            # The price falls with every correction: a key of its own for each, the same for a repetition.
+            key=f"{key}:{result.total_minor}",
             now=now,
         )
         rental.charged_minor -= refund

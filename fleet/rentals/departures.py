@@ -10,26 +10,26 @@ from fleet.rentals import ejects
 from fleet.rentals.cases import QUARANTINE, open_case, settle_case
 from fleet.rentals.closing import correct_start
 from fleet.rentals.ejects import IN_FLIGHT
-from fleet.rentals.models import OPEN_STATES, Rental, RentalState
+from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence
 from fleet.rentals.returns import finish
-from fleet.rentals.rules import FAILED, RIDING, WAITING
+from fleet.rentals.rules import FAILED, RIDING, WAITING, better
 from fleet.rentals.scene import Scene
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement
 
 
-def bank_left(scene: Scene, change: Change, command: DeviceCommand | None, *, certain: bool) -> None:
-    """By the cabinet's own word. `command`: the eject that moved it; `certain`: the time is that of the movement."""
+def bank_left(scene: Scene, change: Change, command: DeviceCommand | None, *, told: StartEvidence) -> None:
+    """By the cabinet's own word. `command`: the eject that moved it; `told`: what kind of word it is."""
     if command is not None:
         ejects.confirm(scene.session, command, change.slot.number, change.bank.serial, scene.now)
     rental = scene.rental_of(command)
     if rental is None:
         _without_rental(scene, change, command)
     elif rental.state in WAITING:
-        _for_waiting(scene, rental, change, certain=certain)
+        _for_waiting(scene, rental, change, told=told)
     elif rental.power_bank_id == change.bank.id and rental.state not in FAILED:
-        _again(scene, rental, change, certain=certain)
-    elif change.current and rental.state in FAILED and _reopen(scene, rental, change, certain=certain):
+        _again(scene, rental, change, told=told)
+    elif change.current and rental.state in FAILED and _reopen(scene, rental, change, told=told):
         scene.record(change, rental.id)
     else:
         if change.current:
@@ -72,8 +72,9 @@ def _gone_by_order(scene: Scene, rental: Rental, change: Change) -> bool:
         rental,
         change.bank,
         change.slot,
+        charge_pct=change.bank.charge_pct,
         at=command.sent_at or command.created_at,
-        certain=False,
+        told=StartEvidence.ORDER,
         why="bank_gone",
         evidence=scene.evidence,
         now=scene.now,
@@ -81,7 +82,7 @@ def _gone_by_order(scene: Scene, rental: Rental, change: Change) -> bool:
     return True
 
 
-def _for_waiting(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> None:
+def _for_waiting(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence) -> None:
     """The answer that the rider waits for. The rental follows whatever bank left."""
     if rental.power_bank_id != change.bank.id:
         _make_way(scene, rental, change)
@@ -92,8 +93,9 @@ def _for_waiting(scene: Scene, rental: Rental, change: Change, *, certain: bool)
         rental,
         change.bank,
         change.slot,
+        charge_pct=change.charge_pct,
         at=scene.seen.at,
-        certain=certain,
+        told=told,
         why="bank_left",
         evidence=scene.evidence,
         now=scene.now,
@@ -118,10 +120,12 @@ def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
     )
 
 
-def _again(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> None:
-    """The second word about the same departure: the cabinet's own time corrects a deduced one."""
-    if certain and not rental.start_certain and rental.started_at is not None:
-        correct_start(scene.session, rental, scene.seen.at, evidence=scene.evidence, now=scene.now)
+def _again(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence) -> None:
+    """Another word about the same departure: a better one corrects the time."""
+    if rental.started_at is not None and better(told, rental.start_evidence):
+        correct_start(scene.session, rental, scene.seen.at, told, evidence=scene.evidence, now=scene.now)
+    if told is StartEvidence.MOVEMENT:
+        rental.charge_out_pct = change.charge_pct
     if change.current and rental.state not in OPEN_STATES:
         _case(scene, change, "left_again", rental.id)
         scene.record(change, None)
@@ -142,7 +146,7 @@ def _departure_recorded(scene: Scene, rental: Rental) -> bool:
     return scene.session.scalar(query) is not None
 
 
-def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> bool:
+def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence) -> bool:
     """A late eject: the rider has the bank after all. Not when it was another bank, or they have another one by now."""
     if rental.power_bank_id != change.bank.id or scene.open_rental(change.bank) is not None:
         return False
@@ -160,8 +164,9 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> b
         rental,
         change.bank,
         change.slot,
+        charge_pct=change.charge_pct,
         at=scene.seen.at,
-        certain=certain,
+        told=told,
         why="late_eject",
         evidence=scene.evidence,
         now=scene.now,
@@ -172,16 +177,17 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, certain: bool) -> b
 
 def _without_rental(scene: Scene, change: Change, command: DeviceCommand | None) -> None:
     other = scene.open_rental(change.bank)
-    if not change.current or (other is not None and other.state in RIDING):
-        # Told late, or told twice: the bank is accounted for.
-        scene.record(change, None)
-        return
-    if command is not None:
-        _case(scene, change, "operator_eject", None, {"command": str(command.id)})
-    else:
-        _case(scene, change, "no_command", None)
+    first_time = scene.record(change, None)
+    if other is not None and other.state in RIDING:
+        return  # told twice: the bank is accounted for
+    if command is None and first_time:
         change.slot.disabled_reason = change.slot.disabled_reason or QUARANTINE
-    scene.record(change, None)
+    if not change.current:
+        return  # told late: the bank was seen again since
+    if command is None:
+        _case(scene, change, "no_command", None)
+    else:
+        _case(scene, change, "operator_eject", None, {"command": str(command.id)})
     if other is not None:
         ejects.lose_bank(
             scene.session, other, evidence=scene.evidence, at=scene.seen.at, policy=scene.policy, now=scene.now

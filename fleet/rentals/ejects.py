@@ -12,7 +12,7 @@ from fleet.devices import rules as command_rules
 from fleet.devices.commands import EJECT, cancel_command, give_verdict, queue_command
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import Evidence, move, note, reserve, unreserve
 from fleet.stations.availability import HEALTH_LOST, HEALTH_MAX, HEALTH_WON, best_bank
@@ -30,6 +30,7 @@ def order_eject(
 ) -> DeviceCommand:
     """Reserve the slot and send the order, by slot and serial: both must agree, or nothing moves."""
     reserve(slot, rental.id)
+    rental.charge_out_pct = bank.charge_pct
     return queue_command(
         session,
         station_id=slot.station_id,
@@ -69,8 +70,9 @@ def activate(
     bank: PowerBank,
     slot: StationSlot,
     *,
+    charge_pct: int | None,
     at: datetime,
-    certain: bool,
+    told: StartEvidence,
     why: str,
     evidence: Evidence,
     now: datetime,
@@ -79,8 +81,9 @@ def activate(
     """The rider has the bank since `at`, which is brought between the request and now. `place`: see `move`."""
     unreserve(session, rental)
     rental.station_out_id, rental.slot_out = slot.station_id, slot.number
-    set_start(rental, max(rental.requested_at, min(at, now)), certain=certain)
-    rental.charge_out_pct = bank.charge_pct
+    set_start(rental, max(rental.requested_at, min(at, now)), told)
+    if charge_pct is not None:
+        rental.charge_out_pct = charge_pct
     if bank.state is PowerBankState.MISSING:
         bank.state = PowerBankState.RENTED
     slot.health_score = min(HEALTH_MAX, slot.health_score + HEALTH_WON)

@@ -4,6 +4,7 @@ One function for the gateway. It may be called twice for the same event, and lat
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -28,8 +29,8 @@ from fleet.rentals import ejects
 from fleet.rentals.departures import bank_left, bank_vanished
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
-from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.returns import bank_came
+from fleet.rentals.models import Rental, RentalState, StartEvidence
+from fleet.rentals.returns import bank_came, loose_ends
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.scene import Scene, observation, open_scene
 from fleet.rentals.verdicts import judge
@@ -52,7 +53,8 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
         _inserted(session, fact, message, policy, now)
     elif isinstance(message, PowerBankEjected):
         command = _command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
-        _departed(session, fact, command, message.slot, message.serial, certain=True, policy=policy, now=now)
+        left = _Left(command, message.slot, message.serial, message.charge_pct, StartEvidence.MOVEMENT)
+        _departed(session, fact, left, policy, now)
     elif isinstance(message, CommandResult):
         _answered(session, fact, message, policy, now)
     elif isinstance(message, Inventory):
@@ -104,9 +106,11 @@ def _follow_up(scene: Scene, changes: Sequence[Change], orders: dict[UUID, Devic
     for change in changes:
         if change.kind is MovementKind.VANISHED and not _arrived_too(change, changes):
             bank_vanished(scene, change, orders)
-    for change in changes:
-        if change.came:
-            bank_came(scene, change)
+    came = [change for change in changes if change.came]
+    if came:
+        scene.loose_ends = loose_ends(scene.session, [change.bank.id for change in came])
+    for change in came:
+        bank_came(scene, change)
     for change in changes:
         if change.kind is MovementKind.VANISHED and _arrived_too(change, changes):
             bank_vanished(scene, change, orders)
@@ -119,16 +123,24 @@ def _arrived_too(change: Change, changes: Sequence[Change]) -> bool:
 
 def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy: RentalPolicy, now: datetime) -> None:
     """The end of a command. For an eject the bank counts more than the outcome, and either may come alone."""
-    if _command_named(session, fact, result.command_id) is None:
+    named = _command_named(session, fact, result.command_id)
+    if named is None:
         return
     command = settle_command(session, result.command_id, result, now)
-    if command is None or command.kind != EJECT:
+    if named.kind != EJECT:
         return
-    if result.outcome is CommandOutcome.SUCCEEDED:
-        slot, serial = result.slot or command.args.get("slot"), result.serial or command.args.get("serial")
-        _departed(session, fact, command, slot, serial, certain=False, policy=policy, now=now)
-    else:
-        _refused(session, fact, result, command, policy=policy, now=now)
+    if result.outcome is not CommandOutcome.SUCCEEDED:
+        if command is not None:
+            _refused(session, fact, result, command, policy=policy, now=now)
+    elif command is not None or _is_news(session, named):
+        slot, serial = result.slot or named.args.get("slot"), result.serial or named.args.get("serial")
+        _departed(session, fact, _Left(named, slot, serial, None, StartEvidence.RESULT), policy, now)
+
+
+def _is_news(session: Session, command: DeviceCommand) -> bool:
+    """The command was known to have succeeded, but not by the cabinet's own word on when."""
+    query = select(Rental.start_evidence).where(Rental.id == command.rental_id)
+    return session.scalar(query) is StartEvidence.ORDER
 
 
 def _refused(
@@ -154,21 +166,22 @@ def _refused(
     notify(session, Channel.STATION, str(fact.station_id))
 
 
-def _departed(
-    session: Session,
-    fact: DeviceFact,
-    command: DeviceCommand | None,
-    slot: int | None,
-    serial: str | None,
-    *,
-    certain: bool,
-    policy: RentalPolicy,
-    now: datetime,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What an event tells of a departure, and what kind of word it is."""
+
+    command: DeviceCommand | None
+    slot: int | None
+    serial: str | None
+    charge_pct: int | None
+    told: StartEvidence
+
+
+def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPolicy, now: datetime) -> None:
     """A bank left. What the event leaves out is taken from the order, then from what the slot was known to hold."""
+    command = left.command
     meant = _meant(session, command)
-    if slot is None:
-        slot = None if meant is None else meant.slot
+    slot = left.slot if left.slot is not None or meant is None else meant.slot
     if slot is None:
         return
     scene = open_scene(
@@ -177,20 +190,20 @@ def _departed(
         policy,
         now,
         numbers={slot},
-        serials={each for each in (serial, None if meant is None else meant.serial) if each is not None},
+        serials={each for each in (left.serial, None if meant is None else meant.serial) if each is not None},
         rental_ids=() if meant is None else {meant.rental_id},
         command_ids=() if command is None else {command.id},
     )
-    bank = _bank_that_left(scene, slot, serial, meant)
+    bank = _bank_that_left(scene, slot, left.serial, meant)
     if bank is None:
         return  # an unknown thing left a slot that was thought to be empty: there is nothing to account for
     overtaken = _is_back_elsewhere(scene.rental_of(command), bank, fact.station_id)
-    changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, overtaken=overtaken)
+    changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, left.charge_pct, overtaken=overtaken)
     for change in changes:
         if change.kind is MovementKind.VANISHED:
             bank_vanished(scene, change, {})
         else:
-            bank_left(scene, change, command, certain=certain)
+            bank_left(scene, change, command, told=left.told)
 
 
 class _Meant(NamedTuple):

@@ -37,6 +37,17 @@ OPEN_STATES = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN, RentalState.ACTI
 _OPEN = "state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"
 
 
+class StartEvidence(StrEnum):
+    """How the time at which a bank left is known; worst first."""
+
+    #: Deduced: it is gone, and no earlier than the order went out.
+    ORDER = "order"
+    #: The result of the command, which comes after the movement.
+    RESULT = "result"
+    #: The movement itself.
+    MOVEMENT = "movement"
+
+
 class CaseState(StrEnum):
     OPEN = "open"
     RESOLVED = "resolved"
@@ -111,8 +122,8 @@ class Rental(Base):
     #: When the bank left, and when it was back.
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    #: `started_at` is what `power_bank_ejected` told; otherwise it is deduced, and that event corrects it.
-    start_certain: Mapped[bool] = mapped_column(default=False, server_default="false")
+    #: Where `started_at` comes from; better evidence that comes later corrects it.
+    start_evidence: Mapped[StartEvidence | None] = mapped_column(text_enum(StartEvidence, 16))
     #: When it becomes overdue, and when its price reaches the total cap; both follow from the terms and `started_at`.
     overdue_at: Mapped[datetime | None]
     buyout_at: Mapped[datetime | None]

@@ -1,15 +1,18 @@
 """A bank is in a slot again: what that means for the rental it was out for."""
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects
 from fleet.rentals.cases import settle_case
-from fleet.rentals.closing import NOT_TAKEN, complete
+from fleet.rentals.closing import NOT_TAKEN, Return, complete, correct_end
 from fleet.rentals.ejects import IN_FLIGHT
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.locking import lock_rentals
+from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
 from fleet.rentals.states import note
@@ -17,16 +20,28 @@ from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, StationSlot
 
 
+def loose_ends(session: Session, bank_ids: Collection[int]) -> set[int]:
+    """Banks that a case asks for, or that were paid for: what most banks that come in are not."""
+    asked_for = select(OrphanBankCase.power_bank_id).where(
+        OrphanBankCase.power_bank_id.in_(bank_ids), OrphanBankCase.state == CaseState.OPEN
+    )
+    paid_for = select(Rental.power_bank_id).where(
+        Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.BOUGHT_OUT
+    )
+    return set(session.scalars(asked_for.union(paid_for)))
+
+
 def bank_came(scene: Scene, change: Change) -> None:
     """An insertion, or an inventory that shows a bank where none was known to be; recorded with its rental."""
     if not change.current:
-        scene.record(change, None)
+        scene.record(change, _back_earlier(scene, change))
         return
-    slot = change.slot
-    settle_case(scene.session, change.bank, f"back in {scene.fact.station_code}, slot {slot.number}", scene.now)
+    if change.bank.id in scene.loose_ends:
+        resolution = f"back in {scene.fact.station_code}, slot {change.slot.number}"
+        settle_case(scene.session, change.bank, resolution, scene.now)
     rental = scene.open_rental(change.bank)
     if rental is None:
-        scene.record(change, _back_after_buyout(scene, change))
+        scene.record(change, _back_from_buyout(scene, change) if change.bank.id in scene.loose_ends else None)
     elif rental.state in RIDING:
         finish(scene, rental, change)
         scene.record(change, rental.id)
@@ -36,21 +51,41 @@ def bank_came(scene: Scene, change: Change) -> None:
 
 def finish(scene: Scene, rental: Rental, change: Change) -> None:
     """Close a rental whose bank is in `change.slot` since `change.since` at the earliest."""
+    complete(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
+
+
+def _return(scene: Scene, rental: Rental, change: Change) -> Return:
+    """When the bank was back, never later than the receipt, and whether it had been taken at all."""
     assert rental.started_at is not None
-    ended_at = max(rental.started_at, change.since or rental.started_at)
-    not_taken = _same_place(rental, change.slot) and ended_at - rental.started_at <= scene.policy.not_taken_window
-    if not_taken:
+    at = min(max(rental.started_at, change.since or rental.started_at), scene.fact.received_at)
+    why = "returned" if change.kind is MovementKind.INSERTED else "found_in_slot"
+    if _same_place(rental, change.slot) and at - rental.started_at <= scene.policy.not_taken_window:
+        why = NOT_TAKEN
         change.slot.watched_until = scene.now + scene.policy.slot_watch
-    complete(
-        scene.session,
-        rental,
-        ended_at=min(ended_at, scene.fact.received_at),
-        slot=change.slot,
-        charge_pct=change.charge_pct,
-        why=NOT_TAKEN if not_taken else ("returned" if change.kind is MovementKind.INSERTED else "found_in_slot"),
-        evidence=scene.evidence,
-        now=scene.now,
+    return Return(at, change.slot, change.charge_pct, why)
+
+
+def _back_earlier(scene: Scene, change: Change, *states: RentalState) -> UUID | None:
+    """A cabinet that was offline tells of a return before the one that closed the rental, or before it was bought out.
+
+    The wallet is locked after the slots here, against the usual order: a deadlock costs a repetition, and is rare.
+    """
+    if change.since is None:
+        return None
+    query = select(Rental.id).where(
+        Rental.power_bank_id == change.bank.id,
+        Rental.state.in_(states or (RentalState.COMPLETED, RentalState.BOUGHT_OUT)),
+        Rental.started_at <= change.since,
+        Rental.ended_at > change.since,
     )
+    rental_id = scene.session.scalar(query.order_by(Rental.id).limit(1))
+    if rental_id is None:
+        return None
+    rental = lock_rentals(scene.session, [rental_id])[rental_id]
+    if rental.ended_at is not None and rental.ended_at > change.since:
+        back = _return(scene, rental, change)
+        correct_end(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
+    return rental_id
 
 
 def _back_before_proof(scene: Scene, rental: Rental, change: Change) -> bool:
@@ -77,8 +112,9 @@ def _went_out(scene: Scene, rental: Rental, change: Change, out: StationSlot, se
         rental,
         change.bank,
         out,
+        charge_pct=None,  # the bank tells only what it came back with
         at=sent_at,
-        certain=False,
+        told=StartEvidence.ORDER,
         why="bank_came_back",
         evidence=scene.evidence,
         now=scene.now,
@@ -94,6 +130,10 @@ def _slot_out(scene: Scene, rental: Rental) -> StationSlot:
 
 def _same_place(rental: Rental, slot: StationSlot) -> bool:
     return (rental.station_out_id, rental.slot_out) == (slot.station_id, slot.number)
+
+
+def _back_from_buyout(scene: Scene, change: Change) -> UUID | None:
+    return _back_earlier(scene, change, RentalState.BOUGHT_OUT) or _back_after_buyout(scene, change)
 
 
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:

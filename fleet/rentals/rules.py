@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final, Self
 
 from fleet.common.errors import IllegalTransition
-from fleet.rentals.models import OPEN_STATES, RentalState
+from fleet.rentals.models import OPEN_STATES, RentalState, StartEvidence
 from fleet.rentals.price import Price, PriceLine, TariffTerms, cap_reached_at, price
 from fleet.settings import Settings
 
@@ -32,7 +32,8 @@ TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.EJECT_FAILED: frozenset({_S.ACTIVE}),
     _S.CANCELLED: frozenset({_S.ACTIVE}),
     _S.COMPLETED: frozenset({_S.DISPUTED}),
-    _S.BOUGHT_OUT: frozenset({_S.DISPUTED}),
+    # Only by word that the bank was back before the cap was reached.
+    _S.BOUGHT_OUT: frozenset({_S.COMPLETED, _S.DISPUTED}),
     _S.DISPUTED: frozenset({_S.COMPLETED}),
 }
 
@@ -42,6 +43,12 @@ RIDING: Final = (RentalState.ACTIVE, RentalState.OVERDUE)
 WAITING: Final = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN)
 #: Thought to have moved nothing; the bank may prove otherwise.
 FAILED: Final = (RentalState.EJECT_FAILED, RentalState.CANCELLED)
+
+
+def better(evidence: StartEvidence, known: StartEvidence | None) -> bool:
+    """Whether this tells the time of the start better than what is known."""
+    ranks = tuple(StartEvidence)
+    return known is None or ranks.index(evidence) > ranks.index(known)
 
 
 def may(current: RentalState, wanted: RentalState) -> bool:

@@ -1,7 +1,7 @@
 """Everything that one event of a cabinet may change, found and locked before anything is changed."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -28,6 +28,8 @@ class Scene:
     seen: Observation
     picture: Picture
     rentals: dict[UUID, Rental]
+    #: Banks among those that came in about which something is still open, though no rental is.
+    loose_ends: set[int] = field(default_factory=set)
 
     @property
     def evidence(self) -> Evidence:
@@ -43,8 +45,9 @@ class Scene:
     def rental_of(self, command: DeviceCommand | None) -> Rental | None:
         return None if command is None or command.rental_id is None else self.rentals.get(command.rental_id)
 
-    def record(self, change: Change, rental_id: UUID | None) -> None:
-        record_movement(self.session, self.seen, change, rental_id)
+    def record(self, change: Change, rental_id: UUID | None) -> bool:
+        """False when the same event was recorded before."""
+        return record_movement(self.session, self.seen, change, rental_id)
 
 
 def observation(fact: DeviceFact) -> Observation:

@@ -75,7 +75,11 @@ def upgrade() -> None:
         sa.Column("eject_attempts", sa.SmallInteger(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("start_certain", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column(
+            "start_evidence",
+            sa.Enum("order", "result", "movement", name="startevidence", native_enum=False, length=16),
+            nullable=True,
+        ),
         sa.Column("overdue_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("buyout_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
