@@ -98,7 +98,9 @@ def insert_bank(
     return changes
 
 
-def eject_bank(picture: Picture, seen: Observation, number: int, bank: PowerBank, *, overtaken: bool) -> list[Change]:
+def eject_bank(
+    picture: Picture, seen: Observation, number: int, bank: PowerBank, charge: int | None, *, overtaken: bool
+) -> list[Change]:
     """A bank left its slot. `overtaken`: it is known to have come back since, whatever the clocks say."""
     slot = picture.slot(number)
     since = slot.observed_at
@@ -109,8 +111,9 @@ def eject_bank(picture: Picture, seen: Observation, number: int, bank: PowerBank
     current = not overtaken and seen.newer_than_bank(bank)
     if current:
         picture.take(bank)
-        _locate(bank, seen, None)
-    changes.append(Change(MovementKind.EJECTED, bank, slot, bank.charge_pct, since, current))
+        _locate(bank, seen, charge)
+    left_with = bank.charge_pct if charge is None else charge
+    changes.append(Change(MovementKind.EJECTED, bank, slot, left_with, since, current))
     return changes
 
 
@@ -214,9 +217,9 @@ def set_station_fault(
     session.execute(statement.on_conflict_do_update(index_elements=["station_id", "kind"], set_=values, where=older))
 
 
-def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> None:
-    """Once per event, bank and kind, whatever is repeated."""
-    session.execute(
+def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> bool:
+    """Once per event, bank and kind, whatever is repeated; False when it was recorded before."""
+    statement = (
         insert(PowerBankMovement)
         .values(
             power_bank_id=change.bank.id,
@@ -230,7 +233,9 @@ def record_movement(session: Session, seen: Observation, change: Change, rental_
             at=seen.at,
         )
         .on_conflict_do_nothing()
+        .returning(PowerBankMovement.id)
     )
+    return session.scalar(statement) is not None
 
 
 def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: PowerBank | None) -> list[Change]:
