@@ -23,6 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device_gateway.backoff import Backoff
 from device_gateway.metrics import Metrics
+from device_gateway.paho_client import FleetClient, Plain
 from device_gateway.received import Received
 from firmware_protocol.dialect import Published
 
@@ -73,8 +74,8 @@ class Link(Thread):
         if parts.scheme == "mqtts":
             self._client.tls_set(ca_certs=ca_file)
 
-    def _make_client(self, client_id: str, username: str | None, password: str | None) -> Client:
-        client = Client(
+    def _make_client(self, client_id: str, username: str | None, password: str | None) -> FleetClient:
+        client = FleetClient(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
         )
         if username is not None:
@@ -83,6 +84,8 @@ class Link(Thread):
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_plain = self._on_plain
+        client.burst = READ_BURST
         # Without it paho would write from whichever thread publishes; with it that thread only wakes this one.
         client.on_socket_register_write = self._on_want_write
         return client
@@ -91,10 +94,10 @@ class Link(Thread):
 
     def acknowledge(self, batch: Iterable[Received]) -> None:
         """PUBACK what came with QoS 1 over the connection that still stands; the broker repeats the rest."""
-        ack, generation = self._client.ack, self.generation
-        for received in batch:
-            if received.qos and received.generation == generation:
-                ack(received.mid, received.qos)
+        generation = self.generation
+        self._client.acknowledge(
+            [received.mid for received in batch if received.qos and received.generation == generation]
+        )
 
     def publish(self, message: Published, expiry_s: int | None = None) -> None:
         """Hand over for sending. QoS 1 is kept over a reconnect, QoS 0 is not."""
@@ -149,13 +152,14 @@ class Link(Thread):
         while (sock := client.socket()) is not None:
             self.beat = monotonic()
             writers = [sock] if client.want_write() else []
+            pending = client.pending()
             try:
-                readable, _, _ = select.select([sock, self._wake_r], writers, [], _SELECT_S)
+                readable, _, _ = select.select([sock, self._wake_r], writers, [], 0 if pending else _SELECT_S)
             except (OSError, ValueError):  # closed in between
                 return
             if self._wake_r in readable:
                 self._wake_r.recv(4096)
-            if sock in readable:
+            if pending or sock in readable:
                 self._read(client)
             if client.want_write():
                 client.loop_write()
@@ -166,7 +170,8 @@ class Link(Thread):
 
     def _read(self, client: Client) -> None:
         """Read on while whole messages come: one `select` then serves many of them."""
-        for _ in range(READ_BURST):
+        first = self._messages
+        while self._messages - first < READ_BURST:
             before = self._messages
             if client.loop_read() is not MQTTErrorCode.MQTT_ERR_SUCCESS or self._messages == before:
                 return
@@ -223,6 +228,12 @@ class Link(Thread):
         if not self._ending.is_set():
             self._metrics.reconnects.inc()
             _LOG.warning("connection to the broker lost", reason=str(reason))
+
+    def _on_plain(self, found: list[Plain]) -> None:
+        self._messages += len(found)
+        generation, now, deliver = self.generation, time(), self._deliver
+        for topic, payload, content_type, qos, mid in found:
+            deliver(Received(topic, payload, content_type, qos, mid, generation, now))
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         del client, userdata
