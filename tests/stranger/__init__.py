@@ -1,0 +1,1 @@
+"""Cabinets written from docs/protocol.md alone, against the whole system."""
