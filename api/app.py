@@ -137,11 +137,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
     runtime.hub.attach(asyncio.get_running_loop())
     listener = asyncio.create_task(Listener(runtime.settings.database_url.get_secret_value(), runtime.hub).run())
+    limiter = asyncio.create_task(runtime.limiter.run())
     try:
         yield
     finally:
-        listener.cancel()
-        with suppress(asyncio.CancelledError):
-            await listener
+        for task in (listener, limiter):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await runtime.limiter.close()
         runtime.engine.dispose()

@@ -50,7 +50,7 @@ class RateLimits:
         connection = HTTPConnection(scope)
         runtime = runtime_of(connection)
         claims = claims_of(connection, utc_now())
-        verdict = await runtime.limiter.hit(
+        verdict = runtime.limiter.hit(
             rules_for(scope["method"], scope["path"], signed_in=claims is not None),
             user=str(claims.user_id) if claims is not None else None,
             address=connection.client.host if connection.client is not None else "unknown",

@@ -1,8 +1,12 @@
-"""Rate limits per user, address and route, counted in Redis in one round trip. Without Redis requests pass."""
+"""Rate limits per user, address and route. Each process counts for itself and tells Redis a few times a second, which
+adds up what all processes have counted: no request waits for Redis, and none fails without it (decision 0042).
+"""
 
+import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import structlog
@@ -11,23 +15,28 @@ from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
 
-#: Counts every key of a request and says when its window ends. A window begins with its first request.
+#: Adds to the counter of every key, begins a window with its first request, and answers totals and time left.
 _SCRIPT = """
 local out = {}
 for i, key in ipairs(KEYS) do
-  local count = redis.call('INCR', key)
+  local total = redis.call('INCRBY', key, ARGV[2 * i - 1])
   local left = redis.call('PTTL', key)
   if left < 0 then
-    left = tonumber(ARGV[i])
+    left = tonumber(ARGV[2 * i])
     redis.call('PEXPIRE', key, left)
   end
-  out[2 * i - 1] = count
+  out[2 * i - 1] = total
   out[2 * i] = left
 end
 return out
 """
-#: A lost Redis is tried again after this long; until then it costs no request anything.
+#: How long processes may not know of each other's requests.
+SHARE_EVERY_S = 0.1
+#: A lost Redis is tried again after this long; meanwhile the process's own count holds.
 _REST_S = 2.0
+#: Keys of one call: Redis does nothing else meanwhile.
+_BATCH = 500
+_TIDY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +60,89 @@ class Verdict:
     allowed: bool
 
 
-class RateLimiter:
-    """`scale` multiplies every limit; 0 switches them off."""
+@dataclass(slots=True)
+class _Window:
+    """`count` is everybody's as far as it is known; `untold` of it Redis has not heard of."""
 
-    def __init__(self, redis: "Redis", scale: float = 1.0) -> None:
+    ends: float
+    count: int = 0
+    untold: int = 0
+
+
+class RateLimiter:
+    """`scale` multiplies every limit; 0 switches them off. Lives on the event loop; `run` shares the counts."""
+
+    def __init__(self, redis: "Redis", scale: float = 1.0, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
         self._script = redis.register_script(_SCRIPT)
         self._scale = scale
-        self._resting_until = 0.0
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}
+        self._untold: dict[str, int] = {}
+        self._tidied = clock()
 
-    async def hit(self, rules: list[Rule], *, user: str | None, address: str) -> Verdict | None:
-        """Count one request against all its rules; None when nothing counts (switched off, or Redis is away)."""
-        if not self._scale or time.monotonic() < self._resting_until:
+    def hit(self, rules: Sequence[Rule], *, user: str | None, address: str) -> Verdict | None:
+        """Count one request against all its rules; None when they are switched off."""
+        if not self._scale:
             return None
-        callers = [address if rule.per == "address" or user is None else user for rule in rules]
-        keys = [f"vb:rate:{rule.name}:{caller}" for rule, caller in zip(rules, callers, strict=True)]
-        try:
-            answer = await cast(
-                "Awaitable[list[Any]]", self._script(keys=keys, args=[rule.window_s * 1000 for rule in rules])
-            )
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("rate_limits_rest", error=str(error))
-            self._resting_until = time.monotonic() + _REST_S
-            return None
-        return min(self._verdicts(rules, answer), key=lambda v: (v.allowed, v.remaining / v.limit))
+        now = self._clock()
+        return min(
+            (self._count(rule, address if rule.per == "address" or user is None else user, now) for rule in rules),
+            key=lambda verdict: (verdict.allowed, verdict.remaining / verdict.limit),
+        )
 
-    def _verdicts(self, rules: list[Rule], answer: list[Any]) -> list[Verdict]:
-        found = []
-        for index, rule in enumerate(rules):
-            count, left_ms = int(answer[2 * index]), int(answer[2 * index + 1])
-            limit = max(1, round(rule.limit * self._scale))
-            found.append(Verdict(rule.name, limit, max(0, limit - count), -(-left_ms // 1000), count <= limit))
-        return found
+    def _count(self, rule: Rule, caller: str, now: float) -> Verdict:
+        key = f"vb:rate:{rule.name}:{caller}"
+        window = self._windows.get(key)
+        if window is None or window.ends <= now:
+            window = self._windows[key] = _Window(now + rule.window_s)
+        window.count += 1
+        window.untold += 1
+        self._untold[key] = rule.window_s
+        limit = max(1, round(rule.limit * self._scale))
+        left_s = int(window.ends - now) + 1
+        return Verdict(
+            rule.name, limit, max(0, limit - window.count), min(left_s, rule.window_s), window.count <= limit
+        )
+
+    async def run(self) -> None:
+        """Share counts until cancelled."""
+        while True:
+            fine = await self.share()
+            await asyncio.sleep(SHARE_EVERY_S if fine else _REST_S)
+
+    async def share(self) -> bool:
+        """Tell Redis what was counted and learn what others have; False when it is away."""
+        while self._untold:
+            batch = dict(islice(self._untold.items(), _BATCH))
+            told = {key: self._windows[key].untold for key in batch}
+            args = [value for key, window_s in batch.items() for value in (told[key], window_s * 1000)]
+            try:
+                answer = await cast("Awaitable[list[Any]]", self._script(keys=list(batch), args=args))
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("rate_limits_alone", error=str(error))
+                return False
+            self._learn(told, answer)
+        self._tidy()
+        return True
+
+    def _learn(self, told: dict[str, int], answer: list[Any]) -> None:
+        now = self._clock()
+        for index, (key, count) in enumerate(told.items()):
+            window = self._windows[key]
+            window.untold -= count
+            window.count = int(answer[2 * index]) + window.untold
+            window.ends = now + int(answer[2 * index + 1]) / 1000
+            if not window.untold:
+                self._untold.pop(key, None)
+
+    def _tidy(self) -> None:
+        now = self._clock()
+        if now - self._tidied > _TIDY_EVERY_S:
+            self._tidied = now
+            for key in [key for key, window in self._windows.items() if window.ends <= now]:
+                del self._windows[key]
+                self._untold.pop(key, None)
 
     async def ping(self) -> bool:
         try:
