@@ -42,7 +42,8 @@ RETURNING s.station_id
 _BEAT: Final = text("""
 INSERT INTO gateway_instance (name, started_at, last_seen_at, connected_since)
 VALUES (:name, :started_at, :now, :connected_since)
-ON CONFLICT (name) DO UPDATE SET last_seen_at = :now, connected_since = :connected_since
+ON CONFLICT (name) DO UPDATE
+  SET started_at = :started_at, last_seen_at = :now, connected_since = :connected_since
 """)
 
 
