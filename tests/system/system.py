@@ -176,7 +176,7 @@ class System:
 
     def _ready(self, name: str, began: datetime) -> bool:
         if name.startswith("gateway"):
-            alive = "SELECT count(*) FROM gateway_instance WHERE started_at >= :began AND connected_since IS NOT NULL"
+            alive = "SELECT count(*) FROM gateway_instance WHERE connected_since >= :began"
             wanted = len(self.gateways) if not hasattr(self, "cabinets") else 1
             return bool(self.scalar(alive, began=began) >= wanted)
         if name == "api":
