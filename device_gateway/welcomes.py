@@ -30,8 +30,7 @@ def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemet
         answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
         for answer in answers:
             ref = refs[answer.notice.station_id]
-            if answer.standing is not Standing.STALE:
-                outbound.control(ref, _welcome(answer, ref, now, telemetry_s))
+            outbound.control(ref, _welcome(answer, ref, now, telemetry_s))
     ends = [
         OfflineNotice(each.station.id, each.frame.message)
         for each in arrived
@@ -66,6 +65,9 @@ def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: in
         heartbeat_s=ref.heartbeat_s,
         telemetry_s=telemetry_s,
         boot_floor=answer.boot_floor,
+        epoch_floor=answer.epoch_floor,
+        # The gate stays shut for an epoch that is over; a live session ignores a welcome that is not for it.
+        retry_after_s=RETRY_AFTER_S if answer.standing is Standing.STALE else None,
     )
 
 

@@ -168,7 +168,7 @@ class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"
     """Opens the boot gate, or with `retry_after_s` asks the cabinet to send `Booted` again later.
 
     `boot_floor`: the highest boot the backend has seen from this cabinet before this start. A cabinet that lost its
-    counter (worn flash) continues above it.
+    counter (worn flash) continues above it. `epoch_floor` is the same for epochs, given only when `epoch` is below it.
     """
 
     epoch: Annotated[Counter, Meta(description="from the booted answered; any other is not for this session")]
@@ -177,6 +177,9 @@ class Welcome(Struct, frozen=True, kw_only=True, tag_field="type", tag="welcome"
     telemetry_s: Annotated[int, Meta(ge=1, le=86_400, description="seconds between slot_telemetry messages")]
     config_version: Annotated[CounterOrZero, Meta(description="version the backend wants; 0: none set")] = 0
     boot_floor: Annotated[CounterOrZero, Meta(description="highest boot known from before this start")] = 0
+    epoch_floor: Annotated[
+        CounterOrZero, Meta(description="highest epoch known, when the one answered is older; otherwise 0")
+    ] = 0
     retry_after_s: Annotated[Seconds, Meta(description="not ready: stay quiet and boot again after this")] | None = None
 
 

@@ -97,6 +97,12 @@ class Uplink:
         if self.phase is Phase.WELCOMED:
             self._set_periods(welcome, now_ms)
             return
+        if welcome.epoch_floor >= board.epoch:
+            # The counter was lost: the next session is numbered above all that the backend knows.
+            board.epoch = welcome.epoch_floor
+            self.hang_up(clean=True)
+            self.connect_in(0, now_ms)
+            return
         if welcome.retry_after_s is not None:
             # Half as long again at most: a fleet that was told to wait must not come back as one.
             wait_ms = int(welcome.retry_after_s * 1000 * board.rng.uniform(1, 1.5))

@@ -33,7 +33,7 @@ class Standing(StrEnum):
     OPENED = "opened"
     #: The same epoch again: answered again, nothing written.
     REPEATED = "repeated"
-    #: An older epoch: the session is over, nobody listens there.
+    #: An older epoch: a late repetition, or a cabinet that lost its counter and is told where to go on.
     STALE = "stale"
 
 
@@ -51,6 +51,8 @@ class BootAnswer:
     notice: BootNotice
     standing: Standing
     boot_floor: int = 0
+    #: STALE only: the newest epoch known, for a cabinet that lost its counter.
+    epoch_floor: int = 0
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
         notice = newest[station_id]
         before = known.get(station_id)
         if before is not None and notice.booted.epoch < before.epoch:
-            plan.answers.append(BootAnswer(notice, Standing.STALE))
+            plan.answers.append(BootAnswer(notice, Standing.STALE, epoch_floor=before.epoch))
         elif before is not None and notice.booted.epoch == before.epoch and notice.boot <= before.boot:
             plan.answers.append(BootAnswer(notice, Standing.REPEATED, before.boot_floor))
         else:

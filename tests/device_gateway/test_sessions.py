@@ -54,10 +54,12 @@ def test_the_same_epoch_again_is_welcomed_again_and_writes_nothing(bench: Bench)
     assert bench.one("SELECT count(*) FROM station_status_history") == 1
 
 
-def test_a_later_epoch_supersedes_and_an_older_one_is_ignored(bench: Bench) -> None:
+def test_a_later_epoch_supersedes_and_an_older_one_is_told_where_to_go_on(bench: Bench) -> None:
     bench.take(booted("A", 7))
     bench.take(booted("A", 8, cause=ResetCause.RECONNECT))
-    assert welcomes(bench.take(booted("A", 7))) == []
+    (shut,) = welcomes(bench.take(booted("A", 7)))
+    assert (shut.epoch, shut.epoch_floor) == (7, 8)
+    assert shut.retry_after_s
     assert bench.rows(SESSIONS) == [(7, 1, False, "superseded"), (8, 1, True, None)]
     assert bench.one("SELECT count(*) FROM station_status_history") == 1
 

@@ -91,6 +91,16 @@ def test_boot_floor_lifts_a_cabinet_that_lost_its_counter() -> None:
     assert {(frame.boot, frame.seq) for frame in bench.take()} == {(42, 1), (42, 2)}
 
 
+def test_epoch_floor_lifts_a_cabinet_that_lost_its_counter() -> None:
+    bench = Bench().power_on()
+    bench.take()
+    floor = bench.cabinet.board.epoch + 1_000_000
+    bench.welcome(epoch_floor=floor, retry_after_s=20)
+    bench.run(60_000)
+    booted = [frame.message for frame in bench.take() if isinstance(frame.message, Booted)]
+    assert [message.epoch for message in booted][:1] == [floor + 1]
+
+
 def test_boot_floor_is_ignored_after_a_mere_reconnect() -> None:
     bench = Bench().ready()
     bench.drop_link()

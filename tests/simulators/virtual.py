@@ -84,6 +84,7 @@ class Bench:
         heartbeat_s: int = 86_400,
         telemetry_s: int = 86_400,
         boot_floor: int = 0,
+        epoch_floor: int = 0,
         retry_after_s: int | None = None,
         ahead_ms: int = 0,
     ) -> None:
@@ -94,6 +95,7 @@ class Bench:
                 heartbeat_s=heartbeat_s,
                 telemetry_s=telemetry_s,
                 boot_floor=boot_floor,
+                epoch_floor=epoch_floor,
                 retry_after_s=retry_after_s,
             )
         )
