@@ -16,7 +16,7 @@ HEALTH_MAX: Final = 100
 HEALTHY: Final = 20
 
 
-def rentable(now: datetime, min_charge_pct: int) -> ColumnElement[bool]:
+def rentable(now: datetime | ColumnElement[datetime], min_charge_pct: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Of a slot joined with its bank: a rider could take it, as far as the cabinet has told."""
     return and_(
         StationSlot.state == SlotState.OCCUPIED,

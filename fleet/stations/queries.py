@@ -2,26 +2,33 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from math import asin, cos, degrees, radians, sin
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, lateral, literal, or_, select, true
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
-from fleet.stations.availability import rentable, renting, returnable
+from fleet.stations import statements
 from fleet.stations.errors import StationNotFound
-from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus
+from fleet.stations.models import PowerBank, Station, StationStatus
+from fleet.stations.statements import EARTH_RADIUS_M, BoxShape, Only
 
-EARTH_RADIUS_M: Final = 6_371_008.8
+__all__ = [
+    "Only",
+    "SlotView",
+    "StationDetail",
+    "StationSummary",
+    "bank_by_serial",
+    "find_station",
+    "nearby",
+    "station_by_code",
+    "station_page",
+]
 
-
-class Only(StrEnum):
-    """What a nearby station must be able to do."""
-
-    RENTABLE = "rentable"
-    RETURNABLE = "returnable"
+#: Where `status` is in a summary's row.
+_STATUS: Final = 7
+from fleet.stations.specs import POSITION_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +103,13 @@ def station_page(
 
     `search` looks into code, name and address.
     """
-    query = select(Station.id).order_by(Station.id).limit(limit)
-    if not all_states:
-        query = query.where(Station.status != StationStatus.DISABLED)
-    if after_id is not None:
-        query = query.where(Station.id > after_id)
-    if city is not None:
-        query = query.where(Station.city == city)
-    if search:
-        pattern = f"%{_escaped(search)}%"
-        query = query.where(
-            or_(Station.code.ilike(pattern), Station.name.ilike(pattern), Station.address.ilike(pattern))
-        )
-    page = query.subquery()
-    rows = session.execute(_summaries(now, min_charge_pct).join(page, page.c.id == Station.id).order_by(Station.id))
+    statement = statements.page_of_stations(
+        after=after_id is not None, city=city is not None, search=bool(search), all_states=all_states
+    )
+    pattern = f"%{_escaped(search)}%" if search else None
+    rows = statement.all(
+        session, now=now, min_charge_pct=min_charge_pct, limit=limit, after_id=after_id, city=city, pattern=pattern
+    )
     return [_summary(row) for row in rows]
 
 
@@ -125,120 +125,58 @@ def nearby(
     only: Only | None = None,
 ) -> list[StationSummary]:
     """Stations within `radius_m` of the point, nearest first. `only` RENTABLE: online, in use, with a bank to give."""
-    distance = _distance(latitude, longitude)
-    found = (
-        select(Station.id, distance.label("distance_m"))
-        .where(_in_box(latitude, longitude, radius_m), distance <= radius_m, Station.status != StationStatus.DISABLED)
-        .order_by("distance_m", Station.id)
-        .limit(limit)
+    latitude, longitude = round(latitude, POSITION_DIGITS), round(longitude, POSITION_DIGITS)
+    shape, box = _box(latitude, longitude, radius_m)
+    rows = statements.stations_nearby(shape, only).all(
+        session,
+        now=now,
+        min_charge_pct=min_charge_pct,
+        limit=limit,
+        latitude=latitude,
+        longitude=longitude,
+        radius_m=radius_m,
+        **box,
     )
-    if only is Only.RENTABLE:
-        banks = exists().where(
-            StationSlot.station_id == Station.id,
-            PowerBank.id == StationSlot.power_bank_id,
-            rentable(now, min_charge_pct),
-        )
-        found = found.where(renting(), banks)
-    if only is Only.RETURNABLE:
-        found = found.where(Station.online, exists().where(StationSlot.station_id == Station.id, returnable()))
-    near = found.subquery()
-    query = (
-        _summaries(now, min_charge_pct)
-        .join(near, near.c.id == Station.id)
-        .add_columns(near.c.distance_m)
-        .order_by(near.c.distance_m, Station.id)
-    )
-    return [_summary(row) for row in session.execute(query)]
-
-
-def _summaries(now: datetime, min_charge_pct: int) -> Select[*tuple[Any, ...]]:
-    counts = lateral(
-        select(
-            func.count().filter(rentable(now, min_charge_pct)).label("banks"),
-            func.count().filter(returnable()).label("free"),
-        )
-        .select_from(StationSlot)
-        .outerjoin(PowerBank, PowerBank.id == StationSlot.power_bank_id)
-        .where(StationSlot.station_id == Station.id)
-        .correlate(Station)
-    )
-    query = select(
-        Station.id,
-        Station.code,
-        Station.name,
-        Station.address,
-        Station.city,
-        Station.latitude,
-        Station.longitude,
-        Station.status,
-        Station.online,
-        Station.slot_count,
-        Station.last_heard_at,
-        case((renting(), counts.c.banks), else_=0),
-        counts.c.free,
-    )
-    return query.select_from(Station).join(counts, true())
+    return [_summary(row) for row in rows]
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> StationSummary:
-    return StationSummary(*row)
+    values = list(row)
+    values[_STATUS] = StationStatus(values[_STATUS])
+    return StationSummary(*values)
 
 
-def _in_box(latitude: float, longitude: float, radius_m: float) -> ColumnElement[bool]:
-    """A box around the circle, which the index on (latitude, longitude) can look up; the distance decides."""
+def _box(latitude: float, longitude: float, radius_m: float) -> tuple[BoxShape, dict[str, float]]:
+    """A box around the circle, and how it lies."""
     angle = radius_m / EARTH_RADIUS_M
-    south, north = latitude - degrees(angle), latitude + degrees(angle)
-    tall = Station.latitude.between(south, north)
-    if south <= -90 or north >= 90 or angle >= 1:
-        return tall  # a pole is inside: every longitude is
+    box = {"south": latitude - degrees(angle), "north": latitude + degrees(angle), "west": -180.0, "east": 180.0}
+    if box["south"] <= -90 or box["north"] >= 90 or angle >= 1:
+        return "pole", box  # every longitude is inside
     width = degrees(asin(sin(angle) / cos(radians(latitude))))
-    west, east = longitude - width, longitude + width
-    if west < -180:
-        return and_(tall, or_(Station.longitude >= west + 360, Station.longitude <= east))
-    if east > 180:
-        return and_(tall, or_(Station.longitude >= west, Station.longitude <= east - 360))
-    return and_(tall, Station.longitude.between(west, east))
-
-
-def _distance(latitude: float, longitude: float) -> ColumnElement[float]:
-    """Great-circle distance in metres (haversine: exact for short distances too)."""
-    here = literal(latitude)
-    half_lat = func.radians(Station.latitude - here) / 2
-    half_lon = func.radians(Station.longitude - literal(longitude)) / 2
-    chord = func.power(func.sin(half_lat), 2) + func.cos(func.radians(here)) * func.cos(
-        func.radians(Station.latitude)
-    ) * func.power(func.sin(half_lon), 2)
-    return 2 * EARTH_RADIUS_M * func.asin(func.least(1.0, func.sqrt(chord)))
+    box |= {"west": longitude - width, "east": longitude + width}
+    if box["west"] < -180:
+        return "west", box | {"west": box["west"] + 360}
+    if box["east"] > 180:
+        return "east", box | {"east": box["east"] - 360}
+    return "plain", box
 
 
 def station_by_code(session: Session, code: str, *, now: datetime, min_charge_pct: int) -> StationDetail:
     """Two statements. Raises StationNotFound."""
     station = find_station(session, code)
-    query = (
-        select(
-            StationSlot.number,
-            StationSlot.state,
-            PowerBank.serial,
-            PowerBank.charge_pct,
-            StationSlot.locked,
-            StationSlot.fault,
-            StationSlot.disabled_reason,
-            StationSlot.observed_at,
-            and_(
-                literal(station.status is StationStatus.ACTIVE and station.online),
-                func.coalesce(rentable(now, min_charge_pct), False),
-            ),
-            returnable(),
-        )
-        .outerjoin(PowerBank, PowerBank.id == StationSlot.power_bank_id)
-        .where(StationSlot.station_id == station.id)
-        .order_by(StationSlot.number)
+    rows = statements.slots_of_station().all(
+        session,
+        now=now,
+        min_charge_pct=min_charge_pct,
+        station_id=station.id,
+        station_rents=station.status is StationStatus.ACTIVE and station.online,
     )
-    return StationDetail(station, tuple(_slot(row) for row in session.execute(query)))
+    return StationDetail(station, tuple(_slot(row) for row in rows))
 
 
 def _slot(row: Row[*tuple[Any, ...]]) -> SlotView:
-    return SlotView(*row)
+    number, state, *rest = row
+    return SlotView(number, SlotState(state), *rest)
 
 
 def find_station(session: Session, code: str) -> Station:

@@ -14,7 +14,16 @@ from fleet.common.models import Country
 from fleet.common.notify import Channel, notify
 from fleet.stations.errors import SlotNotFound, StationNotFound
 from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus
-from fleet.stations.specs import SERIAL, AddReport, ImportProblem, ImportReport, StationSpec, check_spec, h3_cell
+from fleet.stations.specs import (
+    POSITION_DIGITS,
+    SERIAL,
+    AddReport,
+    ImportProblem,
+    ImportReport,
+    StationSpec,
+    check_spec,
+    h3_cell,
+)
 
 
 def create_station(session: Session, spec: StationSpec, now: datetime) -> Station:
@@ -93,7 +102,12 @@ def _columns(spec: StationSpec) -> dict[str, Any]:
     values = asdict(spec)
     for name in ("code", "slots"):
         del values[name]
-    return {**values, "h3_cell": h3_cell(spec.latitude, spec.longitude)}
+    return {
+        **values,
+        "latitude": round(spec.latitude, POSITION_DIGITS),
+        "longitude": round(spec.longitude, POSITION_DIGITS),
+        "h3_cell": h3_cell(spec.latitude, spec.longitude),
+    }
 
 
 def _change(session: Session, station: Station, spec: StationSpec, now: datetime) -> ImportProblem | bool:

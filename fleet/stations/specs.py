@@ -12,6 +12,8 @@ from firmware_protocol.limits import MAX_SLOTS
 
 CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SERIAL: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+#: Degrees are kept to about a centimetre. PostgreSQL refuses to square a difference that is all but zero.
+POSITION_DIGITS: Final = 7
 #: Cells of about 0.7 km².
 H3_RESOLUTION: Final = 8
 _ZONES: Final = frozenset(available_timezones())
