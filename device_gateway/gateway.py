@@ -38,6 +38,11 @@ DRAIN_S: Final = 8.0
 _TELEMETRY_END: Final = "/up/telemetry"
 
 
+def _client_id(settings: Settings, name: str) -> str:
+    """Stays over restarts, and cannot be guessed: whoever connects under a client id takes its session over."""
+    return f"{name}-{settings.secret_bytes(f'mqtt-client-id:{name}').hex()[:16]}"
+
+
 class Gateway:
     """`start`, then `stop` once. `name` is unique among gateways and stays over restarts: the broker keeps a session
     under it.
@@ -62,7 +67,7 @@ class Gateway:
         self._closed = False
         self.link = Link(
             url=settings.mqtt_url.get_secret_value(),
-            client_id=name,
+            client_id=_client_id(settings, name),
             subscriptions=dialects.subscriptions(settings.gateway_group),
             receive_maximum=settings.ingest_buffer_max // 2,
             deliver=self._deliver,
