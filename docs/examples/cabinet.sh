@@ -80,6 +80,7 @@ welcome() { # a frame from down/welcome (6.6)
   while sleep "$(field heartbeat_s "$1")"; do publish telemetry 0 "$(frame "$(next sample)" heartbeat '{"mains":true}')"; done &
 }
 boot=$(next boot) epoch=$(next epoch); echo 0 > seq; echo 0 > sample
+if [ "$epoch" -lt "$(date +%s)" ]; then epoch=$(date +%s); echo "$epoch" > epoch; fi # (5.2)
 { mosquitto_sub -V 5 -h "$HOST" -p "$PORT" -u "$CODE" -i "$CODE" -k 30 -q 1 -t "vb/v1/$CODE/down/+" -F '%t %p' \
     --will-topic "vb/v1/$CODE/up/state" --will-qos 1 --will-retain \
     --will-payload "{\"v\":1,\"boot\":$boot,\"seq\":0,\"at\":null,\"type\":\"offline\",\"data\":{\"epoch\":$epoch}}" &

@@ -232,7 +232,7 @@ def test_power_cuts_lose_and_repeat_nothing(cabinet: Cabinet, backend: Backend) 
 
     backend.boot_floor = 7
     booted, replayed = start(cabinet, backend)
-    assert booted.epoch == gone.epoch + 1
+    assert booted.epoch > gone.epoch
     assert booted.journal == (JournalRange(boot=1, first=1, last=2),)
     assert (replayed.boot, replayed.seq, replayed.replayed) == (1, 1, True)
     assert backend.event().message == inserted.message
