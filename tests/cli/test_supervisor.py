@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-#: argv: home, then name=command pairs. Prints "started <pids>", then after the end the first that ended by itself.
+#: argv: home, then name=command pairs. Prints "started <pids in that order>", then after the end the first that ended by itself.
 _HARNESS = """
 import os, shlex, sys
 from pathlib import Path
@@ -19,7 +19,8 @@ from cli.embedded.home import Home
 from cli.supervisor import Supervisor
 home = Home(Path(sys.argv[1]))
 home.create()
-supervisor = Supervisor(home, mirror=None, on_started=lambda pids: print("started", *pids.values(), flush=True))
+names = [pair.partition("=")[0] for pair in sys.argv[2:]]
+supervisor = Supervisor(home, mirror=None, on_started=lambda pids: print("started", *(pids[n] for n in names), flush=True))
 for pair in sys.argv[2:]:
     name, _, command = pair.partition("=")
     supervisor.add(name, shlex.split(command), os.environ)
