@@ -1,9 +1,9 @@
 """`python -m benchmarks.telemetry`: telemetry rows stored by the gateway's pipeline against raw COPY.
 
 Frames of 24 slots go through the very object that the gateway's thread of samples runs: decoded from their bytes, each
-message stored once (`device_sample`), serials looked up, rows copied, the banks' newest values written, committed. The
-yardstick is COPY of the same rows, their text made before the clock starts, into the same table with the same
-transactions. One after the other, A B A B, on an empty table each time.
+message stored once (`device_sample`), serials looked up, rows copied, committed, and once a run the newest values into
+the banks' rows. The yardstick is COPY of the same rows, their text made before the clock starts, into the same table
+with the same transactions. One after the other, A B A B, on an empty table each time.
 """
 
 import argparse
@@ -40,7 +40,10 @@ SELECT 'PB' || lpad(n::text, 8, '0'), 'available', true, :now, :now FROM generat
 
 
 def frames(stations: int, rounds: int, first_seq: int, start: datetime) -> list[Received]:
-    """Every station's frame, then every station's next one a minute later; half of the charges change in between."""
+    """Every station's frame, then every station's next one a minute later.
+
+    One charge in eight changes in between: in a cabinet most banks are full, and the others gain 1% in a minute or two.
+    """
     found = []
     for step in range(rounds):
         at = start + PERIOD * step
@@ -69,7 +72,7 @@ def _slot(station: int, slot: int, seq: int) -> dict[str, Any]:
     return {
         "slot": slot,
         "serial": f"PB{bank:08d}",
-        "charge_pct": 20 + (bank + (seq + slot) // 2) % 80,
+        "charge_pct": 20 + (bank + (seq + slot) // 8) % 80,
         "voltage_mv": 3600 + (bank * 7 + seq * 13) % 600,
         "current_ma": (bank * 31 + seq * 17) % 2000,
         "temperature_c": round(22 + ((bank + seq) % 120) / 10, 1),
@@ -83,10 +86,11 @@ def batches(received: Sequence[Received]) -> list[Sequence[Received]]:
 
 
 def pipeline(ingest: SampleIngest, received: Sequence[Received]) -> float:
-    """Rows a second from bytes to commit."""
+    """Rows a second from bytes to commit; at the end the banks' rows learn what changed, as they do every 2 s."""
     started = time.perf_counter()
     for batch in batches(received):
         ingest.process(batch)
+    ingest.write_banks()
     return len(received) * SLOTS / (time.perf_counter() - started)
 
 
@@ -149,7 +153,9 @@ def run(*, quick: bool) -> Report:
             bare.append(raw_copy(engine, lines))
     note = f"{stations:,} stations, {stations * rounds * SLOTS:,} rows a run, {SAMPLE_BATCH * SLOTS:,} a transaction"
     report.add("raw COPY", median(bare), "rows/s", note=note)
-    report.add("pipeline", median(ours), "rows/s", note="bytes to commit, decoding included")
+    report.add(
+        "pipeline", median(ours), "rows/s", note="bytes to commit: decoded, stored once, banks' rows brought up to date"
+    )
     report.add("pipeline against raw COPY", ratio_of_pairs(ours, bare), "", target=TARGET)
     report.detail = {"pipeline": ours, "copy": bare}
     return report
