@@ -91,7 +91,8 @@ def describe(frame: UpFrame | CommandFrame | Control) -> dict[str, Any]:
 
 def decode(
     frame: Annotated[
-        list[str], typer.Argument(metavar="HEX|-", help="the payload in hex, or - for stdin (hex or raw bytes)")
+        list[str],
+        typer.Argument(metavar="HEX|JSON|-", help="the payload in hex or as JSON, or - for stdin (or raw bytes)"),
     ],
     dialect: Annotated[str, typer.Option(help="the dialect that the cabinet speaks")] = "native",
     topic: Annotated[
