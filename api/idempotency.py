@@ -96,9 +96,9 @@ async def _once(
         str,
         Header(
             alias="Idempotency-Key",
-            min_length=8,
+            min_length=1,
             max_length=255,
-            pattern=r"^[\x21-\x7e]+$",
+            pattern=r"^[\x20-\x7e]+$",
             description="Made by the caller, one per intended effect (a UUID). Kept 24 h.",
             examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
         ),

@@ -90,7 +90,17 @@ def test_keys_of_two_riders_do_not_meet(live: Live) -> None:
         assert ones[0] != ones[1]
 
 
-@pytest.mark.parametrize("key", [None, "short", "with space in it", "x" * 256])
+@pytest.mark.parametrize("key", ["1", "order 12, second try", "x" * 255])
+def test_key_may_be_anything_printable(live: Live, key: str) -> None:
+    with signed_in(live) as person:
+        ones = [
+            person.http.post("/api/v1/payment/top-up", json=TEN, headers={"Idempotency-Key": key}) for _ in range(2)
+        ]
+        assert [answer.status_code for answer in ones] == [201, 201]
+        assert ones[0].json()["id"] == ones[1].json()["id"]
+
+
+@pytest.mark.parametrize("key", [None, "", "with\ttab", "x" * 256])
 def test_key_is_required_and_has_a_form(live: Live, key: str | None) -> None:
     with signed_in(live) as person:
         answer = person.http.post(
