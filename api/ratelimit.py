@@ -100,10 +100,8 @@ class RateLimiter:
         window.untold += 1
         self._untold[key] = rule.window_s
         limit = max(1, round(rule.limit * self._scale))
-        left_s = int(window.ends - now) + 1
-        return Verdict(
-            rule.name, limit, max(0, limit - window.count), min(left_s, rule.window_s), window.count <= limit
-        )
+        left, reset_s = max(0, limit - window.count), min(int(window.ends - now) + 1, rule.window_s)
+        return Verdict(rule.name, limit, left, reset_s, allowed=window.count <= limit)
 
     async def run(self) -> None:
         """Share counts until cancelled."""
@@ -130,7 +128,7 @@ class RateLimiter:
         now = self._clock()
         for index, (key, count) in enumerate(told.items()):
             window = self._windows[key]
-            window.untold -= count
+            window.untold = max(0, window.untold - count)  # it may be a new one since
             window.count = int(answer[2 * index]) + window.untold
             window.ends = now + int(answer[2 * index + 1]) / 1000
             if not window.untold:

@@ -1,10 +1,14 @@
 """Which tariff a station's rentals go by."""
 
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
+from fleet.common.prepared import Prepared
+from fleet.db import UtcDateTime
 from fleet.rentals.models import Tariff
 from fleet.rentals.price import TariffTerms
 from fleet.stations.models import Station
@@ -12,14 +16,19 @@ from fleet.stations.models import Station
 
 def tariff_for(session: Session, station: Station, now: datetime) -> Tariff | None:
     """The most specific one in force: station, city, country, everywhere; the newest among equals."""
-    query = (
+    return session.scalars(_in_force(now, station.id, station.city, station.country)).one_or_none()
+
+
+def _in_force(now: Any, station_id: Any, city: Any, country: Any) -> Select[Tariff]:
+    """Of values, or of parameters."""
+    return (
         select(Tariff)
         .where(
             Tariff.valid_from <= now,
             or_(Tariff.valid_to.is_(None), Tariff.valid_to > now),
-            _is_or_any(Tariff.station_id == station.id, Tariff.station_id.is_(None)),
-            _is_or_any(Tariff.city == station.city, Tariff.city.is_(None)),
-            _is_or_any(Tariff.country == station.country, Tariff.country.is_(None)),
+            _is_or_any(Tariff.station_id == station_id, Tariff.station_id.is_(None)),
+            _is_or_any(Tariff.city == city, Tariff.city.is_(None)),
+            _is_or_any(Tariff.country == country, Tariff.country.is_(None)),
         )
         .order_by(
             Tariff.station_id.is_(None),
@@ -30,7 +39,6 @@ def tariff_for(session: Session, station: Station, now: datetime) -> Tariff | No
         )
         .limit(1)
     )
-    return session.scalars(query).one_or_none()
 
 
 def _is_or_any(same: ColumnElement[bool], unset: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -39,8 +47,17 @@ def _is_or_any(same: ColumnElement[bool], unset: ColumnElement[bool]) -> ColumnE
 
 def find_tariff(session: Session, station: Station, now: datetime) -> TariffTerms | None:
     """What a rental from the station would be frozen with; None: nothing can be rented there now."""
-    tariff = tariff_for(session, station, now)
-    return None if tariff is None else terms(tariff)
+    rows = _terms_in_force().all(session, now=now, station_id=station.id, city=station.city, country=station.country)
+    return TariffTerms(*rows[0]) if rows else None
+
+
+@cache
+def _terms_in_force() -> Prepared:
+    columns = [getattr(Tariff, name) for name in TariffTerms.__slots__]
+    found = _in_force(
+        bindparam("now", type_=UtcDateTime()), bindparam("station_id"), bindparam("city"), bindparam("country")
+    )
+    return Prepared(found.with_only_columns(*columns))
 
 
 def terms(tariff: Tariff) -> TariffTerms:

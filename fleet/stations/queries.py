@@ -12,6 +12,7 @@ from firmware_protocol.types import SlotState
 from fleet.stations import statements
 from fleet.stations.errors import StationNotFound
 from fleet.stations.models import PowerBank, Station, StationStatus
+from fleet.stations.specs import POSITION_DIGITS
 from fleet.stations.statements import EARTH_RADIUS_M, BoxShape, Only
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
 
 #: Where `status` is in a summary's row.
 _STATUS: Final = 7
-from fleet.stations.specs import POSITION_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
