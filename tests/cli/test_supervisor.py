@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-#: argv: home, then name=command pairs. Prints "started <pids in that order>", then after the end the first that ended by itself.
+#: argv: home, then name=command pairs. Prints "started" and the pids in that order, and at the end who ended first.
 _HARNESS = """
 import os, shlex, sys
 from pathlib import Path
@@ -20,7 +20,11 @@ from cli.supervisor import Supervisor
 home = Home(Path(sys.argv[1]))
 home.create()
 names = [pair.partition("=")[0] for pair in sys.argv[2:]]
-supervisor = Supervisor(home, mirror=None, on_started=lambda pids: print("started", *(pids[n] for n in names), flush=True))
+
+def on_started(pids):
+    print("started", *(pids[name] for name in names), flush=True)
+
+supervisor = Supervisor(home, mirror=None, on_started=on_started)
 for pair in sys.argv[2:]:
     name, _, command = pair.partition("=")
     supervisor.add(name, shlex.split(command), os.environ)
