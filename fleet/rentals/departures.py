@@ -72,7 +72,7 @@ def _gone_by_order(scene: Scene, rental: Rental, change: Change) -> bool:
         rental,
         change.bank,
         change.slot,
-        charge_pct=change.bank.charge_pct,
+        charge_pct=None,
         at=command.sent_at or command.created_at,
         told=StartEvidence.ORDER,
         why="bank_gone",
@@ -124,7 +124,7 @@ def _again(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence)
     """Another word about the same departure: a better one corrects the time."""
     if rental.started_at is not None and better(told, rental.start_evidence):
         correct_start(scene.session, rental, scene.seen.at, told, evidence=scene.evidence, now=scene.now)
-    if told is StartEvidence.MOVEMENT:
+    if change.charge_pct is not None:
         rental.charge_out_pct = change.charge_pct
     if change.current and rental.state not in OPEN_STATES:
         _case(scene, change, "left_again", rental.id)

@@ -112,7 +112,7 @@ def _went_out(scene: Scene, rental: Rental, change: Change, out: StationSlot, se
         rental,
         change.bank,
         out,
-        charge_pct=None,  # the bank tells only what it came back with
+        charge_pct=None,
         at=sent_at,
         told=StartEvidence.ORDER,
         why="bank_came_back",

@@ -112,8 +112,7 @@ def eject_bank(
     if current:
         picture.take(bank)
         _locate(bank, seen, charge)
-    left_with = bank.charge_pct if charge is None else charge
-    changes.append(Change(MovementKind.EJECTED, bank, slot, left_with, since, current))
+    changes.append(Change(MovementKind.EJECTED, bank, slot, charge, since, current))
     return changes
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from math import asin, cos, degrees, radians, sin
 from typing import Any, Final
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
@@ -27,6 +27,8 @@ __all__ = [
     "station_page",
 ]
 
+#: Built once: every page, quote and start asks it.
+_BY_CODE: Final = select(Station).where(Station.code == bindparam("code")).execution_options(populate_existing=True)
 #: Where `status` is in a summary's row.
 _STATUS: Final = 7
 
@@ -181,8 +183,7 @@ def _slot(row: Row[*tuple[Any, ...]]) -> SlotView:
 
 def find_station(session: Session, code: str) -> Station:
     """Raises StationNotFound."""
-    query = select(Station).where(Station.code == code).execution_options(populate_existing=True)
-    station = session.scalars(query).one_or_none()
+    station = session.scalars(_BY_CODE, {"code": code}).one_or_none()
     if station is None:
         raise StationNotFound(f"no station {code}", station=code)
     return station
