@@ -16,12 +16,14 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, Final
 
+import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks import seeding
 from benchmarks.results import Report, ratio_of_pairs, save, show
-from benchmarks.services import services
+from benchmarks.services import Services, services
 from benchmarks.stream import BOOT, code
+from benchmarks.whole import processes_of
 from device_gateway.directory import Directory
 from device_gateway.gateway import SAMPLE_BATCH
 from device_gateway.received import Received
@@ -94,6 +96,12 @@ def pipeline(ingest: SampleIngest, received: Sequence[Received]) -> float:
     return len(received) * SLOTS / (time.perf_counter() - started)
 
 
+def cpu_s(running: Services) -> float:
+    """CPU time used so far by this process and by PostgreSQL: unlike rates it hardly depends on who else is busy."""
+    times = [psutil.Process().cpu_times(), *(each.cpu_times() for each in processes_of(running.pids["postgres"]))]
+    return sum(each.user + each.system for each in times)
+
+
 def rows_of(engine: Engine) -> list[str]:
     """What the pipeline stored, as lines of COPY in the order it was stored."""
     buffer = io.StringIO()
@@ -134,7 +142,7 @@ def run(*, quick: bool) -> Report:
     stations, rounds, pairs = (50, 4, 1) if quick else (1000, 6, 5)
     report = Report("telemetry", "telemetry rows through the pipeline against raw COPY", quick)
     start = utc_now().replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
-    ours, bare = [], []
+    ours, bare, ours_cpu, bare_cpu = [], [], [], []
     with services() as running:
         engine = running.engine
         seeding.ingest_fleet(engine, stations, utc_now(), SLOTS)
@@ -145,18 +153,25 @@ def run(*, quick: bool) -> Report:
         for pair in range(pairs):
             _empty(engine)
             begun = start + PERIOD * (1 + pair * rounds)
-            ours.append(pipeline(ingest, frames(stations, rounds, 2 + pair * rounds, begun)))
+            received = frames(stations, rounds, 2 + pair * rounds, begun)
+            used = cpu_s(running)
+            ours.append(pipeline(ingest, received))
+            ours_cpu.append((cpu_s(running) - used) / len(received) / SLOTS * 1e6)
             lines = rows_of(engine)
             if len(lines) != stations * rounds * SLOTS:
                 raise RuntimeError(f"expected {stations * rounds * SLOTS} rows, got {len(lines)}")
             _empty(engine)
+            used = cpu_s(running)
             bare.append(raw_copy(engine, lines))
+            bare_cpu.append((cpu_s(running) - used) / len(lines) * 1e6)
     note = f"{stations:,} stations, {stations * rounds * SLOTS:,} rows a run, {SAMPLE_BATCH * SLOTS:,} a transaction"
     report.add("raw COPY", median(bare), "rows/s", note=note)
     report.add(
         "pipeline", median(ours), "rows/s", note="bytes to commit: decoded, stored once, banks' rows brought up to date"
     )
     report.add("pipeline against raw COPY", ratio_of_pairs(ours, bare), "", target=TARGET)
+    report.add("raw COPY, CPU a row", median(bare_cpu), "µs", note="client and PostgreSQL together")
+    report.add("pipeline, CPU a row", median(ours_cpu), "µs", note="gateway and PostgreSQL together, on two cores")
     report.detail = {"pipeline": ours, "copy": bare}
     return report
 
