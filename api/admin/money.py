@@ -27,19 +27,20 @@ def adjust(user_id: UUID, body: AdjustIn, acts: ActsDep, once: Idempotent) -> Re
 
     def work() -> AdjustOut:
         get_user(acts.session, user_id)
-        wallets.adjust(
+        moved = wallets.adjust(
             acts.session,
             user_id=user_id,
             money=Money(body.amount_minor, body.currency),
             reason=body.reason,
             actor_id=acts.operator.id,
-            key=f"{acts.operator.id}:{once.key}",
+            # One effect per key is the promise of `once`, for 24 h; the ledger never forgets and would swallow it.
+            key=f"{acts.operator.id}:{acts.now.isoformat()}:{once.key}",
             now=acts.now,
         )
         acts.record("wallet.adjust", user_id=user_id, detail=body.model_dump(mode="json"))
         wallet = wallets.wallet_of(acts.session, user_id, body.currency, acts.now)
-        newest = wallets.statement(acts.session, wallet, 1)[0]
-        return AdjustOut(line=StatementLineOut.of(newest), wallet=WalletOut.of(wallets.balance(acts.session, wallet)))
+        line = wallets.line_of(moved, wallet.account_id)
+        return AdjustOut(line=StatementLineOut.of(line), wallet=WalletOut.of(wallets.balance(acts.session, wallet)))
 
     return once.answer(acts.session, acts.now, work)
 

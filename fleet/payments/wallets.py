@@ -81,10 +81,11 @@ def statement(session: Session, wallet: Wallet, limit: int, before: UUID | None 
     )
     if before is not None:
         query = query.where(LedgerTransfer.id < before)
-    return [_line(transfer, account) for transfer in session.scalars(query)]
+    return [line_of(transfer, account) for transfer in session.scalars(query)]
 
 
-def _line(transfer: LedgerTransfer, account: UUID) -> StatementLine:
+def line_of(transfer: LedgerTransfer, account: UUID) -> StatementLine:
+    """`transfer` as the rider sees it whose wallet is `account`, one of its sides."""
     amount = transfer.amount_minor if transfer.posted_minor is None else transfer.posted_minor
     return StatementLine(
         id=transfer.id,

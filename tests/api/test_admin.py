@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,6 +8,7 @@ from sqlalchemy import select, text
 
 from firmware_protocol.messages import PowerBankEjected
 from fleet.common.clock import utc_now
+from fleet.common.idempotency import KEPT, forget_old
 from fleet.db import session_scope
 from fleet.devices import dead_letters
 from fleet.devices.dead_letters import Rejected
@@ -276,6 +278,18 @@ def test_wallet_is_adjusted_once_with_a_reason(live: Live) -> None:
         proof = boss.http.get(f"{ADMIN}/ledger/proof").json()
         assert (proof["ok"], proof["problems"], proof["transfers"]) == (True, [], 1)
     assert acts(live) == ["wallet.adjust"]
+
+
+def test_adjustment_under_a_key_of_long_ago_moves_money_again(live: Live) -> None:
+    with operator(live) as boss, signed_in(live) as rider:
+        path = f"{ADMIN}/user/{rider.user.id}/wallet/adjust"
+        body = {"amount_minor": 500, "currency": "EUR", "reason": "goodwill"}
+        first = boss.http.post(path, json=body, headers=keyed("1")).json()
+        with session_scope(live.engine) as session:
+            assert forget_old(session, utc_now() + KEPT + timedelta(seconds=1)) == 1
+        second = boss.http.post(path, json=body, headers=keyed("1")).json()
+        assert second["line"]["id"] != first["line"]["id"]
+        assert second["wallet"]["available"]["amount_minor"] == 1000
 
 
 def test_users_are_found_shown_and_suspended(live: Live) -> None:
