@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -136,6 +137,9 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
     runtime.hub.attach(asyncio.get_running_loop())
+    # As many threads as connections: a request waits for a thread here rather than for a connection in one.
+    threads = runtime.settings.database_pool_size + runtime.settings.database_pool_overflow
+    to_thread.current_default_thread_limiter().total_tokens = threads
     listener = asyncio.create_task(Listener(runtime.settings.database_url.get_secret_value(), runtime.hub).run())
     limiter = asyncio.create_task(runtime.limiter.run())
     try:

@@ -4,7 +4,7 @@ import logging
 import sys
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor
 
 from fleet.settings import Settings
 
@@ -29,6 +29,7 @@ def configure(settings: Settings, process: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        _without_colour,
     ]
     last: Processor = (
         structlog.processors.JSONRenderer()
@@ -59,3 +60,9 @@ def configure(settings: Settings, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _without_colour(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """uvicorn says everything twice."""
+    event.pop("color_message", None)
+    return event
