@@ -63,6 +63,6 @@ def configure(settings: Settings, process: str) -> None:
 
 
 def _without_colour(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """uvicorn says everything twice."""
+    """What uvicorn says a second time, for terminals."""
     event.pop("color_message", None)
     return event
