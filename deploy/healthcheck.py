@@ -1,10 +1,11 @@
 # noqa: INP001  # a script of the image, no package
 """Health of the process in this container, for docker-compose.yml: exit 0 when well, 1 with a line that says why not.
 
-healthcheck.py http PORT PATH | relay | beat
+healthcheck.py http PORT PATH | relay | beat | worker
 """
 
 import os
+import socket
 import sys
 import time
 import urllib.error
@@ -56,6 +57,19 @@ def beat() -> str | None:
     return f"the schedule was last written {silent:.0f} s ago" if silent > _BEAT_SILENT_S else None
 
 
+def worker() -> str | None:
+    """None when this container's worker answers over the queue. Not `celery inspect`, which loads all of our code."""
+    from celery import Celery  # noqa: PLC0415  # the other checks need not wait for it
+    from kombu.exceptions import OperationalError  # noqa: PLC0415
+
+    name = f"celery@{socket.gethostname()}"
+    try:
+        answers = Celery(broker=os.environ["REDIS_URL"]).control.ping(destination=[name], timeout=_TIMEOUT_S)
+    except (OperationalError, OSError) as error:
+        return str(error)
+    return None if answers else f"{name} does not answer"
+
+
 def _number(row: tuple[int, ...] | None) -> int:
     return row[0] if row else 0
 
@@ -68,6 +82,8 @@ def check(arguments: list[str]) -> str | None:
             return relay()
         case ["beat"]:
             return beat()
+        case ["worker"]:
+            return worker()
     return f"unknown check {arguments}"
 
 

@@ -1,6 +1,7 @@
 """deploy/healthcheck.py, run as the containers run it."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -85,4 +86,28 @@ def test_beat_is_well_while_it_writes_its_schedule(tmp_path: Path) -> None:
     os.utime(schedule, (long_ago, long_ago))
     code, output = _check("beat", VOLTBAY_HOME=home)
     assert code == 1
-    assert output.startswith("the schedule was last written 3600 s ago")
+    assert output.startswith("the schedule was last written 36")
+
+
+def test_a_worker_is_well_when_it_answers_over_the_queue(redis_url: str, tmp_path: Path) -> None:
+    name = f"celery@{socket.gethostname()}"
+    assert _check("worker", REDIS_URL=redis_url) == (1, f"{name} does not answer\n")
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-b", redis_url, "worker", "--pool", "solo", "-n", name],
+            cwd=tmp_path, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while (found := _check("worker", REDIS_URL=redis_url)) != (0, "") and time.monotonic() < deadline:
+            assert worker.poll() is None
+        assert found == (0, ""), (tmp_path / "log").read_text()
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+def test_no_queue_is_one_line_and_not_a_traceback() -> None:
+    code, output = _check("worker", REDIS_URL="redis://127.0.0.1:1/0")
+    assert code == 1
+    assert "Traceback" not in output
