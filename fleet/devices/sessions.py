@@ -62,6 +62,8 @@ class _Known:
     epoch: int
     boot: int
     boot_floor: int
+    #: Its own `offline` ended it: nobody can still be speaking in it.
+    over: bool
 
 
 @dataclass(slots=True)
@@ -110,11 +112,12 @@ def _newest_of_each(notices: Sequence[BootNotice]) -> dict[int, BootNotice]:
 
 def _latest_sessions(session: Session, station_ids: Collection[int]) -> dict[int, _Known]:
     query = text("""
-    SELECT s.id, d.epoch, d.boot, d.boot_floor FROM unnest(CAST(:ids AS int[])) AS s(id), LATERAL (
-        SELECT epoch, boot, boot_floor FROM device_session WHERE station_id = s.id ORDER BY epoch DESC LIMIT 1) d
+    SELECT s.id, d.epoch, d.boot, d.boot_floor, d.is_over FROM unnest(CAST(:ids AS int[])) AS s(id), LATERAL (
+        SELECT epoch, boot, boot_floor, ended_at IS NOT NULL AND cause IS DISTINCT FROM :silent AS is_over
+          FROM device_session WHERE station_id = s.id ORDER BY epoch DESC LIMIT 1) d
     """)
-    rows = session.execute(query, {"ids": array(station_ids)})
-    return {row[0]: _Known(row[1], row[2], row[3]) for row in rows}
+    rows = session.execute(query, {"ids": array(station_ids), "silent": SILENT})
+    return {row[0]: _Known(row[1], row[2], row[3], row[4]) for row in rows}
 
 
 def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots: Mapping[int, Sequence[int]]) -> _Plan:
@@ -122,7 +125,11 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
     for station_id in sorted(newest):
         notice = newest[station_id]
         before = known.get(station_id)
-        if before is not None and notice.booted.epoch < before.epoch:
+        if (
+            before is not None
+            and (notice.booted.epoch, notice.boot) <= (before.epoch, before.boot)
+            and (before.over or notice.booted.epoch < before.epoch)
+        ):
             plan.answers.append(BootAnswer(notice, Standing.STALE, epoch_floor=before.epoch))
         elif before is not None and notice.booted.epoch == before.epoch and notice.boot <= before.boot:
             plan.answers.append(BootAnswer(notice, Standing.REPEATED, before.boot_floor))
@@ -135,6 +142,12 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
             plan.answers.append(answer)
             plan.opened.append(answer)
     return plan
+
+
+def _is_stale(notice: BootNotice, newest: _Known) -> bool:
+    """An older epoch, or the newest once more after its end: then its numbers would be taken for ones already used."""
+    epoch = notice.booted.epoch
+    return epoch < newest.epoch or (epoch == newest.epoch and newest.over and notice.boot <= newest.boot)
 
 
 def _floor(notice: BootNotice, boots: Sequence[int]) -> int:

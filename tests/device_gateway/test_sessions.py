@@ -64,6 +64,16 @@ def test_a_later_epoch_supersedes_and_an_older_one_is_told_where_to_go_on(bench:
     assert bench.one("SELECT count(*) FROM station_status_history") == 1
 
 
+def test_the_newest_epoch_again_after_its_end_is_told_where_to_go_on(bench: Bench) -> None:
+    bench.take(booted("A", 1))
+    bench.take(up("A", 0, Offline(epoch=1, cause=OfflineCause.POWER)))
+    (shut,) = welcomes(bench.take(booted("A", 1)))
+    assert (shut.epoch, shut.epoch_floor) == (1, 1)
+    assert shut.retry_after_s
+    (again,) = welcomes(bench.take(booted("A", 2)))
+    assert (again.epoch, again.epoch_floor, again.boot_floor, again.retry_after_s) == (2, 0, 1, None)
+
+
 def test_only_the_newest_of_a_batch_is_welcomed(bench: Bench) -> None:
     assert [each.epoch for each in welcomes(bench.take(booted("A", 9), booted("A", 8), booted("A", 9)))] == [9]
 
