@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -6,6 +7,7 @@ from fastapi import Depends, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.orm import Session
 
 from api.auth import CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
@@ -19,8 +21,11 @@ from api.rentals.schemas import PriceOut, QuoteIn, QuoteOut, RentalOut, Rentals,
 from api.rentals.starts import ACCEPTED, CREATED, OK, Start
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
+from fleet.common.money import Money
 from fleet.db import session_scope
+from fleet.payments.errors import InsufficientFunds
 from fleet.rentals import cancels, queries, quotes
+from fleet.rentals.dues import collect_dues
 from fleet.rentals.models import Rental
 
 router = area("rental", "rentals")
@@ -95,6 +100,32 @@ def get_rental(rental_id: UUID, session: SessionDep, user: CurrentUser) -> Renta
 def cancel(rental_id: UUID, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> RentalOut:
     """Once the order is sent it cannot be called back: the bank may already move. Cancelling again changes nothing."""
     return RentalOut.of(cancels.cancel(session, user_id=user.id, rental_id=rental_id, now=now, policy=runtime.policy))
+
+
+@router.post(
+    "/{rental_id}/pay-due", operation_id="pay_due", summary="Pay what is owed", response_model=RentalOut,
+    responses=problems(401, 402, 403, 404, 409),
+)  # fmt: skip
+def pay_due(rental_id: UUID, session: SessionDep, user: CurrentUser, now: Now, once: Idempotent) -> Response:
+    """From the wallet, older debts first; a rental can be started again when nothing is owed. Paid already: nothing
+    moves. When the wallet has too little for this rental nothing moves either: top up first.
+    """
+    return once.answer(session, now, lambda: RentalOut.of(_paid(session, user.id, rental_id, now)))
+
+
+def _paid(session: Session, user_id: UUID, rental_id: UUID, now: datetime) -> Rental:
+    due = queries.rental_of(session, user_id, rental_id).due_minor
+    if due:
+        collect_dues(session, user_id, now)
+    rental = queries.rental_of(session, user_id, rental_id)
+    if rental.due_minor:
+        raise InsufficientFunds(
+            f"{Money(rental.due_minor, rental.currency)} more is needed",
+            needed_minor=due,
+            available_minor=due - rental.due_minor,
+            currency=rental.currency,
+        )
+    return rental
 
 
 @router.get("/{rental_id}/price", operation_id="rental_price", summary="What it costs, and why",

@@ -292,13 +292,72 @@ def test_cancel_only_while_nobody_has_the_order(city: Live) -> None:
         assert (refused.status_code, refused.json()["code"]) == (409, "rental_not_cancellable")
 
 
+def owe(live: Live, person: Person) -> dict[str, Any]:
+    """A rental of 6.00 by a rider who had 5.00: 1.00 is owed."""
+    give_money(live, person, 500)
+    rental: dict[str, Any] = start(person).json()
+    cabinet = Cabinet(live)
+    cabinet.ejects(UUID(rental["id"]))
+    with session_scope(live.engine) as session:
+        session.execute(text("UPDATE rental SET started_at = started_at - interval '4 hours 45 minutes'"))
+    cabinet.takes_back(4, rental["power_bank"])
+    found: dict[str, Any] = person.http.get(f"/api/v1/rental/{rental['id']}").json()
+    assert (found["state"], found["charged"]["amount_minor"], found["due"]["amount_minor"]) == ("completed", 500, 100)
+    return found
+
+
+def pay(person: Person, rental: dict[str, Any], key: str | None = None) -> httpx.Response:
+    return person.http.post(f"/api/v1/rental/{rental['id']}/pay-due", headers=keyed(key))
+
+
+def test_who_owes_pays_and_rents_again(city: Live) -> None:
+    with signed_in(city) as person:
+        rental = owe(city, person)
+        refused = start(person)
+        assert (refused.status_code, refused.json()["code"]) == (409, "money_owed")
+        give_money(city, person, 1000)
+        first = pay(person, rental, key="pay")
+        assert (first.status_code, first.json()["charged"]["amount_minor"], first.json()["due"]["amount_minor"]) == (
+            200, 600, 0,
+        )  # fmt: skip
+        again = pay(person, rental, key="pay")
+        assert (again.json(), again.headers["Idempotency-Replayed"]) == (first.json(), "true")
+        assert pay(person, rental).json() == first.json()
+        assert person.http.get("/api/v1/payment/wallet").json()["available"]["amount_minor"] == 900
+        assert start(person).status_code == 202
+    with session_scope(city.engine) as session:
+        assert prove(session, utc_now()).ok
+
+
+def test_too_little_pays_no_part_of_a_debt(city: Live) -> None:
+    with signed_in(city) as person:
+        rental = owe(city, person)
+        give_money(city, person, 60)
+        refused = pay(person, rental, key="pay")
+        assert (refused.status_code, refused.json()["code"], refused.json()["available_minor"]) == (
+            402, "insufficient_funds", 60,
+        )  # fmt: skip
+        assert person.http.get("/api/v1/payment/wallet").json()["available"]["amount_minor"] == 60
+        give_money(city, person, 40)
+        assert pay(person, rental, key="pay").json()["due"]["amount_minor"] == 0
+
+
+def test_twenty_payments_of_one_debt_at_once_pay_it_once(city: Live) -> None:
+    with signed_in(city) as person, ThreadPoolExecutor(20) as pool:
+        rental = owe(city, person)
+        give_money(city, person, 1000)
+        answers = list(pool.map(lambda _: pay(person, rental), range(20)))
+        assert {(answer.status_code, answer.json()["due"]["amount_minor"]) for answer in answers} == {(200, 0)}
+        assert person.http.get("/api/v1/payment/wallet").json()["available"]["amount_minor"] == 900
+
+
 def test_another_riders_rental_is_not_there(city: Live) -> None:
     with signed_in(city) as ada, signed_in(city) as bob:
         give_money(city, ada)
         path = f"/api/v1/rental/{start(ada).json()['id']}"
         for method, where in (("GET", path), ("GET", f"{path}/price"), ("GET", f"{path}/events"),
-                              ("POST", f"{path}/cancel")):  # fmt: skip
-            answer = bob.http.request(method, where)
+                              ("POST", f"{path}/cancel"), ("POST", f"{path}/pay-due")):  # fmt: skip
+            answer = bob.http.request(method, where, headers=keyed())
             assert (answer.status_code, answer.json()["code"]) == (404, "rental_not_found"), where
         assert bob.http.get("/api/v1/rental/history").json()["items"] == []
         assert ada.http.get(path).json()["state"] == "ejecting"
@@ -351,6 +410,7 @@ def test_events_follow_the_rental_to_its_end(city: Live) -> None:
         ("GET", f"{SOMEBODYS}/price"),
         ("GET", f"{SOMEBODYS}/events"),
         ("POST", f"{SOMEBODYS}/cancel"),
+        ("POST", f"{SOMEBODYS}/pay-due"),
     ],
 )
 def test_nothing_without_a_token(live: Live, method: str, path: str) -> None:
