@@ -45,6 +45,7 @@ def system(whole: System) -> Iterator[System]:
     """Checked after every test: nothing is lost, doubled or left over."""
     yield whole
     whole.cabinets.clear()
+    whole.revive()
     whole.settle()
     assert_invariants(whole)
 
