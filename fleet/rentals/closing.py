@@ -48,36 +48,42 @@ class Return:
 
 def complete(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
     """The bank is back: charge for the time until then, which is brought between the start and now."""
-    result = _end(rental, back, now)
+    ended_at = _ended(rental, back, now)
+    result = _price_of(rental, back, ended_at)
     _charge(session, rental, result, _parts(result), now)
-    assert rental.ended_at is not None
-    move(session, rental, RentalState.COMPLETED, why=back.why, evidence=evidence, at=rental.ended_at, now=now)
+    _note_return(rental, back, ended_at)
+    move(session, rental, RentalState.COMPLETED, why=back.why, evidence=evidence, at=ended_at, now=now)
 
 
 def correct_end(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
     """Word came of an earlier return than the one that closed the rental: what was overcharged is given back."""
-    before = rental.ended_at
-    assert before is not None
-    _cheaper(session, rental, _end(rental, back, now), "end_corrected", now)
     assert rental.ended_at is not None
-    evidence = {**evidence, "before": before.isoformat()}
+    evidence = {**evidence, "before": rental.ended_at.isoformat()}
+    ended_at = _ended(rental, back, now)
+    _cheaper(session, rental, _price_of(rental, back, ended_at), "end_corrected", now)
+    _note_return(rental, back, ended_at)
     if rental.state is RentalState.BOUGHT_OUT:
-        move(
-            session, rental, RentalState.COMPLETED, why="end_corrected", evidence=evidence, at=rental.ended_at, now=now
-        )
+        move(session, rental, RentalState.COMPLETED, why="end_corrected", evidence=evidence, at=ended_at, now=now)
     else:
-        note(session, rental, rental.state, why="end_corrected", evidence=evidence, at=rental.ended_at, now=now)
+        note(session, rental, rental.state, why="end_corrected", evidence=evidence, at=ended_at, now=now)
 
 
-def _end(rental: Rental, back: Return, now: datetime) -> Price:
+def _ended(rental: Rental, back: Return, now: datetime) -> datetime:
     assert rental.started_at is not None
-    rental.ended_at = max(rental.started_at, min(back.at, now))
+    return max(rental.started_at, min(back.at, now))
+
+
+def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
+    if back.why == NOT_TAKEN:
+        return free_of_charge(terms_of(rental), NOT_TAKEN, "The bank was not taken: free of charge")
+    return price_at(rental, ended_at)
+
+
+def _note_return(rental: Rental, back: Return, ended_at: datetime) -> None:
+    rental.ended_at, rental.charge_in_pct = ended_at, back.charge_pct
     rental.station_in_id, rental.slot_in = back.slot.station_id, back.slot.number
-    rental.charge_in_pct = back.charge_pct
     if back.why == NOT_TAKEN:
         rental.failure_code = NOT_TAKEN
-        return free_of_charge(terms_of(rental), NOT_TAKEN, "The bank was not taken: free of charge")
-    return price_at(rental, rental.ended_at)
 
 
 def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
@@ -143,19 +149,19 @@ def _lines(result: Price) -> list[object]:
 def _charge(
     session: Session, rental: Rental, result: Price, parts: list[tuple[AccountKind, Money]], now: datetime
 ) -> None:
-    rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
-    if not result.total_minor:
+    if result.total_minor:
+        captured = holds.capture_for_rental(
+            session,
+            hold_id=rental.hold_transfer_id,
+            rental_id=rental.id,
+            user_id=rental.user_id,
+            parts=parts,
+            now=now,
+        )
+        rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
+    else:
         holds.release_hold(session, rental.hold_transfer_id, now)
-        return
-    captured = holds.capture_for_rental(
-        session,
-        hold_id=rental.hold_transfer_id,
-        rental_id=rental.id,
-        user_id=rental.user_id,
-        parts=parts,
-        now=now,
-    )
-    rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
+    rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
 
 
 def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: datetime) -> None:

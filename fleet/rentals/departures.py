@@ -20,8 +20,6 @@ from fleet.stations.models import MovementKind, PowerBankMovement
 
 def bank_left(scene: Scene, change: Change, command: DeviceCommand | None, *, told: StartEvidence) -> None:
     """By the cabinet's own word. `command`: the eject that moved it; `told`: what kind of word it is."""
-    if command is not None:
-        ejects.confirm(scene.session, command, change.slot.number, change.bank.serial, scene.now)
     rental = scene.rental_of(command)
     if rental is None:
         _without_rental(scene, change, command)
@@ -87,7 +85,8 @@ def _for_waiting(scene: Scene, rental: Rental, change: Change, *, told: StartEvi
     if rental.power_bank_id != change.bank.id:
         _make_way(scene, rental, change)
         ejects.take_over(scene.session, rental, change.bank)
-    settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
+    if not change.expected:
+        settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
     ejects.activate(
         scene.session,
         rental,

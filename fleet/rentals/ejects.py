@@ -14,7 +14,7 @@ from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.states import Evidence, move, note, reserve, unreserve
+from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.stations.availability import HEALTH_LOST, HEALTH_MAX, HEALTH_WON, best_bank
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
 
@@ -29,8 +29,7 @@ def order_eject(
     session: Session, rental: Rental, bank: PowerBank, slot: StationSlot, *, policy: RentalPolicy, now: datetime
 ) -> DeviceCommand:
     """Reserve the slot and send the order, by slot and serial: both must agree, or nothing moves."""
-    reserve(slot, rental.id)
-    rental.charge_out_pct = bank.charge_pct
+    slot.reserved_for = rental.id
     return queue_command(
         session,
         station_id=slot.station_id,
@@ -60,8 +59,8 @@ def confirm(session: Session, command: DeviceCommand, slot: int, serial: str, no
         # The claim was lost with the database's last moments: the bank proves that the order was sent.
         command.state = CommandState.SENT
     if command_rules.may(command.state, CommandState.SUCCEEDED):
-        give_verdict(session, command, CommandState.SUCCEEDED, now)
         command.outcome, command.result_slot, command.result_serial = CommandOutcome.SUCCEEDED, slot, serial
+        give_verdict(session, command, CommandState.SUCCEEDED, now)
 
 
 def activate(
@@ -79,8 +78,11 @@ def activate(
     place: int | None = None,
 ) -> None:
     """The rider has the bank since `at`, which is brought between the request and now. `place`: see `move`."""
-    unreserve(session, rental)
-    rental.station_out_id, rental.slot_out = slot.station_id, slot.number
+    if (rental.station_out_id, rental.slot_out) != (slot.station_id, slot.number):
+        unreserve(session, rental)
+        rental.station_out_id, rental.slot_out = slot.station_id, slot.number
+    if slot.reserved_for == rental.id:
+        slot.reserved_for = None
     set_start(rental, max(rental.requested_at, min(at, now)), told)
     if charge_pct is not None:
         rental.charge_out_pct = charge_pct
@@ -152,6 +154,7 @@ def _retry(
         return False
     tried = {"code": code, "slot": rental.slot_out}
     rental.power_bank_id, rental.slot_out = slot.power_bank.id, slot.number
+    rental.charge_out_pct = slot.power_bank.charge_pct
     rental.eject_attempts += 1
     order_eject(session, rental, slot.power_bank, slot, policy=policy, now=now)
     note(session, rental, rental.state, why="next_slot", evidence={**evidence, "tried": tried}, at=at, now=now)

@@ -197,6 +197,8 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
     bank = _bank_that_left(scene, slot, left.serial, meant)
     if bank is None:
         return  # an unknown thing left a slot that was thought to be empty: there is nothing to account for
+    if command is not None:
+        ejects.confirm(session, command, slot, bank.serial, now)
     overtaken = _is_back_elsewhere(scene.rental_of(command), bank, fact.station_id)
     changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, left.charge_pct, overtaken=overtaken)
     for change in changes:

@@ -34,9 +34,9 @@ def start(
 ) -> Rental:
     """An EJECTING rental whose order is on its way. `slot` None: the best bank of the station.
 
-    Starts of one rider wait for each other on the wallet; starts for one bank do not wait, one wins. Raises
-    RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff, TooManyOpenRentals, MoneyOwed,
-    InsufficientFunds, NoBankAvailable, SlotNotAvailable.
+    Starts of one rider wait for each other on the wallet; starts for one bank only when no other
+    bank is left, and one wins. Raises RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff,
+    TooManyOpenRentals, MoneyOwed, InsufficientFunds, NoBankAvailable, SlotNotAvailable.
     """
     checks.check_rider(session, user_id)
     station = find_station(session, station_code)
@@ -57,6 +57,7 @@ def start(
         power_bank_id=bank.id,
         station_out_id=station.id,
         slot_out=chosen.number,
+        charge_out_pct=bank.charge_pct,
         requested_at=now,
         hold_transfer_id=hold_id,
         request_id=request_id,
@@ -90,7 +91,7 @@ def _frozen(tariff: Tariff, station: Station) -> dict[str, object]:
 def _choose(
     session: Session, station: Station, slot: int | None, policy: RentalPolicy, now: datetime
 ) -> tuple[StationSlot, PowerBank]:
-    chosen = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot)
+    chosen = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot, wait=True)
     if chosen is not None and chosen.power_bank is not None:
         return chosen, chosen.power_bank
     if slot is not None:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -64,10 +63,6 @@ def note(
     )  # fmt: skip
     session.add(event)
     notify(session, Channel.RENTAL, str(rental.id))
-
-
-def reserve(slot: StationSlot, rental_id: UUID) -> None:
-    slot.reserved_for = rental_id
 
 
 def unreserve(session: Session, rental: Rental) -> None:

@@ -56,25 +56,35 @@ def best_bank(
     slot: int | None = None,
     not_slot: int | None = None,
     lock: bool = True,
+    wait: bool = False,
 ) -> StationSlot | None:
     """The slot whose bank goes next (`slot.power_bank` is loaded): most charge, least worn among equals.
 
     Locked for this transaction; slots that another one holds are passed over, so that parallel starts get different
-    banks and never wait for each other. `slot` asks for that one only, `not_slot` leaves one out.
+    banks and never wait for each other. Only when nothing else is left are they waited for (`wait`): the other
+    transaction may have no use for the bank. `slot` asks for that one only, `not_slot` leaves one out.
     """
     query = (
         select(StationSlot)
         .join(StationSlot.power_bank)
         .options(contains_eager(StationSlot.power_bank))
         .where(StationSlot.station_id == station_id, rentable(now, min_charge_pct))
-        .order_by(PowerBank.charge_pct.desc(), PowerBank.cycles.asc().nulls_first(), StationSlot.number)
-        .limit(1)
         .execution_options(populate_existing=True)
     )
     if slot is not None:
         query = query.where(StationSlot.number == slot)
     if not_slot is not None:
         query = query.where(StationSlot.number != not_slot)
-    if lock:
-        query = query.with_for_update(of=StationSlot, skip_locked=True, key_share=True)
-    return session.scalars(query).one_or_none()
+    best = query.order_by(PowerBank.charge_pct.desc(), PowerBank.cycles.asc().nulls_first(), StationSlot.number).limit(
+        1
+    )
+    if not lock:
+        return session.scalars(best).one_or_none()
+    found = session.scalars(best.with_for_update(of=StationSlot, skip_locked=True, key_share=True)).one_or_none()
+    if found is None and wait:
+        # All that may do, in the order in which facts lock slots: the first of them may be gone after the wait.
+        rest = query.order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
+        locked = [each.id for each in session.scalars(rest)]
+        if locked:
+            found = session.scalars(best.where(StationSlot.id.in_(locked))).one_or_none()
+    return found

@@ -60,6 +60,8 @@ class Change:
     charge_pct: int | None
     since: datetime | None
     current: bool = True
+    #: The slot was known to hold the bank that went.
+    expected: bool = False
 
     @property
     def came(self) -> bool:
@@ -103,7 +105,7 @@ def eject_bank(
 ) -> list[Change]:
     """A bank left its slot. `overtaken`: it is known to have come back since, whatever the clocks say."""
     slot = picture.slot(number)
-    since = slot.observed_at
+    since, expected = slot.observed_at, slot.power_bank_id == bank.id
     changes = []
     if seen.newer_than_slot(slot):
         changes = _displaced(picture, seen, slot, bank)
@@ -112,7 +114,7 @@ def eject_bank(
     if current:
         picture.take(bank)
         _locate(bank, seen, charge)
-    changes.append(Change(MovementKind.EJECTED, bank, slot, charge, since, current))
+    changes.append(Change(MovementKind.EJECTED, bank, slot, charge, since, current, expected))
     return changes
 
 

@@ -47,6 +47,7 @@ class Picture:
         self._holding = {slot.power_bank_id: slot for slot in every if slot.power_bank_id is not None}
         self._by_id = {bank.id: bank for bank in banks}
         self.banks = {bank.serial: bank for bank in self._by_id.values()}
+        self._freed = False
 
     def slot(self, number: int) -> StationSlot:
         """Raises NoSuchSlot."""
@@ -64,7 +65,9 @@ class Picture:
 
     def put(self, bank: PowerBank, slot: StationSlot) -> None:
         """Into an empty or freed slot; the database is told of what was freed first, for a bank is in one slot only."""
-        self._session.flush()
+        if self._freed:
+            self._session.flush()
+            self._freed = False
         slot.power_bank_id = bank.id
         self._holding[bank.id] = slot
         if bank.state in {PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST}:
@@ -75,6 +78,7 @@ class Picture:
         slot = self._holding.pop(bank.id, None)
         if slot is not None:
             slot.power_bank_id, slot.state = None, SlotState.EMPTY
+            self._freed = True
         if bank.state is PowerBankState.AVAILABLE:
             bank.state = PowerBankState.MISSING
 
@@ -98,10 +102,10 @@ def look(
     if missing:
         _report_foreign(session, sorted(missing), now)
         banks = _locked_banks(session, wanted, held)
-    if wanted:
+    unseen = [bank.id for bank in banks if bank.serial in wanted and bank.id not in held]
+    if unseen:
         # A bank may have been moved by another transaction before it could be locked here.
-        at = [bank.id for bank in banks]
-        moved = StationSlot.power_bank_id.in_(at) & StationSlot.id.not_in([slot.id for slot in slots])
+        moved = StationSlot.power_bank_id.in_(unseen) & StationSlot.id.not_in([slot.id for slot in slots])
         slots += _locked_slots(session, moved)
     return Picture(session, station_id, slots, banks)
 
