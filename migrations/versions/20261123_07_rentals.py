@@ -35,7 +35,8 @@ def upgrade() -> None:
             "interval_length > interval '0' AND free_period >= interval '0'", name=op.f("ck_tariff_durations")
         ),
         sa.CheckConstraint(
-            "unlock_minor >= 0 AND interval_minor >= 0 AND daily_cap_minor >= 0 AND total_cap_minor >= 0 AND hold_minor >= 0",
+            "unlock_minor >= 0 AND interval_minor >= 0 AND daily_cap_minor >= 0"
+            " AND total_cap_minor >= 0 AND hold_minor >= 0",
             name=op.f("ck_tariff_amounts"),
         ),
         sa.ForeignKeyConstraint(["country"], ["country.iso_code"], name=op.f("fk_tariff_country_country")),

@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fleet.rentals.starts import start
 from sqlalchemy import Engine, text
 
 from device_gateway.business import fact_handler
@@ -30,6 +29,7 @@ from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
 from fleet.payments.wallets import adjust
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import start
 from fleet.settings import Settings
 from fleet.stations.service import add_power_banks, create_station
 from fleet.stations.specs import StationSpec
@@ -240,7 +240,7 @@ def reference(recording: Recording, database_server: DatabaseServer) -> Iterator
 
 def test_the_recording_tells_of_everything(recording: Recording, reference: Engine) -> None:
     """Otherwise what follows would prove little."""
-    assert len(recording.frames) > 60
+    assert len(recording.frames) > 40
     assert _count(reference, "rental", "state = 'completed'") >= 4
     assert _count(reference, "orphan_bank_case", "true") == 1
     assert _count(reference, "power_bank", "NOT known") == 1
@@ -258,7 +258,8 @@ def test_played_in_order_it_ends_as_it_did_live(recording: Recording, reference:
         view("ledger_account"),
     )
     with _engine(recording.after) as live:
-        assert differences(contents(live, views), contents(reference, views)) == []
+        different = differences(contents(live, views), contents(reference, views))
+    assert not different, "\n".join(different)
 
 
 @pytest.mark.parametrize("seed", _SEEDS)
@@ -270,4 +271,4 @@ def test_twice_and_shuffled_it_is_all_the_same(
         _play(recording.frames, engine, recording.settings, Random(seed))
         different = differences(contents(reference, _VIEWS), contents(engine, _VIEWS))
     database_server.drop(url)
-    assert different == []
+    assert not different, "\n".join(different)
