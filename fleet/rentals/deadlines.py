@@ -78,6 +78,7 @@ def sweep_rentals(session: Session, now: datetime, policy: RentalPolicy) -> int:
         (_bought_out(now), _buy_out),
     ):
         changed += _each(session, due, apply, now)
+    _abandon_strays(session, now, policy)
     changed += collect_some(session, now, BATCH)
     _ask_again(session, policy, now)
     session.flush()  # what the database refuses must fail here
@@ -118,6 +119,24 @@ def _release(session: Session, rental: Rental, now: datetime) -> None:
         at=now,
         now=now,
     )
+
+
+def _abandon_strays(session: Session, now: datetime, policy: RentalPolicy) -> None:
+    """Commands in doubt that no rental waits for (operators', or of a rental that has its bank): they must not keep
+    the station's next eject waiting for ever.
+    """
+    query = (
+        select(DeviceCommand)
+        .where(
+            DeviceCommand.state == CommandState.UNKNOWN,
+            DeviceCommand.created_at <= now - policy.eject_unknown_limit,
+        )
+        .order_by(DeviceCommand.id)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    for command in session.scalars(query.execution_options(populate_existing=True)):
+        give_verdict(session, command, CommandState.ABANDONED, now, code="unknown_limit")
 
 
 def _overdue(now: datetime) -> Select[UUID]:

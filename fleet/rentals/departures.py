@@ -11,7 +11,7 @@ from fleet.rentals.cases import QUARANTINE, open_case, settle_case
 from fleet.rentals.closing import correct_start
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence
-from fleet.rentals.returns import finish
+from fleet.rentals.returns import finish, finish_where_seen
 from fleet.rentals.rules import FAILED, RIDING, WAITING, better
 from fleet.rentals.scene import Scene
 from fleet.stations.inventory import Change
@@ -101,8 +101,7 @@ def _for_waiting(scene: Scene, rental: Rental, change: Change, *, told: StartEvi
     )
     scene.record(change, rental.id)
     if not change.current:
-        # It left and a newer event already showed it here again: nobody took it.
-        finish(scene, rental, change)
+        finish_where_seen(scene, rental, change)
 
 
 def _make_way(scene: Scene, rental: Rental, change: Change) -> None:

@@ -62,10 +62,12 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
     elif isinstance(message, SlotFault):
         picture = look(session, fact.station_id, {message.slot}, (), now)
         inventory.set_slot_fault(picture, observation(fact), message.slot, message.kind, cleared=message.cleared)
+        notify(session, Channel.STATION, str(fact.station_id))
     elif isinstance(message, StationFault):
         inventory.set_station_fault(
             session, observation(fact), message.kind, cleared=message.cleared, detail=message.detail
         )
+        notify(session, Channel.STATION, str(fact.station_id))
 
 
 def _inserted(
@@ -90,9 +92,9 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
         rental_ids={order.rental_id for order in orders.values() if order.rental_id is not None},
         command_ids=orders,
     )
-    result = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
-    _follow_up(scene, result.changes, orders)
-    judge(scene, orders.values(), result.fresh, _asked_at(session, message))
+    changes = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
+    _follow_up(scene, changes, orders)
+    judge(scene, orders.values(), message, _asked_at(session, message))
 
 
 def _asked_at(session: Session, message: Inventory) -> datetime | None:

@@ -1,10 +1,11 @@
 """A bank is in a slot again: what that means for the rental it was out for."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects
@@ -17,7 +18,7 @@ from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
 from fleet.rentals.states import note
 from fleet.stations.inventory import Change
-from fleet.stations.models import MovementKind, StationSlot
+from fleet.stations.models import MovementKind, PowerBankMovement, Station, StationSlot
 
 
 def loose_ends(session: Session, bank_ids: Collection[int]) -> set[int]:
@@ -52,6 +53,47 @@ def bank_came(scene: Scene, change: Change) -> None:
 def finish(scene: Scene, rental: Rental, change: Change) -> None:
     """Close a rental whose bank is in `change.slot` since `change.since` at the earliest."""
     complete(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
+
+
+def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
+    """Close a rental whose bank (`change`: how it left) was seen again before it was known whose it was.
+
+    In its own slot: nobody took it. In another one: it was returned there.
+    """
+    arrival = _arrival(scene, rental, change)
+    if arrival is None:
+        finish(scene, rental, change)
+        return
+    slot, code, movement = arrival
+    movement.rental_id = rental.id
+    evidence = {"device_event": f"{code}:{movement.boot}:{movement.seq}"}
+    seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=movement.at)
+    complete(scene.session, rental, _return(scene, rental, seen), evidence=evidence, now=scene.now)
+
+
+def _arrival(scene: Scene, rental: Rental, change: Change) -> tuple[StationSlot, str, PowerBankMovement] | None:
+    """The first time that the bank came somewhere after it had left; clocks of two stations may differ a little."""
+    query = (
+        select(StationSlot, Station.code, PowerBankMovement)
+        .join(
+            PowerBankMovement,
+            and_(
+                PowerBankMovement.station_id == StationSlot.station_id,
+                PowerBankMovement.slot_number == StationSlot.number,
+            ),
+        )
+        .join(Station, Station.id == StationSlot.station_id)
+        .where(
+            PowerBankMovement.power_bank_id == change.bank.id,
+            PowerBankMovement.kind.in_([MovementKind.INSERTED, MovementKind.FOUND]),
+            PowerBankMovement.rental_id.is_(None),
+            PowerBankMovement.at >= rental.requested_at,
+        )
+        .order_by(PowerBankMovement.at < scene.seen.at, PowerBankMovement.at, PowerBankMovement.id)
+        .limit(1)
+    )
+    row = scene.session.execute(query).one_or_none()
+    return None if row is None else (row[0], row[1], row[2])
 
 
 def _return(scene: Scene, rental: Rental, change: Change) -> Return:

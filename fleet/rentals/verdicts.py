@@ -3,33 +3,36 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import select
-
+from firmware_protocol.messages import Inventory
+from firmware_protocol.types import SlotState
 from fleet.devices.commands import give_verdict
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.closing import give_up
+from fleet.rentals.ejects import last_eject
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import WAITING
 from fleet.rentals.scene import Scene
-from fleet.stations.models import StationSlot
 
 STILL_THERE = "still_there"
 
 
-def judge(scene: Scene, orders: Iterable[DeviceCommand], fresh: set[int], asked_at: datetime | None) -> None:
-    """Banks that have gone were accounted for with the inventory's changes; one that is still there ends the wait.
+def judge(scene: Scene, orders: Iterable[DeviceCommand], message: Inventory, asked_at: datetime | None) -> None:
+    """Banks that have gone were accounted for with the inventory's changes; what still waits has moved nothing.
 
     Only by a picture that is certainly younger than the eject's deadline: `asked_at` is when we asked for it.
     """
+    told = {entry.slot: entry.state for entry in message.slots}
     for order in orders:
         if order.state is not CommandState.UNKNOWN or not _young(scene, order, asked_at):
             continue
+        state = told.get(order.args.get("slot", 0))
+        # A slot that is not listed, or of which the cabinet itself is not sure, proves nothing.
+        if state is SlotState.UNKNOWN or (state is None and not message.complete):
+            continue
+        give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=STILL_THERE)
         rental = scene.rental_of(order)
-        number = order.args.get("slot") if rental is None else rental.slot_out
-        if number in fresh and _still_there(scene, order, rental, scene.picture.slot(number)):
-            give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=STILL_THERE)
-            if rental is not None and rental.state in WAITING:
-                _fail(scene, rental, order)
+        if rental is not None and rental.state in WAITING and _is_latest(scene, order, rental):
+            _fail(scene, rental, order)
 
 
 def _young(scene: Scene, order: DeviceCommand, asked_at: datetime | None) -> bool:
@@ -38,17 +41,10 @@ def _young(scene: Scene, order: DeviceCommand, asked_at: datetime | None) -> boo
     return not scene.fact.replayed and scene.seen.at > order.deadline
 
 
-def _still_there(scene: Scene, order: DeviceCommand, rental: Rental | None, slot: StationSlot) -> bool:
-    """In its slot, or seen in another one before it could be ejected."""
-    if rental is not None:
-        return _held_somewhere(scene, rental.power_bank_id)
-    held = scene.picture.bank_in(slot)
-    serial = order.args.get("serial")
-    return held is not None and (serial is None or held.serial == serial)
-
-
-def _held_somewhere(scene: Scene, bank_id: int) -> bool:
-    return scene.session.scalar(select(StationSlot.id).where(StationSlot.power_bank_id == bank_id)) is not None
+def _is_latest(scene: Scene, order: DeviceCommand, rental: Rental) -> bool:
+    """Another slot may be under way already."""
+    latest = last_eject(scene.session, rental.id)
+    return latest is not None and latest.id == order.id
 
 
 def _fail(scene: Scene, rental: Rental, order: DeviceCommand) -> None:

@@ -5,7 +5,7 @@ an event that is late, or comes twice, changes nothing that is newer. Nothing he
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -68,13 +68,6 @@ class Change:
         return self.kind in {MovementKind.INSERTED, MovementKind.FOUND}
 
 
-@dataclass(slots=True)
-class InventoryResult:
-    changes: list[Change] = field(default_factory=list)
-    #: Slots for which this inventory is the newest word.
-    fresh: set[int] = field(default_factory=set)
-
-
 def insert_bank(
     picture: Picture, seen: Observation, number: int, bank: PowerBank | None, charge: int | None
 ) -> list[Change]:
@@ -120,12 +113,11 @@ def eject_bank(
 
 def take_inventory(
     session: Session, picture: Picture, seen: Observation, entries: Sequence[SlotInventory]
-) -> InventoryResult:
+) -> list[Change]:
     """Make slots and banks as the cabinet sees them now. Only what it lists is touched, and only what it knows."""
-    result = InventoryResult()
+    changes: list[Change] = []
     fresh = [(picture.slot(entry.slot), entry) for entry in sorted(entries, key=lambda entry: entry.slot)]
     fresh = [(slot, entry) for slot, entry in fresh if seen.newer_than_slot(slot)]
-    result.fresh = {slot.number for slot, _ in fresh}
     before = {slot.id: picture.bank_in(slot) for slot, _ in fresh}
     after = _claims(picture, seen, fresh)
     here = {bank.id for bank in after.values() if bank is not None}
@@ -135,7 +127,7 @@ def take_inventory(
             picture.take(old)
             if old.id not in here:
                 _locate(old, seen, None)
-                result.changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.observed_at))
+                changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.observed_at))
         slot.state = entry.state if new is not None or entry.serial is None else SlotState.EMPTY
         if new is not None and slot.state is SlotState.EMPTY:
             slot.state = SlotState.OCCUPIED  # a serial proves a bank
@@ -144,10 +136,10 @@ def take_inventory(
         if new is not None and new is not before[slot.id]:
             picture.take(new)
             picture.put(new, slot)
-            result.changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.observed_at))
+            changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.observed_at))
     session.flush()
     _touch(session, seen, fresh, after)
-    return result
+    return changes
 
 
 def _claims(

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from firmware_protocol.commands import EjectPowerBank
-from firmware_protocol.types import CommandOutcome
+from firmware_protocol.messages import SlotInventory
+from firmware_protocol.types import CommandOutcome, SlotState
 from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals import deadlines
@@ -426,11 +428,11 @@ def test_an_eject_by_an_operator(world: World) -> None:
     assert world.cases() == []
 
 
-def operators_unknown_eject(world: World) -> DeviceCommand:
+def operators_unknown_eject(world: World, **order: int | str) -> DeviceCommand:
     command = queue_command(
         world.session,
         station_id=world.stations["A"].id,
-        command=EjectPowerBank(slot=2),
+        command=msgspec.convert(order or {"slot": 2}, EjectPowerBank),
         deadline=world.now + 30 * SECOND,
         now=world.now,
     )
@@ -455,6 +457,32 @@ def test_an_operators_eject_that_moved_nothing(world: World) -> None:
     world.inventory("A", {1: ("A1", 90), 2: ("A2", 80), 3: ("A3", 70)}, command=world.asked("A"))
     assert command.state is CommandState.FAILED
     assert world.cases() == []
+
+
+@pytest.mark.parametrize("order", [{"serial": "A2"}, {"serial": "NOT-HERE"}, {"slot": 4}])
+def test_no_doubt_is_left_by_a_full_picture(world: World, order: dict[str, int | str]) -> None:
+    command = operators_unknown_eject(world, **order)
+    world.inventory("A", {1: ("A1", 90), 2: ("A2", 80), 3: ("A3", 70)}, command=world.asked("A"))
+    assert (command.state, command.code) == (CommandState.FAILED, "still_there")
+
+
+def test_a_slot_of_which_the_cabinet_is_not_sure_proves_nothing(world: World) -> None:
+    rental, command = world.unknown()
+    unsure = SlotInventory(slot=1, state=SlotState.UNKNOWN)
+    rest = {2: ("A2", 80), 3: ("A3", 70)}
+    world.inventory("A", rest, command=world.asked("A"), other=[unsure])
+    assert (rental.state, command.state) == (RentalState.EJECT_UNKNOWN, CommandState.UNKNOWN)
+    assert world.place("A1") == "A1"
+    stuck = SlotInventory(slot=1, state=SlotState.FAULT)
+    world.inventory("A", rest, command=world.asked("A"), other=[stuck])
+    assert (rental.state, world.place("A1")) == (RentalState.EJECT_FAILED, "A1")
+
+
+def test_an_operators_eject_in_doubt_does_not_block_the_station_for_ever(world: World) -> None:
+    command = operators_unknown_eject(world)
+    world.later(world.policy.eject_unknown_limit)
+    deadlines.sweep_rentals(world.session, world.now, world.policy)
+    assert command.state is CommandState.ABANDONED
 
 
 def test_a_command_of_another_station_proves_nothing(world: World) -> None:
