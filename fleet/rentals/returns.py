@@ -65,10 +65,10 @@ def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
         finish(scene, rental, change)
         return
     slot, code, movement = arrival
-    movement.rental_id = rental.id
     evidence = {"device_event": f"{code}:{movement.boot}:{movement.seq}"}
     seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=movement.at)
-    complete(scene.session, rental, _return(scene, rental, seen), evidence=evidence, now=scene.now)
+    # Its time was already brought before its own receipt; the departure may have been received earlier.
+    complete(scene.session, rental, _return(scene, rental, seen, latest=scene.now), evidence=evidence, now=scene.now)
 
 
 def _arrival(scene: Scene, rental: Rental, change: Change) -> tuple[StationSlot, str, PowerBankMovement] | None:
@@ -96,10 +96,10 @@ def _arrival(scene: Scene, rental: Rental, change: Change) -> tuple[StationSlot,
     return None if row is None else (row[0], row[1], row[2])
 
 
-def _return(scene: Scene, rental: Rental, change: Change) -> Return:
-    """When the bank was back, never later than the receipt, and whether it had been taken at all."""
+def _return(scene: Scene, rental: Rental, change: Change, *, latest: datetime | None = None) -> Return:
+    """When the bank was back, never later than the receipt (or `latest`), and whether it had been taken at all."""
     assert rental.started_at is not None
-    at = min(max(rental.started_at, change.since or rental.started_at), scene.fact.received_at)
+    at = min(max(rental.started_at, change.since or rental.started_at), latest or scene.fact.received_at)
     why = "returned" if change.kind is MovementKind.INSERTED else "found_in_slot"
     if _same_place(rental, change.slot) and at - rental.started_at <= scene.policy.not_taken_window:
         why = NOT_TAKEN
