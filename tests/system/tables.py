@@ -43,7 +43,7 @@ def contents(engine: Engine, views: tuple[View, ...]) -> Mapping[str, list[Row]]
         for each in views:
             query = text(f"SELECT to_jsonb(t) FROM {each.table} t WHERE {each.only}")
             rows = [_row(row, each.without, serials) for row in connection.scalars(query)]
-            found[each.table] = sorted(rows, key=lambda row: (row.facts, str(row.times)))
+            found[f"{each.table} where {each.only}"] = sorted(rows, key=lambda row: (row.facts, str(row.times)))
     return found
 
 
@@ -52,8 +52,8 @@ def _row(row: dict[str, Any], without: frozenset[str], serials: Mapping[int, str
     for name, value in sorted(row.items()):
         if name in without:
             continue
-        if isinstance(value, str) and (instant := _instant(value)) is not None:
-            times.append((name, instant))
+        if name.endswith(("_at", "_until", "_since", "deadline")) or name == "at":
+            times.append((name, _instant(value)))
         elif name == "power_bank_id":
             facts[name] = serials.get(value)
         else:
@@ -61,13 +61,8 @@ def _row(row: dict[str, Any], without: frozenset[str], serials: Mapping[int, str
     return Row(json.dumps(facts, sort_keys=True), tuple(times))
 
 
-def _instant(value: str) -> datetime | None:
-    if len(value) < 19 or value[10] != "T":
-        return None
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None
+def _instant(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]]) -> list[str]:
@@ -85,6 +80,12 @@ def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]]) ->
             f"{table}: {name} {time} and {then} of {row.facts}"
             for row, twin in zip(rows, other[table], strict=True)
             for (name, time), (_, then) in zip(row.times, twin.times, strict=True)
-            if time is not None and then is not None and abs(time - then) > TOLERANCE
+            if not _near(time, then)
         ]
     return found
+
+
+def _near(one: datetime | None, other: datetime | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= TOLERANCE
