@@ -43,7 +43,7 @@ def test_a_rental_from_sign_up_to_receipt(system: System, station: str, other: s
 
 def _check_money(rider: Rider, rental_id: str) -> None:
     lines = rider.get("/payment/wallet/statement")["items"]
-    assert sum(line["amount"]["amount_minor"] for line in lines if line["kind"] != "rental_hold") == 1850, lines
+    assert sum(line["amount"]["amount_minor"] for line in lines if line["state"] == "posted") == 1850, lines
     price = rider.get(f"/rental/{rental_id}/price")
     assert price["final"]
     assert price["total"]["amount_minor"] == 150
