@@ -3,7 +3,9 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from psycopg2.errors import LockNotAvailable
+from sqlalchemy import ColumnElement, Select, and_, or_, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, contains_eager
 
 from firmware_protocol.types import SlotState
@@ -14,6 +16,8 @@ HEALTH_LOST: Final = 20
 HEALTH_WON: Final = 10
 HEALTH_MAX: Final = 100
 HEALTHY: Final = 20
+#: How long a start waits for slots that others hold, before it says that there is no bank.
+PATIENCE_S: Final = 3
 
 
 def rentable(now: datetime | ColumnElement[datetime], min_charge_pct: int | ColumnElement[int]) -> ColumnElement[bool]:
@@ -84,7 +88,21 @@ def best_bank(
     if found is None and wait:
         # All that may do, in the order in which facts lock slots: the first of them may be gone after the wait.
         rest = query.order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
-        locked = [each.id for each in session.scalars(rest)]
+        locked = _wait_for(session, rest)
         if locked:
             found = session.scalars(best.where(StationSlot.id.in_(locked))).one_or_none()
     return found
+
+
+def _wait_for(session: Session, slots: Select[StationSlot]) -> list[int]:
+    """Ids of these slots once they are ours; none when others do not let go of them in time."""
+    try:
+        with session.begin_nested():
+            session.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'"))
+            locked = [each.id for each in session.scalars(slots)]
+            session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return []
+    return locked
