@@ -115,7 +115,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartb
     uptime_s: Annotated[Seconds, Meta(description="since the firmware started")] | None = None
 
 
-class SlotSample(Struct, frozen=True, kw_only=True):
+class SlotSample(Struct, frozen=True, kw_only=True, gc=False):
     """What one slot's bank measures now."""
 
     slot: SlotNumber

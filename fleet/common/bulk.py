@@ -5,7 +5,7 @@ A list bound as a parameter is quoted element by element; one text literal cast 
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from io import BytesIO
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -35,7 +35,17 @@ def words(values: Iterable[str]) -> str:
     return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
 
 
-def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Sequence[str], *, null: str = "\\N") -> None:
+class _Lines:
+    """Lines as the file that COPY reads: the next ones are made while PostgreSQL still takes those before."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+
+    def read(self, _size: int) -> bytes:
+        chunk = list(islice(self._lines, 1000))
+        return ("\n".join(chunk) + "\n").encode() if chunk else b""
+
+
+def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str], *, null: str = "\\N") -> None:
     """COPY tab-separated lines (PostgreSQL's text format, no line ends; `null` stands for NULL) into `table`."""
-    buffer = BytesIO(("\n".join(lines) + "\n").encode())
-    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (NULL '{null}')", buffer, 1 << 20)
+    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (NULL '{null}')", _Lines(lines))

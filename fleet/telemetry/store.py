@@ -1,6 +1,6 @@
 """Samples into the time series: each message once, rows by COPY, the banks' newest values set-based."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -78,9 +78,9 @@ class SampleStore:
         fresh = _once(session, samples, now)
         telemetry = [each for each in fresh if isinstance(each.message, SlotTelemetry)]
         self._learn(session, telemetry)
-        heartbeats = _station_lines(fresh)
-        _write(session, "station_telemetry", _STATION_COLUMNS, heartbeats)
-        _write(session, "slot_telemetry", _SLOT_COLUMNS, self._slot_lines(telemetry))
+        beats = [each for each in fresh if isinstance(each.message, Heartbeat)]
+        _write(session, "station_telemetry", _STATION_COLUMNS, beats, _station_lines)
+        _write(session, "slot_telemetry", _SLOT_COLUMNS, telemetry, self._slot_lines)
         return fresh
 
     def write_banks(self, session: Session) -> int:
@@ -106,17 +106,16 @@ class SampleStore:
             cursor.execute("SELECT serial, id FROM power_bank WHERE serial = ANY(%s::text[])", (words(unknown),))
             self._ids.update(cursor.fetchall())
 
-    def _slot_lines(self, telemetry: Iterable[Sample]) -> list[str]:
+    def _slot_lines(self, telemetry: Iterable[Sample]) -> Iterator[str]:
         """Rows for COPY; on the way, the newest measurement of each bank."""
-        lines: list[str] = []
-        ids, newest, add = self._ids.get, self._newest, lines.append
+        ids, newest = self._ids.get, self._newest
         for each in telemetry:
             at = each.at
             prefix, text = f"{each.station_id}\t", at.isoformat()
             for slot in _slots(each):
                 serial = slot.serial
                 bank = ids(serial) if serial is not None else None
-                add(
+                yield (
                     f"{prefix}{slot.slot}\t{text}\t{bank}\t{slot.charge_pct}\t{slot.voltage_mv}\t{slot.current_ma}"
                     f"\t{slot.temperature_c}\t{slot.cycles}\t{slot.health_pct}"
                 )
@@ -124,7 +123,6 @@ class SampleStore:
                     known = newest.get(bank)
                     if known is None or known[0] < at:
                         newest[bank] = (at, slot)
-        return lines
 
     def _worth_writing(self, bank: int, measured: _Measured) -> bool:
         written = self._written.get(bank)
@@ -151,27 +149,34 @@ def _slots(sample: Sample) -> tuple[SlotSample, ...]:
     return sample.message.slots
 
 
-def _station_lines(samples: Iterable[Sample]) -> list[str]:
-    return [
-        f"{each.station_id}\t{each.at.isoformat()}\t{beat.signal_dbm}\t{beat.mains}\t{beat.temperature_c}"
-        f"\t{beat.uptime_s}"
-        for each in samples
-        if isinstance(beat := each.message, Heartbeat)
-    ]
+def _station_lines(samples: Iterable[Sample]) -> Iterator[str]:
+    for each in samples:
+        beat = each.message
+        assert isinstance(beat, Heartbeat)
+        yield (
+            f"{each.station_id}\t{each.at.isoformat()}\t{beat.signal_dbm}\t{beat.mains}\t{beat.temperature_c}"
+            f"\t{beat.uptime_s}"
+        )
 
 
-def _write(session: Session, table: str, columns: Sequence[str], rows: Sequence[str]) -> None:
+def _write(
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    samples: Sequence[Sample],
+    rows: Callable[[Iterable[Sample]], Iterator[str]],
+) -> None:
     """COPY; of two samples of one instant, which a clock that was set back can make, one is left."""
-    if not rows:
+    if not samples:
         return
     with raw_cursor(session) as cursor:
         cursor.execute("SAVEPOINT rows")
         try:
-            copy_lines(cursor, table, columns, rows, null=_NULL)
+            copy_lines(cursor, table, columns, rows(samples), null=_NULL)
         except UniqueViolation:
             cursor.execute("ROLLBACK TO SAVEPOINT rows")
             cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
-            copy_lines(cursor, f"{table}_stage", columns, rows, null=_NULL)
+            copy_lines(cursor, f"{table}_stage", columns, rows(samples), null=_NULL)
             cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608
 
 
