@@ -35,9 +35,10 @@ def system(whole: System) -> Iterator[System]:
     """Everything that was killed is back before the checks, and the checks are the same after every death."""
     yield whole
     whole.cabinets.clear()
-    whole.revive()
+    ended = whole.revive()
     whole.settle()
     assert_invariants(whole)
+    assert not ended, "\n".join(ended)
 
 
 @pytest.fixture(scope="package")

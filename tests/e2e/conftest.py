@@ -45,9 +45,10 @@ def system(whole: System) -> Iterator[System]:
     """Checked after every test: nothing is lost, doubled or left over."""
     yield whole
     whole.cabinets.clear()
-    whole.revive()
+    ended = whole.revive()
     whole.settle()
     assert_invariants(whole)
+    assert not ended, "\n".join(ended)
 
 
 @pytest.fixture(scope="package")

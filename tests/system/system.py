@@ -15,6 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from cli.embedded.ports import LOOPBACK
+from cli.embedded.service import tail
 from cli.embedded.stack import EmbeddedStack, StackOptions
 from cli.migrations import upgrade
 from cli.processes import command_of
@@ -57,6 +58,7 @@ class System:
         self.stack = EmbeddedStack(folder / "home", StackOptions(fsync=self.options.fsync))
         self.spec = spec
         self.processes: dict[str, ManagedProcess] = {}
+        self._killed: set[str] = set()
         self.gateways = ["gateway", *(f"gateway-{n}" for n in range(2, self.options.gateways + 1))]
 
     def __enter__(self) -> Self:
@@ -120,6 +122,7 @@ class System:
 
     def kill(self, name: str) -> None:
         """SIGKILL, at once."""
+        self._killed.add(name)
         if name in SERVICES:
             getattr(self.stack, name).kill()
         else:
@@ -128,14 +131,22 @@ class System:
     def restart(self, name: str) -> None:
         """Start what was killed, on its old ports, and wait until it works."""
         began = utc_now()
+        self._killed.discard(name)
         if name in SERVICES:
             getattr(self.stack, name).start()
         else:
             self.processes[name].start()
         self._wait_ready(name, began)
 
-    def revive(self) -> None:
-        """Whatever a test that failed half way has left dead or frozen."""
+    def revive(self) -> list[str]:
+        """Bring back whatever a test that failed half way has left dead or frozen; who had ended by itself, and its last
+        words: a test that kills one process must not be the end of another.
+        """
+        ended = [
+            f"{name} ended by itself:\n{tail(process.log, 60)}"
+            for name, process in self.processes.items()
+            if not process.running and name not in self._killed
+        ]
         for name in SERVICES:
             if getattr(self.stack, name).pid is None:
                 self.restart(name)
@@ -143,6 +154,7 @@ class System:
             process.thaw()
             if not process.running:
                 self.restart(name)
+        return ended
 
     @contextmanager
     def dead(self, name: str) -> Iterator[None]:
