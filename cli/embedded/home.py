@@ -55,7 +55,9 @@ class Home:
         """The port `name` had last time when it is still free, else `wanted` when that is free, else a new one."""
         known: dict[str, int] = read_json(self.root / "ports.json")
         candidates = [port for port in (known.get(name), wanted) if port is not None]
-        chosen = next((port for port in candidates if ports.is_free(port)), None) or ports.free_port()
+        owner = f"{self.root}:{name}"
+        usable = (port for port in candidates if ports.is_free(port) and ports.claim(port, owner))
+        chosen = next(usable, None) or ports.free_port()
         if known.get(name) != chosen:
             write_json(self.root / "ports.json", {**known, name: chosen})
         return chosen

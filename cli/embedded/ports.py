@@ -2,12 +2,15 @@
 
 import random
 import socket
+import sys
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _LOWEST = 20_000
 _TRIES = 200
+#: Ports this process has spoken for, and for whom.
+_claims: dict[int, tuple[str, socket.socket]] = {}
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -18,6 +21,25 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
             probe.bind((host, port))
         except OSError:
             return False
+    return True
+
+
+def claim(port: int, owner: str) -> bool:
+    """Speak for `port` until this process ends: two systems that start at once must not both find it free.
+
+    An abstract socket is the claim, because it vanishes with its process; where there are none, nothing is claimed.
+    """
+    if port in _claims:
+        return _claims[port][0] == owner
+    if not sys.platform.startswith("linux"):
+        return True
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0voltbay-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _claims[port] = (owner, mark)
     return True
 
 
