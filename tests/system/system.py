@@ -139,8 +139,8 @@ class System:
         self._wait_ready(name, began)
 
     def revive(self) -> list[str]:
-        """Bring back whatever a test that failed half way has left dead or frozen; who had ended by itself, and its last
-        words: a test that kills one process must not be the end of another.
+        """Bring back whatever a test that failed half way has left dead or frozen. Returns who had ended by itself,
+        and its last words: a test that kills one process must not be the end of another.
         """
         ended = [
             f"{name} ended by itself:\n{tail(process.log, 60)}"
