@@ -66,7 +66,9 @@ def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
         return
     slot, code, movement = arrival
     evidence = {"device_event": f"{code}:{movement.boot}:{movement.seq}"}
-    seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=movement.at)
+    # An inventory tells that it is there and not since when: the doubt is not the rider's.
+    since = movement.at if movement.kind is MovementKind.INSERTED else None
+    seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=since)
     # Its time was already brought before its own receipt; the departure may have been received earlier.
     complete(scene.session, rental, _return(scene, rental, seen, latest=scene.now), evidence=evidence, now=scene.now)
 
