@@ -2,19 +2,17 @@
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu.transport.redis import Channel as RedisChannel
 
 from fleet.common import logs
 from fleet.settings import Settings
+from workers import redis_transport
 from workers.schedule import SCHEDULE
 
 #: A task that runs longer is killed; the message comes back after VISIBILITY_S, which must be longer.
 TASK_LIMIT_S = 60
 VISIBILITY_S = 150
 
-# kombu 5.7 hands back what is not acknowledged when a connection closes, and ends the whole worker when the connection
-# is closed because Redis went away ('NoneType' object has no attribute 'hostname'). The relay sends it again anyway.
-RedisChannel.do_restore = False
+redis_transport.install()
 
 AREAS = ("common", "devices", "payments", "rentals", "telemetry", "users")
 

@@ -1,0 +1,54 @@
+"""What the worker does with a task that outlives the connection it came by."""
+
+import logging
+
+import pytest
+from kombu import Connection, Queue
+from kombu.message import Message
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from workers import redis_transport
+
+log = logging.getLogger(__name__)
+
+
+@pytest.fixture
+def taken(redis_url: str) -> tuple[Message, tuple[type[BaseException], ...]]:
+    """A message that was taken over a connection that is closed by now."""
+    redis_transport.install()
+    with Connection(redis_url) as connection:
+        queue = Queue("outlived", routing_key="outlived")
+        with connection.Producer() as producer:
+            producer.publish({"event": 1}, routing_key="outlived", declare=[queue], serializer="json")
+        with connection.channel() as channel:
+            message = queue(channel).get()
+            assert isinstance(message, Message)
+            errors = connection.connection_errors + connection.channel_errors
+    return message, errors
+
+
+def test_an_acknowledgement_after_the_connection_is_an_error_that_celery_knows(
+    taken: tuple[Message, tuple[type[BaseException], ...]],
+) -> None:
+    message, errors = taken
+    with pytest.raises(RedisConnectionError, match="was closed") as caught:
+        message.ack()
+    assert isinstance(caught.value, errors)
+
+
+def test_the_worker_goes_on_after_such_an_acknowledgement(
+    taken: tuple[Message, tuple[type[BaseException], ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    message, errors = taken
+    message.ack_log_error(log, errors)
+    message.reject_log_error(log, errors)
+    assert "Couldn't ack" in caplog.text
+
+
+def test_what_was_not_acknowledged_is_not_lost(
+    taken: tuple[Message, tuple[type[BaseException], ...]], redis_url: str
+) -> None:
+    message, _ = taken
+    with Redis.from_url(redis_url) as client:
+        assert client.hexists("unacked", str(message.delivery_tag))
