@@ -15,6 +15,14 @@ from fleet.users.models import Role, UserStatus
 
 Code = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
 Serial = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$", examples=["PB00012345"])]
+HardwareId = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        examples=["864601068412899"],
+        description="what a vendor's cabinet calls itself: IMEI or MAC, or box id",
+    ),
+]
 Reason = Annotated[str, Field(min_length=3, max_length=300, examples=["goodwill after a jammed slot"])]
 
 
@@ -41,6 +49,7 @@ class StationIn(Input):
     dialect: Annotated[str, Field(max_length=32)] = "native"
     time_zone: Annotated[str, Field(max_length=64)] = "UTC"
     hardware_model: Annotated[str | None, Field(max_length=100)] = None
+    hardware_id: HardwareId = None
 
 
 class StationPatch(Input):
@@ -57,6 +66,7 @@ class StationPatch(Input):
     country: Annotated[str | None, Field(pattern="^[A-Z]{2}$")] = None
     time_zone: Annotated[str | None, Field(max_length=64)] = None
     hardware_model: Annotated[str | None, Field(max_length=100)] = None
+    hardware_id: HardwareId = None
     status: StationStatus | None = None
     reason: Annotated[str | None, Field(max_length=300, description="for the audit log")] = None
 
@@ -78,6 +88,7 @@ class StationDetailForOperator(StationForOperator):
     time_zone: str
     dialect: str
     hardware_model: str | None
+    hardware_id: str | None
     firmware_version: str | None
     created_at: Instant
     updated_at: Instant
@@ -104,6 +115,7 @@ class StationDetailForOperator(StationForOperator):
             time_zone=station.time_zone,
             dialect=station.dialect,
             hardware_model=station.hardware_model,
+            hardware_id=station.hardware_id,
             firmware_version=station.firmware_version,
             created_at=station.created_at,
             updated_at=station.updated_at,

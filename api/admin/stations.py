@@ -130,6 +130,7 @@ def _spec_of(station: Station) -> StationSpec:
         dialect=station.dialect,
         time_zone=station.time_zone,
         hardware_model=station.hardware_model,
+        hardware_id=station.hardware_id,
     )
 
 

@@ -66,6 +66,8 @@ class DeviceSession(Base):
     last_seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     cause: Mapped[str | None] = mapped_column(String(32))
+    #: The gateway that holds the connection, where commands can only be sent through it (TCP).
+    held_by: Mapped[str | None] = mapped_column(String(64))
 
 
 class DeviceStream(Base):
@@ -120,8 +122,9 @@ class DeviceEvent(Base):
     received_at: Mapped[datetime]
     replayed: Mapped[bool]
     raw: Mapped[bytes] = mapped_column(LargeBinary)
-    #: 1 JSON, 2 CBOR, as the content type or the first byte told.
+    #: 1 JSON, 2 CBOR, as the content type or the first byte told; 3 a vendor's frame, read as `message` says.
     encoding: Mapped[int] = mapped_column(SmallInteger)
+    message: Mapped[dict[str, Any] | None]
     applied_at: Mapped[datetime | None]
 
 
@@ -169,6 +172,10 @@ class DeviceCommand(Base):
     created_at: Mapped[datetime]
     claimed_by: Mapped[str | None] = mapped_column(String(64))
     sent_at: Mapped[datetime | None]
+    #: Sent no earlier than this: a cabinet that has just moved a bank looks at its slots for some seconds.
+    not_before: Mapped[datetime | None]
+    #: An eject by a cabinet that ignores deadlines: an inventory asked for before this proves nothing about it.
+    check_after: Mapped[datetime | None]
     #: The frame as it was published, for the trace.
     topic: Mapped[str | None] = mapped_column(String(200))
     payload: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -196,6 +203,45 @@ class DeadLetter(Base):
     state: Mapped[DeadLetterState] = mapped_column(text_enum(DeadLetterState, 16), default=DeadLetterState.WAITING)
     replayed_at: Mapped[datetime | None]
     replay_error: Mapped[str | None] = mapped_column(String(2000))
+
+
+class DeviceProfile(Base):
+    """What is known of one vendor's cabinet that its frames do not say. Locked while a frame of it is taken in."""
+
+    __tablename__ = "device_profile"
+
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"), primary_key=True)
+    #: Holes board by board ([[first, last], …]) as the first complete inventory showed them; others are refused.
+    layout: Mapped[list[Any] | None]
+    commissioned_at: Mapped[datetime | None]
+    #: Which revision of its protocol it speaks, once a frame told them apart.
+    revision: Mapped[str | None] = mapped_column(String(8))
+    #: Set by an operator for a cabinet known to send wrong check bytes.
+    tolerate_checksum: Mapped[bool] = mapped_column(default=False, server_default="false")
+    #: Since when its inventories are refused; the last one taken stands meanwhile.
+    stale_since: Mapped[datetime | None]
+    stale_reason: Mapped[str | None] = mapped_column(String(200))
+    #: The last HTTP call `connect`: what it said of itself, and from where. Anybody can send one.
+    connected_at: Mapped[datetime | None]
+    connected_from: Mapped[str | None] = mapped_column(String(64))
+    firmware: Mapped[str | None] = mapped_column(String(256))
+
+
+class DeviceCall(Base):
+    """An HTTP call of a vendor's cabinet, as it came. None is trusted alone: its signature has no secret."""
+
+    __tablename__ = "device_call"
+    __table_args__ = (Index(None, "station_id", "id"), Index(None, "received_at", postgresql_using="brin"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    #: Path and query.
+    target: Mapped[str] = mapped_column(String(2000))
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    source: Mapped[str] = mapped_column(String(64))
+    signed: Mapped[bool]
+    received_at: Mapped[datetime]
 
 
 class GatewayInstance(Base):

@@ -69,6 +69,8 @@ class Station(Base):
     status: Mapped[StationStatus] = mapped_column(text_enum(StationStatus, 16), default=StationStatus.ACTIVE)
     dialect: Mapped[str] = mapped_column(String(32), default="native", server_default="native")
     hardware_model: Mapped[str | None] = mapped_column(String(100))
+    #: What a vendor's cabinet calls itself (IMEI, MAC, box id): operators enter it, and no other cabinet is let in.
+    hardware_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     firmware_version: Mapped[str | None] = mapped_column(String(256))
     slot_count: Mapped[int]
     #: Presence, as the device plane last knew it.

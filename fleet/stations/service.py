@@ -57,6 +57,7 @@ def _sound(
 ) -> list[tuple[int, StationSpec]]:
     countries = set(session.scalars(select(Country.iso_code)))
     seen: set[str] = set()
+    owners = _owners(session, rows)
     good = []
     for number, row in enumerate(rows, start=1):
         if isinstance(row, ImportProblem):
@@ -65,10 +66,22 @@ def _sound(
             report.problems.append(ImportProblem(number, row.code, "code", f"station {row.code} is there twice"))
         elif problem := check_spec(row, countries):
             report.problems.append(problem.at(number))
+        elif row.hardware_id is not None and owners.setdefault(row.hardware_id, row.code) != row.code:
+            message = f"{row.hardware_id} is station {owners[row.hardware_id]} already"
+            report.problems.append(ImportProblem(number, row.code, "hardware_id", message))
         else:
             seen.add(row.code)
             good.append((number, row))
     return good
+
+
+def _owners(session: Session, rows: Iterable[StationSpec | ImportProblem]) -> dict[str, str]:
+    """Hardware ids that rows name and stations have: whose they are."""
+    named = [row.hardware_id for row in rows if isinstance(row, StationSpec) and row.hardware_id is not None]
+    if not named:
+        return {}
+    query = select(Station.hardware_id, Station.code).where(Station.hardware_id.in_(named))
+    return {own: code for own, code in session.execute(query) if own is not None}
 
 
 def _locked(session: Session, codes: Collection[str]) -> dict[str, Station]:

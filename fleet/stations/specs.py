@@ -11,6 +11,8 @@ import h3
 from firmware_protocol.limits import MAX_SLOTS
 
 CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: Also a level of MQTT topics and part of a user name: nothing in it may mean anything there.
+HARDWARE_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SERIAL: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 #: Degrees are kept to about a centimetre. PostgreSQL refuses to square a difference that is all but zero.
 POSITION_DIGITS: Final = 7
@@ -31,6 +33,7 @@ _COLUMNS: Final = {
     "dialect": ("dialect",),
     "time_zone": ("time_zone",),
     "hardware_model": ("hardware_model",),
+    "hardware_id": ("hardware_id", "device_uuid", "imei", "box_id"),
 }
 _NUMBERS: Final[dict[str, type[int] | type[float]]] = {"latitude": float, "longitude": float, "slots": int}
 
@@ -48,6 +51,8 @@ class StationSpec:
     dialect: str = "native"
     time_zone: str = "UTC"
     hardware_model: str | None = None
+    #: What a vendor's cabinet calls itself: IMEI or MAC (Volinks), box id (Relink). Unique in the fleet.
+    hardware_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,7 @@ def check_spec(spec: StationSpec, countries: Collection[str]) -> ImportProblem |
         ("slots", None if 1 <= spec.slots <= MAX_SLOTS else f"{spec.slots} slots: 1 to {MAX_SLOTS} are possible"),
         ("time_zone", None if spec.time_zone in _ZONES else f"{spec.time_zone!r} is not a time zone"),
         ("country", None if spec.country is None or spec.country in countries else f"no country {spec.country}"),
+        ("hardware_id", _odd_hardware_id(spec.hardware_id)),
         *((name, _too_long(name, getattr(spec, name))) for name in _TEXT_MAX),
     ):
         if message is not None:
@@ -127,6 +133,10 @@ def check_spec(spec: StationSpec, countries: Collection[str]) -> ImportProblem |
     if spec.latitude == 0 and spec.longitude == 0:
         return ImportProblem(0, spec.code, "latitude", "0, 0 is in the ocean: where is the station?")
     return None
+
+
+def _odd_hardware_id(value: str | None) -> str | None:
+    return None if value is None or HARDWARE_ID.fullmatch(value) else f"{value!r} is not a hardware id"
 
 
 def _too_long(name: str, value: str | None) -> str | None:

@@ -147,3 +147,20 @@ def test_banks_are_entered_once_and_foreign_ones_adopted(session: Session, now: 
     assert (report.added, report.already_known) == (1, 1)
     with pytest.raises(InvalidInput):
         add_power_banks(session, ["a serial"], now)
+
+
+def test_a_hardware_id_belongs_to_one_station(session: Session, now: datetime) -> None:
+    rows: list[StationSpec | ImportProblem] = [
+        spec(code="V-1", hardware_id="864601068412899"),
+        spec(code="V-2", hardware_id="864601068412899"),
+        spec(code="V-3", hardware_id="a/b"),
+    ]
+    report = import_stations(session, rows, now)
+    assert (report.created, [(each.code, each.field) for each in report.problems]) == (
+        1,
+        [("V-2", "hardware_id"), ("V-3", "hardware_id")],
+    )
+    again = import_stations(session, [spec(code="V-4", hardware_id="864601068412899")], now)
+    assert [(each.field, each.message) for each in again.problems] == [
+        ("hardware_id", "864601068412899 is station V-1 already")
+    ]
