@@ -5,9 +5,10 @@ from typing import Final
 from firmware_protocol import topics
 from firmware_protocol.dialect import Dialect
 from firmware_protocol.dialects.native import NATIVE
-from firmware_protocol.errors import UnknownDialect, WrongChannel
+from firmware_protocol.dialects.registry import DIALECTS, named
+from firmware_protocol.errors import WrongChannel
 
-DIALECTS: Final[dict[str, Dialect]] = {NATIVE.name: NATIVE}
+__all__ = ["DIALECTS", "named", "of_topic", "subscriptions"]
 _NATIVE_PREFIX: Final = f"{topics.PREFIX}/"
 
 
@@ -16,14 +17,6 @@ def of_topic(topic: str) -> Dialect:
     if topic.startswith(_NATIVE_PREFIX):
         return NATIVE
     raise WrongChannel(f"topic {topic[:120]!r}: no dialect listens there")
-
-
-def named(name: str) -> Dialect:
-    """Raises UnknownDialect."""
-    try:
-        return DIALECTS[name]
-    except KeyError:
-        raise UnknownDialect(f"dialect {name!r}: this build has {', '.join(DIALECTS)}") from None
 
 
 def subscriptions(group: str) -> list[str]:

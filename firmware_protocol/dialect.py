@@ -8,6 +8,19 @@ from firmware_protocol.commands import CommandFrame, Control
 from firmware_protocol.messages import UpFrame
 
 
+class Cadence(Struct, frozen=True, kw_only=True):
+    """How often a cabinet of this dialect is heard of, and how much silence means that it is away."""
+
+    #: Seconds between its heartbeats until its own are known; None: what the backend asks it for.
+    period_s: int | None = None
+    #: What it really does is learned, and taken for true between these.
+    least_s: float = 1
+    most_s: float = 3600
+    #: It is away after so many of its periods (None: as many as the settings say), and this much more.
+    periods: float | None = None
+    margin_s: float = 0
+
+
 class Capabilities(Struct, frozen=True, kw_only=True):
     """What the dispatcher and the pipeline may rely on. They act on these, never on a dialect's name."""
 
@@ -23,6 +36,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     command_qos: int
     #: The cabinet ejects by serial; otherwise a slot is needed.
     eject_by_serial: bool
+    #: `type` of every command that the dialect has a frame for; others are refused where they are ordered.
+    commands: frozenset[str]
+    cadence: Cadence = Cadence()
 
 
 class Published(Struct, frozen=True, kw_only=True):

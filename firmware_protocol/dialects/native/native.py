@@ -5,7 +5,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from firmware_protocol import topics
-from firmware_protocol.channels import DOWN_KIND, DOWN_QOS, UP_QOS, is_retained, type_name, up_kind
+from firmware_protocol.channels import COMMANDS, DOWN_KIND, DOWN_QOS, UP_QOS, is_retained, type_name, up_kind
 from firmware_protocol.commands import CommandFrame, Control
 from firmware_protocol.dialect import Capabilities, Published
 from firmware_protocol.dialects.native.codec import Reader, read_tree, write
@@ -31,6 +31,7 @@ class NativeDialect:
         journal=True,
         command_qos=1,
         eject_by_serial=True,
+        commands=frozenset(type_name(command) for command in COMMANDS),
     )
 
     def decode(self, topic: str, payload: bytes, content_type: str | None = None) -> UpFrame:
