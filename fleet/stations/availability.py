@@ -84,13 +84,28 @@ def best_bank(
     )
     if not lock:
         return session.scalars(best).one_or_none()
-    found = session.scalars(best.with_for_update(of=StationSlot, skip_locked=True, key_share=True)).one_or_none()
+    found = _take_free(session, best)
     if found is None and wait:
         # All that may do, in the order in which facts lock slots: the first of them may be gone after the wait.
         rest = query.order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
         locked = _wait_for(session, rest)
         if locked:
             found = session.scalars(best.where(StationSlot.id.in_(locked))).one_or_none()
+    return found
+
+
+def _take_free(session: Session, best: Select[StationSlot]) -> StationSlot | None:
+    """The best slot that nobody holds, locked. When there is none, nothing is left locked.
+
+    PostgreSQL also locks rows that another transaction changed in the meantime, and only then sees that they do not
+    match any more. Holding those, in whatever order they came, while waiting for others would close circles.
+    """
+    attempt = session.begin_nested()
+    found = session.scalars(best.with_for_update(of=StationSlot, skip_locked=True, key_share=True)).one_or_none()
+    if found is None:
+        attempt.rollback()
+    else:
+        attempt.commit()
     return found
 
 
