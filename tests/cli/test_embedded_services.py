@@ -153,8 +153,10 @@ def test_a_pid_file_that_names_a_stranger_harms_nobody(home: Home, redis: Embedd
 def test_what_keeps_a_service_from_starting_is_quoted(home: Home, redis: EmbeddedRedis) -> None:
     redis.start()
     redis.stop()
-    (redis.data / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense")
-    with pytest.raises(ServiceFailed, match="FATAL AOF MANIFEST FILE ERROR"):
+    # Redis 7 keeps a list of its append-only files, Redis 6 has just the one.
+    listed = redis.data / "appendonlydir" / "appendonly.aof.manifest"
+    (listed if listed.exists() else redis.data / "appendonly.aof").write_text("nonsense")
+    with pytest.raises(ServiceFailed, match="FATAL AOF MANIFEST FILE ERROR|Bad file format reading the append only file"):
         redis.start()
 
 
