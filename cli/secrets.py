@@ -9,7 +9,8 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from cli.embedded.mosquitto import GATEWAY_USER, password_file
+from cli.embedded.mosquitto import GATEWAY_USER
+from fleet.devices.passwords import password_file
 from simulators.spec import default_fleet
 
 app = typer.Typer(help="Make secrets for a deployment.", no_args_is_help=True)

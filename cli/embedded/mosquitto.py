@@ -1,7 +1,4 @@
-import base64
-import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +11,13 @@ from cli.embedded.launch import ServiceUser
 from cli.embedded.mqtt_probe import mqtt_problem
 from cli.embedded.ports import LOOPBACK
 from cli.embedded.service import EmbeddedService
+from fleet.devices.passwords import password_file
 
 #: Templates and ACLs; containers mount the same folder.
 TEMPLATES = Path(__file__).resolve().parents[2] / "mosquitto"
 #: Where `make services` unpacks it when it may not install.
 _UNPACKED = TEMPLATES.parent / ".tools" / "bin"
 GATEWAY_USER = "gateway"
-#: mosquitto_passwd's own number. The secrets are random, so that more rounds would protect nothing.
-_HASH_ROUNDS = 101
 
 
 class EmbeddedMosquitto(EmbeddedService):
@@ -102,14 +98,3 @@ class EmbeddedMosquitto(EmbeddedService):
 
     def _command(self) -> list[str]:
         return [str(self.program()), "-c", str(self._config)]
-
-
-def password_file(users: Mapping[str, str]) -> str:
-    """Lines that mosquitto 2 reads as a password_file (PBKDF2-SHA512, `$7$`)."""
-    return "".join(f"{user}:{_hash(password)}\n" for user, password in users.items())
-
-
-def _hash(password: str) -> str:
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _HASH_ROUNDS)
-    return f"$7${_HASH_ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"

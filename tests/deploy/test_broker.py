@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cli.embedded.home import Home
-from cli.embedded.mosquitto import EmbeddedMosquitto, password_file
+from cli.embedded.mosquitto import EmbeddedMosquitto
 from cli.embedded.ports import free_port
+from fleet.devices.passwords import password_file
 from tests.deploy.compose import ROOT
 
 _WAIT_S = 5.0

@@ -1,0 +1,34 @@
+"""Signed frames, for modules without TLS (docs/protocol.md, 16). Pure: keys and bytes in, bytes out."""
+
+import base64
+import hashlib
+import hmac
+from typing import Final
+
+#: Bytes of the secret that device and backend share.
+SECRET_BYTES: Final = 32
+_PASSWORD_LABEL: Final = b"vdp1 mqtt password"
+_SIGNING_LABEL: Final = b"vdp1 signing key"
+
+
+def mqtt_password(secret: bytes) -> str:
+    """What a signing device tells the broker. It crosses the wire in the clear, so the secret cannot be got from it."""
+    return _text(_derived(secret, _PASSWORD_LABEL))
+
+
+def signing_key(secret: bytes) -> bytes:
+    """The key of the signatures; it never leaves device and backend."""
+    return _derived(secret, _SIGNING_LABEL)
+
+
+def secret_text(secret: bytes) -> str:
+    """A secret as people and programs hand it on: base64url without padding, 43 characters."""
+    return _text(secret)
+
+
+def _derived(secret: bytes, label: bytes) -> bytes:
+    return hmac.new(secret, label, hashlib.sha256).digest()
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
