@@ -40,6 +40,36 @@ class ChecksumMismatch(ProtocolError):
     code = "checksum"
 
 
+class LengthMismatch(ProtocolError):
+    """The frame's own length field and its bytes disagree."""
+
+    code = "length"
+
+
+class WrongHead(ProtocolError):
+    """The first bytes are not those that every frame of the dialect begins with."""
+
+    code = "head"
+
+
+class AmbiguousLayout(ProtocolError):
+    """An inventory that can be read in several ways, or in none. The last one that was read stays, marked stale."""
+
+    code = "layout"
+
+
+class LayoutMismatch(ProtocolError):
+    """An inventory that does not have the holes that the cabinet was commissioned with."""
+
+    code = "layout_changed"
+
+
+class UnknownLayout(ProtocolError):
+    """A command that has a name and no known fields."""
+
+    code = "unknown_layout"
+
+
 class MalformedFrame(ProtocolError):
     """Not JSON, not CBOR, or not the envelope."""
 
