@@ -5,8 +5,10 @@ Every dialect decodes to these structs and nothing above a dialect knows which o
 The class attribute `stream` says how a message is numbered and kept (docs/protocol.md, 5.3).
 """
 
+import re
+import string
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, Struct
 
@@ -17,6 +19,7 @@ from firmware_protocol.limits import (
     MAX_SLOTS,
 )
 from firmware_protocol.types import (
+    SERIAL_PATTERN,
     Celsius,
     CommandId,
     CommandOutcome,
@@ -32,12 +35,16 @@ from firmware_protocol.types import (
     ResetCause,
     Seconds,
     Serial,
+    SerialOfMany,
     SlotFaultKind,
     SlotNumber,
     SlotState,
     StationFaultKind,
     Text,
 )
+
+_SERIAL: Final = re.compile(SERIAL_PATTERN)
+_SERIAL_CHARACTERS: Final = (string.ascii_letters + string.digits + "._:-").encode()
 
 
 class Stream(StrEnum):
@@ -60,6 +67,15 @@ def _in_order(first: int, last: int) -> None:
 def _each_slot_once(slots: "tuple[SlotSample, ...] | tuple[SlotInventory, ...]") -> None:
     if len({entry.slot for entry in slots}) != len(slots):
         raise ValueError("`slots` must name each slot once")
+
+
+def _serials_of_labels(slots: "tuple[SlotSample, ...]") -> None:
+    joined = "".join([entry.serial for entry in slots if entry.serial is not None])
+    if joined.isascii() and not joined.encode().translate(None, _SERIAL_CHARACTERS):
+        return
+    for index, entry in enumerate(slots):
+        if entry.serial is not None and not _SERIAL.match(entry.serial):
+            raise ValueError(f"`slots[{index}].serial` must match regex {SERIAL_PATTERN!r}, is {entry.serial!r}")
 
 
 class JournalRange(Struct, frozen=True, kw_only=True):
@@ -119,7 +135,7 @@ class SlotSample(Struct, frozen=True, kw_only=True, gc=False):
     """What one slot's bank measures now."""
 
     slot: SlotNumber
-    serial: Serial | None = None
+    serial: SerialOfMany | None = None
     charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
     voltage_mv: Annotated[MilliVolts, Meta(description="cell voltage")] | None = None
     current_ma: Annotated[MilliAmps, Meta(description="into the bank; negative when it discharges")] | None = None
@@ -138,6 +154,7 @@ class SlotTelemetry(Struct, frozen=True, kw_only=True, tag_field="type", tag="sl
 
     def __post_init__(self) -> None:
         _each_slot_once(self.slots)
+        _serials_of_labels(self.slots)
 
 
 class SlotInventory(Struct, frozen=True, kw_only=True):

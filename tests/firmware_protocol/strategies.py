@@ -3,7 +3,7 @@
 from typing import Any
 
 from hypothesis import strategies as st
-from msgspec import Struct, inspect
+from msgspec import Struct, inspect, structs
 
 from firmware_protocol.channels import COMMANDS, CONTROLS, UP_MESSAGES
 from firmware_protocol.commands import CommandFrame, EjectPowerBank
@@ -27,6 +27,8 @@ def _text(info: inspect.StrType) -> st.SearchStrategy[str]:
 
 def _of_type(info: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912  # one branch a type
     match info:
+        case inspect.Metadata(type=inspect.StrType() as text, extra_json_schema={"pattern": str(pattern)}):
+            return _text(structs.replace(text, pattern=pattern))
         case inspect.Metadata():
             return _of_type(info.type)
         case inspect.IntType():

@@ -93,6 +93,16 @@ CASES: dict[str, tuple[Any, type[ProtocolError], str]] = {
         InvalidField,
         "data: `slots` must name each slot once",
     ),
+    "a serial of many that no label has": (
+        frame({"slots": [{"slot": 1}, {"slot": 2, "serial": "PB 1"}]}, type="slot_telemetry"),
+        InvalidField,
+        "data: `slots[1].serial` must match regex '^[A-Za-z0-9._:-]+$(?!\\\\n)', is 'PB 1'",
+    ),
+    "a serial of many beyond ASCII": (
+        frame({"slots": [{"slot": 1, "serial": "PB\u00e9"}]}, type="slot_telemetry"),
+        InvalidField,
+        "data: `slots[0].serial` must match regex",
+    ),
     "range backwards": (
         frame({"boot": 1, "first": 5, "last": 4}, type="journal_lost", seq=0),
         InvalidField,

@@ -1,6 +1,7 @@
 """JSON bytes to trees and back, within the protocol's bounds."""
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,8 @@ _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 #: A string (closed or not) or a bracket; it never fails once begun, so scanning is linear.
 _STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _LONE_SURROGATE: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
+#: Longer shapes than that of a full inventory are not remembered: they would be a way to fill the memory.
+_REMEMBERED_BRACKETS: Final = 2048
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 
 
@@ -23,8 +26,11 @@ def encode(tree: Any) -> bytes:
 
 def check(payload: bytes) -> None:
     """Refuse what the decoder would accept or could choke on: deep nesting, bytes that are not UTF-8."""
-    if payload.count(b"{") + payload.count(b"[") > MAX_NESTING and not _is_shallow(payload):
-        _check_nesting(payload)
+    brackets = payload.translate(None, _NOT_BRACKETS)
+    if len(brackets) > MAX_NESTING:
+        known = _is_shallow if len(brackets) <= _REMEMBERED_BRACKETS else _is_shallow.__wrapped__
+        if not known(brackets):
+            _check_nesting(payload)
     if not payload.isascii():
         try:
             payload.decode()
@@ -34,9 +40,12 @@ def check(payload: bytes) -> None:
             ) from None
 
 
-def _is_shallow(payload: bytes) -> bool:
-    """Brackets alone, innermost pairs removed level by level. False may also mean: brackets inside strings."""
-    brackets = payload.translate(None, _NOT_BRACKETS)
+@lru_cache(maxsize=1024)
+def _is_shallow(brackets: bytes) -> bool:
+    """Innermost pairs removed level by level. False may also mean: brackets inside strings.
+
+    Cabinets send the same few shapes again and again, so that most answers are known.
+    """
     for _ in range(MAX_NESTING):
         if not brackets:
             break
