@@ -1,5 +1,5 @@
 from collections import OrderedDict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import Engine
@@ -14,7 +14,6 @@ from fleet.devices.cursor import CLOCK_SET_BACK_MS
 from fleet.telemetry.store import Sample, SampleStore
 
 _MOST_CLOCKS: Final = 200_000
-_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 
 class SampleIngest(Ingest):
@@ -61,4 +60,4 @@ class SampleIngest(Ingest):
             self._offsets[key] = known = measured
             if len(self._offsets) > _MOST_CLOCKS:
                 self._offsets.popitem(last=False)
-        return _EPOCH + timedelta(milliseconds=min(at_ms + known, received_ms))
+        return datetime.fromtimestamp(min(at_ms + known, received_ms) / 1000, UTC)

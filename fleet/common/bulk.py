@@ -5,7 +5,7 @@ A list bound as a parameter is quoted element by element; one text literal cast 
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import islice
+from io import BytesIO
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -35,17 +35,16 @@ def words(values: Iterable[str]) -> str:
     return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
 
 
-class _Lines:
-    """Lines as the file that COPY reads: the next ones are made while PostgreSQL still takes those before."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-
-    def read(self, _size: int) -> bytes:
-        chunk = list(islice(self._lines, 1000))
-        return ("\n".join(chunk) + "\n").encode() if chunk else b""
+def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+    """COPY tab-separated lines (PostgreSQL's text format, no line ends) into `table`."""
+    copy_text(cursor, table, columns, ("\n".join(lines) + "\n").encode())
 
 
-def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str], *, null: str = "\\N") -> None:
-    """COPY tab-separated lines (PostgreSQL's text format, no line ends; `null` stands for NULL) into `table`."""
-    cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (NULL '{null}')", _Lines(lines))
+def copy_text(cursor: Any, table: str, columns: Sequence[str], rows: bytes, options: str = "") -> None:
+    """COPY rows in PostgreSQL's text format into `table`; `options` as WITH (…) takes them.
+
+    All of it is handed over at once, so that the driver waits for PostgreSQL without holding up other threads.
+    """
+    with_options = f" WITH ({options})" if options else ""
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN{with_options}"
+    cursor.copy_expert(statement, BytesIO(rows), max(1, len(rows)))

@@ -1,0 +1,99 @@
+"""The banks' own rows: the newest measurement of each, written seldom and only when it says something new."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from firmware_protocol.messages import SlotSample
+from fleet.common.bulk import array, instants, raw_cursor
+from fleet.telemetry.rows import Readings
+
+#: A bank that a rental holds locked at this moment gets its values with a later sample.
+_WRITE: Final = """
+UPDATE power_bank b
+   SET charge_pct = coalesce(v.charge, b.charge_pct), cycles = coalesce(v.cycles, b.cycles),
+       health_pct = coalesce(v.health, b.health_pct), temperature_c = coalesce(v.temperature, b.temperature_c),
+       sampled_at = v.at
+  FROM (SELECT b.id FROM power_bank b WHERE b.id = ANY(%s::int[]) ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED) free,
+       unnest(%s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::real[])
+           AS v(id, at, charge, cycles, health, temperature)
+ WHERE b.id = free.id AND b.id = v.id AND (b.sampled_at IS NULL OR b.sampled_at < v.at)
+RETURNING b.id
+"""
+#: Values that did not change are written this often all the same, so that `sampled_at` says how fresh they are.
+_REFRESH: Final = timedelta(minutes=10)
+#: Frames kept as they came; beyond it only each bank's newest measurement is.
+_MOST_FRAMES: Final = 5_000
+_AT: Final = attrgetter("at")
+
+#: When, and what a bank measured then.
+_Measured = tuple[datetime, SlotSample]
+
+
+class BankValues:
+    """Remembers what a bank's row holds, so that the same is not written again. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._frames: list[Readings] = []
+        self._newest: dict[int, _Measured] = {}
+        self._written: dict[int, _Measured] = {}
+
+    def see(self, readings: Iterable[Readings]) -> None:
+        self._frames += readings
+        if len(self._frames) > _MOST_FRAMES:
+            self._condense()
+
+    def write(self, session: Session) -> int:
+        """Bring the newest values into the banks' rows: now and then, because a row a sample would cost more than the
+        sample. Returns how many banks were due. What a crash loses comes with the next sample.
+        """
+        self._condense()
+        newest, self._newest = self._newest, {}
+        due = {bank: measured for bank, measured in newest.items() if self._worth_writing(bank, measured)}
+        if due:
+            with raw_cursor(session) as cursor:
+                cursor.execute(_WRITE, _columns(due))
+                self._written.update((bank, due[bank]) for (bank,) in cursor)
+        return len(due)
+
+    def _condense(self) -> None:
+        """Each bank's newest measurement. Sorted by time, the last one to name a bank wins."""
+        slots: dict[int | None, SlotSample] = {}
+        instants_: dict[int | None, datetime] = {}
+        for frame in sorted(self._frames, key=_AT):
+            slots.update(zip(frame.banks, frame.slots, strict=True))
+            instants_.update(dict.fromkeys(frame.banks, frame.at))
+        self._frames = []
+        newest = self._newest
+        for bank, slot in slots.items():
+            if bank is not None:
+                at, known = instants_[bank], newest.get(bank)
+                if known is None or known[0] < at:
+                    newest[bank] = (at, slot)
+
+    def _worth_writing(self, bank: int, measured: _Measured) -> bool:
+        written = self._written.get(bank)
+        if written is None or measured[0] - written[0] > _REFRESH:
+            return True
+        if measured[0] <= written[0]:
+            return False
+        new, old = measured[1], written[1]
+        return (new.charge_pct, new.cycles, new.health_pct) != (old.charge_pct, old.cycles, old.health_pct)
+
+
+def _columns(banks: dict[int, _Measured]) -> tuple[str, ...]:
+    order = sorted(banks)
+    slots = [banks[bank][1] for bank in order]
+    ids = array(order)
+    return (
+        ids,
+        ids,
+        instants(banks[bank][0] for bank in order),
+        array(slot.charge_pct for slot in slots),
+        array(slot.cycles for slot in slots),
+        array(slot.health_pct for slot in slots),
+        "{" + ",".join(["NULL" if slot.temperature_c is None else str(slot.temperature_c) for slot in slots]) + "}",
+    )
