@@ -4,7 +4,14 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from firmware_protocol.limits import MAX_CONFIG_KEYS, MAX_JOURNAL_RANGES, MAX_PLAYLIST
+from firmware_protocol.limits import (
+    MAX_CONFIG_KEYS,
+    MAX_JOURNAL_RANGES,
+    MAX_LOG_CHUNKS,
+    MAX_LOG_INDEXES,
+    MAX_MANIFEST_BYTES,
+    MAX_PLAYLIST,
+)
 from firmware_protocol.messages import JournalRange
 from firmware_protocol.types import (
     ClockMs,
@@ -52,7 +59,10 @@ class QueryInventory(Struct, frozen=True, kw_only=True, tag_field="type", tag="q
 
 
 class SetConfig(Struct, frozen=True, kw_only=True, tag_field="type", tag="set_config"):
-    """Replace the configuration keys named; the others stay. Answered by `config_report`, then the result."""
+    """Replace the configuration keys named; the others stay; null gives a key back to the cabinet's own default.
+
+    Answered by `config_report`, then the result.
+    """
 
     moves_metal: ClassVar[bool] = False
     version: Annotated[Counter, Meta(description="rises with every change; an older one is refused as invalid")]
@@ -101,10 +111,10 @@ class ShowScreen(Struct, frozen=True, kw_only=True, tag_field="type", tag="show_
 
 
 class UpdateFirmware(Struct, frozen=True, kw_only=True, tag_field="type", tag="update_firmware"):
-    """`manifest` is the signed release manifest, byte for byte as it was signed."""
+    """`manifest` is the signed bundle of section 16.2, byte for byte; `url` serves the image, also in ranges."""
 
     moves_metal: ClassVar[bool] = False
-    manifest: Annotated[bytes, Meta(max_length=16 * 1024)]
+    manifest: Annotated[bytes, Meta(max_length=MAX_MANIFEST_BYTES)]
     url: Annotated[str, Meta(max_length=2048)]
 
 
@@ -114,6 +124,11 @@ class CollectLogs(Struct, frozen=True, kw_only=True, tag_field="type", tag="coll
     moves_metal: ClassVar[bool] = False
     request_id: Annotated[Text, Meta(description="repeated in every log_chunk")]
     since_ms: Annotated[ClockMs, Meta(description="only lines from this time on")] | None = None
+    max_bytes: Annotated[int, Meta(ge=1, le=2**31 - 1, description="the newest bytes, at most this many")] | None = None
+    indexes: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=MAX_LOG_CHUNKS - 1)], ...],
+        Meta(max_length=MAX_LOG_INDEXES, description="only these pieces, again, of what was collected under this id"),
+    ] = ()
 
 
 class RotateCredential(Struct, frozen=True, kw_only=True, tag_field="type", tag="rotate_credential"):

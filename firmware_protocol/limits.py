@@ -24,6 +24,15 @@ MAX_TEXT_CHARS: Final = 256
 #: Log bytes per chunk: base64 in JSON is a third longer and must still fit MAX_FRAME_BYTES.
 MAX_LOG_CHUNK_BYTES: Final = 40 * 1024
 
+#: The signed bundle in UpdateFirmware: base64 in JSON is a third longer and leaves room for the envelope.
+MAX_MANIFEST_BYTES: Final = 16 * 1024
+
+#: Pieces of one collected log: with the largest pieces 160 MiB, far above what a backend keeps.
+MAX_LOG_CHUNKS: Final = 4096
+
+#: Pieces that one CollectLogs may ask for again.
+MAX_LOG_INDEXES: Final = 256
+
 #: Counters (boot, seq, epoch) fit a signed 64-bit column.
 MAX_COUNTER: Final = 2**63 - 1
 
