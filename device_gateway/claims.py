@@ -30,6 +30,9 @@ SELECT c.id, t.code, t.dialect FROM device_command c
    AND NOT (c.kind = 'eject_power_bank' AND EXISTS (
        SELECT FROM device_command o
         WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('sent', 'unknown')))
+   AND NOT (c.purpose IS NOT DISTINCT FROM 'periodic' AND EXISTS (
+       SELECT FROM device_command o
+        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('queued', 'sent', 'unknown')))
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """)

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     #: A station is offline after this many of its own heartbeat periods without a word.
     offline_after_periods: float = 2.5
 
+    #: How often a station that is online and idle is asked what is in its slots; 0: only after it connected.
+    reconcile_every_s: float = Field(1800.0, ge=0)
+
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
     gateway_name: str | None = None

@@ -18,6 +18,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "command deadlines": every(1, "rentals.sweep_commands"),
     "rental deadlines": every(10, "rentals.sweep_rentals"),
     "presence": every(5, "devices.mark_silent"),
+    "inventories": every(15, "devices.reconcile"),
     # Money whose fate a provider knows and we do not.
     "unknown payments": every(15, "payments.settle_unknown"),
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),

@@ -14,7 +14,7 @@ from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
 from fleet.db import new_id
 from fleet.devices import rules
-from fleet.devices.models import CommandState, DeviceCommand
+from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 
 EJECT: Final = "eject_power_bank"
 
@@ -39,6 +39,7 @@ def queue_command(
     rental_id: UUID | None = None,
     requested_by: UUID | None = None,
     request_id: str | None = None,
+    purpose: CommandPurpose | None = None,
 ) -> DeviceCommand:
     """Write the order; a gateway is woken when the caller's transaction commits. The row has its id at once."""
     row = DeviceCommand(
@@ -52,6 +53,7 @@ def queue_command(
         rental_id=rental_id,
         requested_by=requested_by,
         request_id=request_id,
+        purpose=purpose,
         created_at=now,
     )
     session.add(row)
@@ -60,7 +62,13 @@ def queue_command(
 
 
 def queue_many(
-    session: Session, station_ids: Sequence[int], command: Command, *, deadline: datetime, now: datetime
+    session: Session,
+    station_ids: Sequence[int],
+    command: Command,
+    *,
+    deadline: datetime,
+    now: datetime,
+    purpose: CommandPurpose | None = None,
 ) -> None:
     """The same command for many stations, in one statement."""
     args = _args_of(command)
@@ -73,6 +81,7 @@ def queue_many(
             "state": CommandState.QUEUED,
             "deadline": deadline,
             "attempt": 0,
+            "purpose": purpose,
             "created_at": now,
         }
         for station_id in station_ids

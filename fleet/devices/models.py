@@ -37,6 +37,19 @@ class CommandState(StrEnum):
     ABANDONED = "abandoned"
 
 
+class CommandPurpose(StrEnum):
+    """Why the backend itself asks for an inventory."""
+
+    #: A connection has begun.
+    CONNECTED = "connected"
+    #: It is heard again after silence.
+    HEARD_AGAIN = "heard_again"
+    #: An eject is in doubt, or a cabinet contradicted our picture.
+    DOUBT = "doubt"
+    #: It is time. The only one that waits while an eject is under way.
+    PERIODIC = "periodic"
+
+
 class DeadLetterState(StrEnum):
     WAITING = "waiting"
     #: Somebody wants it run again; a gateway will.
@@ -305,6 +318,8 @@ class DeviceCommand(Base):
     rental_id: Mapped[UUID | None] = mapped_column(index=True)
     requested_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
     request_id: Mapped[str | None] = mapped_column(String(64))
+    #: Only of what nobody ordered.
+    purpose: Mapped[CommandPurpose | None] = mapped_column(text_enum(CommandPurpose, 16))
     created_at: Mapped[datetime]
     claimed_by: Mapped[str | None] = mapped_column(String(64))
     sent_at: Mapped[datetime | None]
@@ -378,6 +393,21 @@ class DeviceCall(Base):
     source: Mapped[str] = mapped_column(String(64))
     signed: Mapped[bool]
     received_at: Mapped[datetime]
+
+
+class StationReconciliation(Base):
+    """When a station's slots are looked at next, and whether it answers. Its own row: presence locks stations."""
+
+    __tablename__ = "station_reconciliation"
+    __table_args__ = (CheckConstraint("unanswered >= 0", name="unanswered"),)
+
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(index=True)
+    asked_at: Mapped[datetime | None]
+    #: The last complete inventory.
+    answered_at: Mapped[datetime | None]
+    #: Questions since then.
+    unanswered: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class GatewayInstance(Base):

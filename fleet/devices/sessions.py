@@ -18,10 +18,10 @@ from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import Booted, Offline
 from firmware_protocol.types import ResetCause
 from fleet.common.bulk import array
-from fleet.devices import presence, streams
+from fleet.devices import presence, reconcile, streams
 from fleet.devices.commands import queue_many
 from fleet.devices.cursor import Cursor, Range, declare_journal
-from fleet.devices.models import DeviceSession
+from fleet.devices.models import CommandPurpose, DeviceSession
 from fleet.stations.models import Station
 
 #: Whoever ended a session without saying so may be heard again in it.
@@ -96,7 +96,9 @@ def open_sessions(
         QueryInventory(),
         deadline=inventory_deadline,
         now=now,
+        purpose=CommandPurpose.CONNECTED,
     )
+    reconcile.asked(session, [notice.station_id for notice in opened], now)
     return plan.answers
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload
 
@@ -16,6 +16,8 @@ from fleet.rentals.states import Evidence
 from fleet.stations.models import PowerBank, StationSlot
 
 QUARANTINE = "a bank left this slot without a command"
+#: Reason of a case that no arrival settles: arrivals are what it is about.
+TWO_PLACES = "two_places"
 
 
 def open_case(
@@ -51,8 +53,17 @@ def open_case(
 
 def settle_case(session: Session, bank: PowerBank, resolution: str, now: datetime) -> None:
     """The bank explains itself (it came back, or a rental was found for it); without an open case nothing changes."""
+    _settle(session, bank, OrphanBankCase.reason != TWO_PLACES, resolution, now)
+
+
+def settle_conflict(session: Session, bank: PowerBank, resolution: str, now: datetime) -> None:
+    """One place only tells of the bank."""
+    _settle(session, bank, OrphanBankCase.reason == TWO_PLACES, resolution, now)
+
+
+def _settle(session: Session, bank: PowerBank, which: ColumnElement[bool], resolution: str, now: datetime) -> None:
     query = select(OrphanBankCase).where(
-        OrphanBankCase.power_bank_id == bank.id, OrphanBankCase.state == CaseState.OPEN
+        OrphanBankCase.power_bank_id == bank.id, OrphanBankCase.state == CaseState.OPEN, which
     )
     case = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
     if case is not None:

@@ -10,7 +10,7 @@ from firmware_protocol.commands import EjectPowerBank, QueryInventory
 from firmware_protocol.types import CommandOutcome
 from fleet.devices import rules as command_rules
 from fleet.devices.commands import EJECT, cancel_command, give_verdict, queue_command
-from fleet.devices.models import CommandState, DeviceCommand
+from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RentalPolicy
@@ -182,7 +182,12 @@ def become_unknown(session: Session, rental: Rental, command: DeviceCommand, now
 
 def ask_inventory(session: Session, station_id: int, policy: RentalPolicy, now: datetime) -> None:
     queue_command(
-        session, station_id=station_id, command=QueryInventory(), deadline=now + policy.inventory_deadline, now=now
+        session,
+        station_id=station_id,
+        command=QueryInventory(),
+        deadline=now + policy.inventory_deadline,
+        now=now,
+        purpose=CommandPurpose.DOUBT,
     )
 
 

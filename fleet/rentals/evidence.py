@@ -22,10 +22,11 @@ from firmware_protocol.messages import (
 )
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
+from fleet.devices import reconcile
 from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
-from fleet.rentals import ejects
+from fleet.rentals import conflicts, ejects
 from fleet.rentals.departures import bank_left, bank_vanished
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
@@ -92,9 +93,14 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
         rental_ids={order.rental_id for order in orders.values() if order.rental_id is not None},
         command_ids=orders,
     )
+    told = {slot.told_bank_id for slot in scene.picture.slots.values() if slot.told_bank_id is not None}
+    told |= {scene.picture.banks[entry.serial].id for entry in message.slots if entry.serial is not None}
     changes = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
     _follow_up(scene, changes, orders)
     judge(scene, orders.values(), message, _asked_at(session, message))
+    conflicts.review(scene, told)
+    if message.complete:
+        reconcile.answered(session, fact.station_id, now, policy.reconcile_every)
 
 
 def _asked_at(session: Session, message: Inventory) -> datetime | None:

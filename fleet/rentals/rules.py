@@ -75,6 +75,8 @@ class RentalPolicy:
     #: How long a cabinet has to answer `query_inventory`, and the pause before it is asked again.
     inventory_deadline: timedelta = timedelta(seconds=60)
     inventory_again: timedelta = timedelta(seconds=30)
+    #: How often the slots of a quiet station are looked at; zero: only after a connection.
+    reconcile_every: timedelta = timedelta(minutes=30)
     #: A slot that failed, or whose bank was not taken, is given to nobody for so long.
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
@@ -90,6 +92,7 @@ class RentalPolicy:
             min_charge_pct=settings.min_rentable_charge_pct,
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
+            reconcile_every=timedelta(seconds=settings.reconcile_every_s),
         )
 
     def silence_allowed(self, heartbeat_s: int) -> timedelta:

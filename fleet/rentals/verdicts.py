@@ -22,17 +22,26 @@ def judge(scene: Scene, orders: Iterable[DeviceCommand], message: Inventory, ask
     Only by a picture that is certainly younger than the eject's deadline: `asked_at` is when we asked for it.
     """
     told = {entry.slot: entry.state for entry in message.slots}
+    whole = message.complete and told.keys() >= scene.picture.slots.keys()
     for order in orders:
         if order.state is not CommandState.UNKNOWN or not _young(scene, order, asked_at):
             continue
-        state = told.get(order.args.get("slot", 0))
+        state = told.get(_slot_of(scene, order))
         # A slot that is not listed, or of which the cabinet itself is not sure, proves nothing.
-        if state is SlotState.UNKNOWN or (state is None and not message.complete):
+        if state is SlotState.UNKNOWN or (state is None and not whole):
             continue
         give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=STILL_THERE)
         rental = scene.rental_of(order)
         if rental is not None and rental.state in WAITING and _is_latest(scene, order, rental):
             _fail(scene, rental, order)
+
+
+def _slot_of(scene: Scene, order: DeviceCommand) -> int:
+    """The slot that the order names, or that holds the bank it names; 0 when neither is known."""
+    number: int = order.args.get("slot", 0)
+    bank = scene.picture.banks.get(order.args.get("serial", ""))
+    held = None if number or bank is None else scene.picture.slot_with(bank)
+    return number if held is None or held.station_id != scene.picture.station_id else held.number
 
 
 def _young(scene: Scene, order: DeviceCommand, asked_at: datetime | None) -> bool:

@@ -23,11 +23,17 @@ from fleet.stations.picture import Observation, Picture
 _TOUCH_SLOTS: Final = """
 UPDATE station_slot s
    SET observed_boot = %(boot)s, observed_seq = %(seq)s, observed_at = %(at)s,
+       proven_at = CASE WHEN told.proven THEN %(at)s ELSE s.proven_at END,
+       told_bank_id = CASE WHEN told.proven THEN told.bank_id ELSE s.told_bank_id END,
+       told_since = CASE WHEN NOT told.proven OR told.bank_id = s.told_bank_id THEN s.told_since
+                         WHEN told.bank_id IS NOT NULL THEN %(at)s END,
        locked = CASE WHEN told.newer THEN told.locked ELSE s.locked END,
        lock_boot = CASE WHEN told.newer THEN %(boot)s ELSE s.lock_boot END,
        lock_seq = CASE WHEN told.newer THEN %(seq)s ELSE s.lock_seq END
-  FROM (SELECT o.id, v.locked, v.locked IS NOT NULL AND (o.lock_boot, o.lock_seq) < (%(boot)s, %(seq)s) AS newer
-          FROM unnest(%(ids)s::int[], %(locked)s::bool[]) AS v(id, locked) JOIN station_slot o USING (id)) told
+  FROM (SELECT o.id, v.locked, v.locked IS NOT NULL AND (o.lock_boot, o.lock_seq) < (%(boot)s, %(seq)s) AS newer,
+               v.proven, v.bank_id
+          FROM unnest(%(ids)s::int[], %(locked)s::bool[], %(proven)s::bool[], %(told)s::int[])
+               AS v(id, locked, proven, bank_id) JOIN station_slot o USING (id)) told
  WHERE s.id = told.id
 """
 _TOUCH_BANKS: Final = """
@@ -42,7 +48,10 @@ UPDATE power_bank b
 """
 
 #: What the two statements above write behind the session's back.
-_SLOT_REGISTER: Final = ("observed_boot", "observed_seq", "observed_at", "locked", "lock_boot", "lock_seq")
+_SLOT_REGISTER: Final = (
+    "observed_boot", "observed_seq", "observed_at", "proven_at", "told_bank_id", "told_since", "locked", "lock_boot",
+    "lock_seq",
+)  # fmt: skip
 _BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "sampled_at")
 
 
@@ -76,7 +85,7 @@ def insert_bank(
     fresh = seen.newer_than_slot(slot)
     changes = _displaced(picture, seen, slot, bank) if fresh else []
     if fresh:
-        _observe(slot, seen, SlotState.FAULT if bank is None else SlotState.EMPTY)
+        _observe(slot, seen, SlotState.FAULT if bank is None else SlotState.EMPTY, told=bank)
     if bank is None:
         return changes
     current = seen.newer_than_bank(bank)
@@ -98,11 +107,11 @@ def eject_bank(
 ) -> list[Change]:
     """A bank left its slot. `overtaken`: it is known to have come back since, whatever the clocks say."""
     slot = picture.slot(number)
-    since, expected = slot.observed_at, slot.power_bank_id == bank.id
+    since, expected = slot.proven_at, slot.power_bank_id == bank.id
     changes = []
     if seen.newer_than_slot(slot):
         changes = _displaced(picture, seen, slot, bank)
-        _observe(slot, seen, SlotState.EMPTY)
+        _observe(slot, seen, SlotState.EMPTY, told=None)
     current = not overtaken and seen.newer_than_bank(bank)
     if current:
         picture.take(bank)
@@ -127,43 +136,61 @@ def take_inventory(
             picture.take(old)
             if old.id not in here:
                 _locate(old, seen, None)
-                changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.observed_at))
-        slot.state = entry.state if new is not None or entry.serial is None else SlotState.EMPTY
-        if new is not None and slot.state is SlotState.EMPTY:
-            slot.state = SlotState.OCCUPIED  # a serial proves a bank
+                changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.proven_at))
+        slot.state = _state(picture, entry, new, here)
     for slot, entry in fresh:
         new = after[slot.id]
         if new is not None and new is not before[slot.id]:
             picture.take(new)
             picture.put(new, slot)
-            changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.observed_at))
+            changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.proven_at))
     session.flush()
-    _touch(session, seen, fresh, after)
+    _touch(session, picture, seen, fresh, after)
     return changes
+
+
+def _state(picture: Picture, entry: SlotInventory, bank: PowerBank | None, here: set[int]) -> SlotState:
+    """What the slot shows. `bank`: what it holds by all that is known; `here`: what the inventory's slots hold."""
+    if entry.serial is None:
+        return entry.state
+    if bank is not None:
+        return SlotState.OCCUPIED if entry.state is SlotState.EMPTY else entry.state  # a serial proves a bank
+    # Another slot of this inventory has that serial too: something is inside. Otherwise it has gone elsewhere since.
+    return SlotState.FAULT if picture.banks[entry.serial].id in here else SlotState.EMPTY
 
 
 def _claims(
     picture: Picture, seen: Observation, fresh: Sequence[tuple[StationSlot, SlotInventory]]
 ) -> dict[int, PowerBank | None]:
     """What each slot holds now. Something that cannot be read is taken for what was there."""
+    named = _slots_of_serials(picture, fresh)
     claims: dict[int, PowerBank | None] = {}
-    taken: set[int] = set()
     for slot, entry in fresh:
         if entry.serial is not None:
-            bank: PowerBank | None = picture.banks[entry.serial]
-            # The same serial in two slots is a misreading: the first counts.
-            if bank is not None and (bank.id in taken or not seen.newer_than_bank(bank)):
-                bank = None
+            read = picture.banks[entry.serial]
+            claims[slot.id] = read if named[read.id] is slot and seen.newer_than_bank(read) else None
         else:
-            bank = None if entry.state is SlotState.EMPTY else picture.bank_in(slot)
-        claims[slot.id] = bank
-        if bank is not None:
-            taken.add(bank.id)
+            held = None if entry.state is SlotState.EMPTY else picture.bank_in(slot)
+            # Unless it is read in another slot of the same cabinet.
+            claims[slot.id] = held if held is not None and held.id not in named else None
     return claims
+
+
+def _slots_of_serials(picture: Picture, fresh: Sequence[tuple[StationSlot, SlotInventory]]) -> dict[int, StationSlot]:
+    """Where each bank read is. A serial in two slots is a misreading: the one known to hold it counts, or the first."""
+    named: dict[int, StationSlot] = {}
+    for slot, entry in fresh:
+        if entry.serial is None:
+            continue
+        bank = picture.banks[entry.serial]
+        if bank.id not in named or picture.slot_with(bank) is slot:
+            named[bank.id] = slot
+    return named
 
 
 def _touch(
     session: Session,
+    picture: Picture,
     seen: Observation,
     fresh: Sequence[tuple[StationSlot, SlotInventory]],
     after: dict[int, PowerBank | None],
@@ -172,11 +199,19 @@ def _touch(
     if not fresh:
         return
     key = {"boot": seen.boot, "seq": seen.seq, "at": seen.at, "station_id": seen.station_id}
+    told = [None if entry.serial is None else picture.banks[entry.serial].id for _, entry in fresh]
+    proven = [entry.serial is not None or entry.state is SlotState.EMPTY for _, entry in fresh]
     present = [(bank, entry.charge_pct) for slot, entry in fresh if (bank := after[slot.id]) is not None]
     with raw_cursor(session) as cursor:
         cursor.execute(
             _TOUCH_SLOTS,
-            {**key, "ids": array(slot.id for slot, _ in fresh), "locked": booleans(entry.locked for _, entry in fresh)},
+            {
+                **key,
+                "ids": array(slot.id for slot, _ in fresh),
+                "locked": booleans(entry.locked for _, entry in fresh),
+                "proven": booleans(proven),
+                "told": array(told),
+            },
         )
         cursor.execute(
             _TOUCH_BANKS,
@@ -236,17 +271,19 @@ def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: Pow
     held = picture.bank_in(slot)
     if held is None or held is bank:
         return []
-    since = slot.observed_at
+    since = slot.proven_at
     picture.take(held)
     _locate(held, seen, None)
     return [Change(MovementKind.VANISHED, held, slot, None, since)]
 
 
-def _observe(slot: StationSlot, seen: Observation, state: SlotState) -> None:
-    """The slot's register moves on; `state` is that of a slot without a bank."""
+def _observe(slot: StationSlot, seen: Observation, state: SlotState, *, told: PowerBank | None) -> None:
+    """The slot's register moves on; `state` is that of a slot without a bank, `told` what the event says is inside."""
     if slot.power_bank_id is None:
         slot.state = state
     slot.observed_boot, slot.observed_seq, slot.observed_at = seen.boot, seen.seq, seen.at
+    slot.proven_at = seen.at
+    slot.told_bank_id, slot.told_since = (None, None) if told is None else (told.id, seen.at)
 
 
 def _locate(bank: PowerBank, seen: Observation, charge: int | None) -> None:

@@ -121,9 +121,14 @@ class StationSlot(Base):
     observed_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     observed_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     observed_at: Mapped[datetime | None]
+    #: The newest word that proved what was inside: a serial, nothing, an insertion. Something unreadable is no proof.
+    proven_at: Mapped[datetime | None]
+    #: The bank that the cabinet itself says is here, wherever newer words of others have put it, and since when.
+    told_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"), index=True)
+    told_since: Mapped[datetime | None]
 
     station: Mapped[Station] = relationship(back_populates="slots", lazy="raise")
-    power_bank: Mapped["PowerBank | None"] = relationship(lazy="raise")
+    power_bank: Mapped["PowerBank | None"] = relationship(lazy="raise", foreign_keys=[power_bank_id])
 
 
 class PowerBank(Base):
@@ -143,6 +148,8 @@ class PowerBank(Base):
     temperature_c: Mapped[float | None]
     capacity_mah: Mapped[int | None]
     quarantine_reason: Mapped[str | None] = mapped_column(String(200))
+    #: Who set `state` when it was no cabinet and no rental (`operator`, or the rule's name): then it stands, LOST too.
+    state_set_by: Mapped[str | None] = mapped_column(String(32))
     #: The sample the values above come from, so that a late one never overwrites a newer one.
     sampled_at: Mapped[datetime | None]
     #: The newest event that told where the bank is, or that it left: older ones never move it (decision 0031).

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -11,6 +12,9 @@ from sqlalchemy.orm import Session
 from firmware_protocol.types import SlotState
 from fleet.stations.errors import NoSuchSlot
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot
+
+#: What a bank is while it is out; being in a slot ends it, unless somebody set it on purpose.
+_BACK: Final = frozenset({PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Picture:
             self._freed = False
         slot.power_bank_id = bank.id
         self._holding[bank.id] = slot
-        if bank.state in {PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST}:
+        if bank.state in _BACK and bank.state_set_by is None:
             bank.state = PowerBankState.AVAILABLE
 
     def take(self, bank: PowerBank) -> None:

@@ -1,5 +1,7 @@
+from datetime import timedelta
+
 from fleet.common.clock import utc_now
-from fleet.devices import dead_letters
+from fleet.devices import dead_letters, reconcile
 from fleet.devices.sessions import mark_silent as mark_silent_stations
 from workers.context import settings, transaction
 from workers.policies import NEXT_TICK
@@ -11,6 +13,13 @@ def mark_silent() -> list[int]:
     """Stations that have not spoken for too long are offline, as long as a gateway would have heard them."""
     with transaction() as session:
         return mark_silent_stations(session, utc_now(), settings().offline_after_periods)
+
+
+@task("devices.reconcile", NEXT_TICK)
+def ask_for_inventories() -> list[int]:
+    """Stations that are online and idle, and have not shown their slots for a period."""
+    with transaction() as session:
+        return reconcile.ask_due(session, utc_now(), timedelta(seconds=settings().reconcile_every_s))
 
 
 @task("devices.forget_dead_letters", NEXT_TICK)

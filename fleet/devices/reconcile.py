@@ -1,0 +1,114 @@
+"""When the backend asks a cabinet what is in its slots: after every connection, and on a period (decision 0100).
+
+What the answer means is for fleet.stations.inventory and fleet.rentals.evidence to say.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Final
+
+from sqlalchemy import Select, exists, select, text
+from sqlalchemy.orm import Session
+
+from firmware_protocol.commands import QueryInventory
+from fleet.common.bulk import array
+from fleet.common.outbox import publish
+from fleet.devices.commands import EJECT, queue_many
+from fleet.devices.events import InventoryFresh, InventoryStale
+from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand, StationReconciliation
+from fleet.stations.models import Station, StationSlot
+
+#: How long a cabinet has to answer.
+ANSWER_WITHIN: Final = timedelta(seconds=60)
+#: A question that got no answer is asked again after this long, then after twice as long, and so on.
+ASK_AGAIN: Final = timedelta(minutes=2)
+#: So many questions without an answer make the picture of a station stale.
+STALE_AFTER: Final = 3
+#: Stations in one sweep; more wait for the next.
+BATCH: Final = 200
+#: The period is stretched and shrunk by as much by chance: a fleet that connected at once is not asked at once.
+_JITTER: Final = 0.25
+_UNDER_WAY: Final = (CommandState.QUEUED, CommandState.SENT, CommandState.UNKNOWN)
+
+_ASKED: Final = text("""
+INSERT INTO station_reconciliation AS r (station_id, due_at, asked_at, unanswered)
+SELECT id, CAST(:now AS timestamptz) + CAST(:again AS interval), :now, 1 FROM unnest(CAST(:ids AS int[])) AS v(id)
+ ORDER BY id
+ON CONFLICT (station_id) DO UPDATE SET asked_at = :now, unanswered = r.unanswered + 1,
+    due_at = CAST(:now AS timestamptz) + CAST(:again AS interval) * power(2, least(r.unanswered, 4))
+RETURNING r.station_id, r.unanswered, r.answered_at
+""")
+_ANSWERED: Final = text("""
+UPDATE station_reconciliation r SET due_at = :due, answered_at = :now, unanswered = 0
+  FROM (SELECT station_id, unanswered FROM station_reconciliation WHERE station_id = :station_id FOR UPDATE) before
+ WHERE r.station_id = before.station_id
+RETURNING before.unanswered
+""")
+_FIRST_ANSWER: Final = text("""
+INSERT INTO station_reconciliation (station_id, due_at, answered_at, unanswered) VALUES (:station_id, :due, :now, 0)
+ON CONFLICT DO NOTHING
+""")
+_JOIN_IN: Final = text("""
+INSERT INTO station_reconciliation (station_id, due_at)
+SELECT t.id, CAST(:now AS timestamptz) + CAST(:period AS interval) * (0.5 + random()) FROM station t
+ WHERE t.online AND NOT EXISTS (SELECT FROM station_reconciliation r WHERE r.station_id = t.id)
+ ORDER BY t.id LIMIT :most
+ON CONFLICT DO NOTHING
+""")
+
+
+def asked(session: Session, station_ids: Sequence[int], now: datetime) -> None:
+    """These stations have been sent a question; the next one comes soon, unless they answer."""
+    if not station_ids:
+        return
+    rows = session.execute(_ASKED, {"ids": array(sorted(station_ids)), "now": now, "again": ASK_AGAIN})
+    for station_id, unanswered, answered_at in rows.all():
+        if unanswered == STALE_AFTER:
+            publish(session, InventoryStale(station_id, answered_at), now)
+
+
+def answered(session: Session, station_id: int, now: datetime, every: timedelta, rng: Random | None = None) -> None:
+    """A complete inventory came, whoever asked for it. `every`: the period of questions."""
+    stretch = (rng or Random()).uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # jitter
+    values = {"station_id": station_id, "now": now, "due": now + every * stretch}
+    unanswered = session.scalar(_ANSWERED, values)
+    if unanswered is None:
+        session.execute(_FIRST_ANSWER, values)
+    elif unanswered >= STALE_AFTER:
+        publish(session, InventoryFresh(station_id), now)
+
+
+def ask_due(session: Session, now: datetime, every: timedelta, limit: int = BATCH) -> list[int]:
+    """Ask the stations whose time has come, that are online, and where no eject is ordered or under way.
+
+    Safe to run twice at once: rows that another sweep holds are passed over. Returns who was asked.
+    """
+    if not every:
+        return []
+    session.execute(_JOIN_IN, {"now": now, "period": every, "most": limit * 5})
+    ids = list(session.scalars(_due(now, limit)))
+    queue_many(session, ids, QueryInventory(), deadline=now + ANSWER_WITHIN, now=now, purpose=CommandPurpose.PERIODIC)
+    asked(session, ids, now)
+    return ids
+
+
+def ask_now(session: Session, station_ids: Sequence[int], now: datetime, purpose: CommandPurpose) -> None:
+    """Ask these stations at once, whatever is under way."""
+    queue_many(session, station_ids, QueryInventory(), deadline=now + ANSWER_WITHIN, now=now, purpose=purpose)
+    asked(session, station_ids, now)
+
+
+def _due(now: datetime, limit: int) -> Select[int]:
+    eject = exists().where(
+        DeviceCommand.station_id == Station.id, DeviceCommand.kind == EJECT, DeviceCommand.state.in_(_UNDER_WAY)
+    )
+    reserved = exists().where(StationSlot.station_id == Station.id, StationSlot.reserved_for.is_not(None))
+    return (
+        select(StationReconciliation.station_id)
+        .join(Station, Station.id == StationReconciliation.station_id)
+        .where(StationReconciliation.due_at <= now, Station.online, ~eject, ~reserved)
+        .order_by(StationReconciliation.due_at, StationReconciliation.station_id)
+        .limit(limit)
+        .with_for_update(of=StationReconciliation, skip_locked=True)
+    )
