@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 import structlog
 from sqlalchemy.orm import Session
 
-from device_gateway import faults
+from device_gateway import dialects, faults
 from device_gateway.business import FACTS, TRUSTED_OFFSET_MS, FactHandler, occurred_at, slot_beyond
 from device_gateway.directory import StationRef
 from device_gateway.intake import Arrived
 from device_gateway.tally import Tally
 from firmware_protocol.channels import type_name
-from firmware_protocol.messages import EventMessage, SlotLocked, SlotUnlocked, UpFrame
+from firmware_protocol.messages import Deduced, DeducedFrame, EventMessage, SlotLocked, SlotUnlocked, UpFrame
 from fleet.devices import dead_letters, inbox
 from fleet.devices.cursor import Cursor
 from fleet.devices.dead_letters import Rejected
@@ -28,7 +28,7 @@ class Ready(NamedTuple):
     """An event in its turn, with the bytes it came as."""
 
     station: StationRef
-    frame: UpFrame
+    frame: UpFrame | DeducedFrame
     topic: str
     payload: bytes
     received_at: datetime
@@ -124,11 +124,12 @@ def fact_of(ready: Ready) -> DeviceFact:
         received_at=ready.received_at,
         replayed=frame.replayed,
         message=_event(message),
+        numbered=dialects.numbers(ready.station.dialect),
     )
 
 
-def _event(message: object) -> EventMessage:
-    assert isinstance(message, EventMessage)
+def _event(message: object) -> EventMessage | Deduced:
+    assert isinstance(message, EventMessage | Deduced)
     return message
 
 

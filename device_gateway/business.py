@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from device_gateway.directory import StationRef
 from firmware_protocol.messages import (
+    CheckNeeded,
     CommandResult,
+    CommandUncertain,
     Inventory,
     PowerBankEjected,
     PowerBankInserted,
@@ -28,7 +30,16 @@ FactHandler = Callable[[Session, DeviceFact, datetime], None]
 LOCKS: Final = (SlotLocked, SlotUnlocked)
 #: These reach people, banks or money: each goes through the services, alone under a savepoint.
 FACTS: Final = frozenset(
-    {Inventory, PowerBankInserted, PowerBankEjected, SlotFault, StationFault, CommandResult},
+    {
+        Inventory,
+        PowerBankInserted,
+        PowerBankEjected,
+        SlotFault,
+        StationFault,
+        CommandResult,
+        CommandUncertain,
+        CheckNeeded,
+    },
 )
 #: Beyond this a cabinet's clock is of no use for a boot whose own difference was never measured.
 TRUSTED_OFFSET_MS: Final = 24 * 3600 * 1000

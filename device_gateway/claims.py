@@ -1,9 +1,12 @@
-"""Which commands are sent now, by which gateway: claimed by conditional updates, one eject in flight per station."""
+"""Which commands are sent now, by which gateway: claimed by conditional updates, one eject in flight per station.
 
-from collections.abc import Sequence
+What a cabinet's dialect can do decides, never its name (`Capabilities`, decision 0087).
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from psycopg2.errors import UniqueViolation
 from sqlalchemy import Row, text
@@ -12,24 +15,45 @@ from sqlalchemy.orm import Session
 
 from device_gateway import dialects
 from firmware_protocol.commands import CommandFrame
-from firmware_protocol.dialect import Dialect, Published
+from firmware_protocol.dialect import Published
 from firmware_protocol.errors import ProtocolError
-from fleet.devices import commands
+from firmware_protocol.vendor import Known
+from fleet.common.bulk import array
+from fleet.common.vault import Vault
+from fleet.devices import commands, profiles
 from fleet.devices.models import CommandState, DeviceCommand
 
 #: Commands in one claim; more are claimed right after.
 MOST: Final = 200
 #: Without an answer a command is published again after this long, then after twice as long, and so on.
 REPEAT_AFTER: Final = timedelta(seconds=2)
+#: Nobody knows what became of it, and nobody ever will.
+NEVER_ANSWERED: Final = "never_answered"
+#: A heartbeat may be this much late (share of its period) and the cabinet still counts as heard of within one.
+HEARTBEAT_SLACK: Final = 1.1
 
+#: Cabinets without numbers answer one question of a kind at a time: the answer does not say which one it answers.
 _QUEUED: Final = text("""
-SELECT c.id, t.code, t.dialect FROM device_command c
+WITH can AS (
+    SELECT * FROM unnest(CAST(:names AS text[]), CAST(:living AS bool[]), CAST(:bound AS bool[]),
+                         CAST(:gap_s AS float[]), CAST(:answer_s AS float[]))
+           AS v(dialect, living, bound, gap_s, answer_s))
+SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
+  JOIN can ON can.dialect = t.dialect
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
- WHERE c.state = 'queued' AND c.deadline > :now
+ WHERE c.state = 'queued' AND c.deadline > :now AND (c.not_before IS NULL OR c.not_before <= :now)
+   AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - t.heartbeat_s * CAST(:slack AS float)
+                                            * interval '1 second')
+   AND (NOT can.bound OR (s.held_by = :gateway AND c.station_id = ANY(CAST(:connected AS int[]))))
    AND NOT (c.kind = 'eject_power_bank' AND EXISTS (
        SELECT FROM device_command o
-        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('sent', 'unknown')))
+        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND (o.state IN ('sent', 'unknown')
+              OR (can.gap_s > 0 AND o.sent_at > CAST(:now AS timestamptz) - can.gap_s * interval '1 second'))))
+   AND NOT (can.answer_s > 0 AND EXISTS (
+       SELECT FROM device_command o
+        WHERE o.station_id = c.station_id AND o.kind = c.kind AND o.state = 'sent'
+              AND o.sent_at > CAST(:now AS timestamptz) - can.answer_s * interval '1 second'))
    AND NOT (c.purpose IS NOT DISTINCT FROM 'periodic' AND EXISTS (
        SELECT FROM device_command o
         WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('queued', 'sent', 'unknown')))
@@ -37,7 +61,7 @@ SELECT c.id, t.code, t.dialect FROM device_command c
    FOR UPDATE OF c SKIP LOCKED
 """)
 _UNANSWERED: Final = text("""
-SELECT c.id, t.code, t.dialect FROM device_command c
+SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'sent' AND c.deadline > :now AND c.attempt > 0
@@ -46,6 +70,17 @@ SELECT c.id, t.code, t.dialect FROM device_command c
  ORDER BY c.deadline LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """)
+_KINDS: Final = [
+    (name, can.only_to_the_living, can.connection_bound, can.eject_gap_s, 0 if can.command_ids else can.answer_within_s)
+    for name, can in dialects.CAPABILITIES.items()
+]
+_CAN: Final[dict[str, Any]] = {
+    "names": [kind[0] for kind in _KINDS],
+    "living": [kind[1] for kind in _KINDS],
+    "bound": [kind[2] for kind in _KINDS],
+    "gap_s": [kind[3] for kind in _KINDS],
+    "answer_s": [kind[4] for kind in _KINDS],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +92,34 @@ class Order:
     kind: str
 
 
-def claim(session: Session, gateway: str, now: datetime) -> tuple[list[Order], int]:
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """The gateway that claims."""
+
+    name: str
+    #: Opens the secrets of vendors' cabinets.
+    vault: Vault | None = None
+    #: Stations (ids) whose connections it holds, for dialects that are bound to one.
+    connected: Collection[int] = ()
+
+
+def claim(session: Session, claimant: Claimant, now: datetime) -> tuple[list[Order], int]:
     """Take QUEUED commands of connected stations: they are SENT when the caller commits, and then to be published.
 
     Returns what to publish, and how many rows were looked at (`MOST`: there may be more).
     """
-    rows = session.execute(_QUEUED, {"now": now, "most": MOST}).all()
+    asked = {"now": now, "most": MOST, "slack": HEARTBEAT_SLACK, "gateway": claimant.name}
+    rows = session.execute(_QUEUED, {**_CAN, **asked, "connected": array(sorted(claimant.connected))}).all()
+    foreign = {row.station_id for row in rows if dialects.vendor(row.dialect) is not None}
+    known = profiles.known(session, foreign, now, claimant.vault) if foreign else {}
     orders: list[Order] = []
-    ejecting: set[int] = set()
+    taken: set[tuple[int, str]] = set()
     for row, command in _commands(session, rows):
-        if command.kind == commands.EJECT:
-            if command.station_id in ejecting:
+        if command.kind == commands.EJECT or row.station_id in known:
+            if (command.station_id, command.kind) in taken:
                 continue
-            ejecting.add(command.station_id)
-        order = _send(session, row, command, gateway, now)
+            taken.add((command.station_id, command.kind))
+        order = _send(session, row, command, known.get(row.station_id), claimant.name, now)
         if order is not None:
             orders.append(order)
     return orders, len(rows)
@@ -83,7 +132,7 @@ def repeat(session: Session, now: datetime) -> list[Order]:
     orders: list[Order] = []
     for row, command in _commands(session, rows):
         command.attempt += 1
-        message = _encode(dialects.named(row.dialect), row.code, command)
+        message = dialects.named(row.dialect).encode_command(row.code, _frame(command))
         command.payload = message.payload
         orders.append(Order(message, command.deadline, command.kind))
     session.flush()
@@ -91,9 +140,9 @@ def repeat(session: Session, now: datetime) -> list[Order]:
 
 
 def _commands(
-    session: Session, rows: Sequence[Row[tuple[object, ...]]]
-) -> list[tuple[Row[tuple[object, ...]], DeviceCommand]]:
-    found: list[tuple[Row[tuple[object, ...]], DeviceCommand]] = []
+    session: Session, rows: Sequence[Row[tuple[Any, ...]]]
+) -> list[tuple[Row[tuple[Any, ...]], DeviceCommand]]:
+    found: list[tuple[Row[tuple[Any, ...]], DeviceCommand]] = []
     for row in rows:
         command = session.get(DeviceCommand, row.id)
         if command is not None:
@@ -101,20 +150,26 @@ def _commands(
     return found
 
 
-def _send(
-    session: Session, row: Row[tuple[object, ...]], command: DeviceCommand, gateway: str, now: datetime
+def _send(  # noqa: PLR0917  # one caller
+    session: Session,
+    row: Row[tuple[Any, ...]],
+    command: DeviceCommand,
+    known: Known | None,
+    gateway: str,
+    now: datetime,
 ) -> Order | None:
     """Mark it SENT with its frame. None: another gateway has an eject under way there, or it cannot be said at all."""
     command.attempt = 1
     try:
-        message = _encode(dialects.named(row.dialect), row.code, command)
+        message = _encode(row, command, known)
     except ProtocolError as error:
-        command.state, command.settled_at, command.code = CommandState.FAILED, now, f"{error.code}: {error}"[:256]
+        _cannot_be_said(command, f"{error.code}: {error}"[:256], now)
         return None
     try:
         with session.begin_nested():
             command.state, command.sent_at, command.claimed_by = CommandState.SENT, now, gateway
             command.topic, command.payload = message.topic, message.payload
+            _as_the_dialect_has_it(command, row.dialect, now)
             session.flush()
     except IntegrityError as error:
         if not isinstance(error.orig, UniqueViolation):
@@ -123,11 +178,34 @@ def _send(
     return Order(message, command.deadline, command.kind)
 
 
-def _encode(dialect: Dialect, station: str, command: DeviceCommand) -> Published:
-    frame = CommandFrame(
+def _cannot_be_said(command: DeviceCommand, code: str, now: datetime) -> None:
+    command.code = code
+    if command.rental_id is None:
+        command.state, command.settled_at = CommandState.FAILED, now
+    else:
+        # The sweep finds it overdue and not sent, and sees to its rental.
+        command.deadline = now
+
+
+def _as_the_dialect_has_it(command: DeviceCommand, dialect: str, now: datetime) -> None:
+    can = dialects.CAPABILITIES[dialect]
+    if command.kind in can.unanswered:
+        command.state, command.settled_at, command.code = CommandState.ABANDONED, now, NEVER_ANSWERED
+    elif command.kind == commands.EJECT and not can.honours_deadline:
+        command.check_after = now + timedelta(seconds=can.self_check_s)
+
+
+def _encode(row: Row[tuple[Any, ...]], command: DeviceCommand, known: Known | None) -> Published:
+    dialect = dialects.vendor(row.dialect)
+    if dialect is None or known is None:
+        return dialects.named(row.dialect).encode_command(row.code, _frame(command))
+    return dialect.encode(known, _frame(command))
+
+
+def _frame(command: DeviceCommand) -> CommandFrame:
+    return CommandFrame(
         command_id=str(command.id),
         deadline_ms=round(command.deadline.timestamp() * 1000),
         attempt=command.attempt,
         command=commands.command_of(command),
     )
-    return dialect.encode_command(station, frame)

@@ -5,20 +5,45 @@ from typing import Final
 from firmware_protocol import topics
 from firmware_protocol.dialect import Dialect
 from firmware_protocol.dialects.native import NATIVE
-from firmware_protocol.dialects.registry import DIALECTS, named
+from firmware_protocol.dialects.registry import CAPABILITIES, DIALECTS, VENDORS, named, vendor
+from firmware_protocol.dialects.volinks.topics import DEFAULT_PRODUCT, Kind, topic
+from firmware_protocol.dialects.volinks.translate import VOLINKS
 from firmware_protocol.errors import WrongChannel
+from firmware_protocol.vendor import VendorDialect
 
-__all__ = ["DIALECTS", "named", "of_topic", "subscriptions"]
-_NATIVE_PREFIX: Final = f"{topics.PREFIX}/"
+__all__ = [
+    "CAPABILITIES",
+    "DIALECTS",
+    "VENDORS",
+    "named",
+    "numbers",
+    "of_topic",
+    "subscriptions",
+    "vendor",
+    "vendor_of",
+]
+NATIVE_PREFIX: Final = f"{topics.PREFIX}/"
+_VENDOR_UP: Final = [topic("+", kind, DEFAULT_PRODUCT) for kind in (Kind.UPDATE, Kind.HEART)]
 
 
 def of_topic(topic: str) -> Dialect:
     """Raises WrongChannel for a topic that no dialect uses."""
-    if topic.startswith(_NATIVE_PREFIX):
+    if topic.startswith(NATIVE_PREFIX):
         return NATIVE
     raise WrongChannel(f"topic {topic[:120]!r}: no dialect listens there")
 
 
+def vendor_of(topic: str) -> VendorDialect | None:
+    """The vendor's dialect that is spoken on a topic which is not native; None for nobody's."""
+    return VOLINKS if topic.startswith("/") else None
+
+
+def numbers(name: str) -> bool:
+    """Whether cabinets of this dialect number their events."""
+    found = CAPABILITIES.get(name)
+    return found is None or found.sequence_numbers
+
+
 def subscriptions(group: str) -> list[str]:
-    """Shared topic filters of all dialects."""
-    return [topics.shared_subscription(group)]
+    """Shared topic filters of all dialects: each message reaches one gateway."""
+    return [topics.shared_subscription(group), *(f"$share/{group}/{each}" for each in _VENDOR_UP)]

@@ -19,18 +19,21 @@ class StationRef(NamedTuple):
     dialect: str
     heartbeat_s: int
     slot_count: int
+    #: What a vendor's cabinet calls itself.
+    hardware_id: str | None = None
 
 
 class Directory:
     """Stations by code and by id, for all threads.
 
-    Unknown codes are not remembered: a station counts from the moment it is created. Entries are replaced and never
-    taken away.
+    Unknown codes are not remembered: a station counts from the moment it is created. Entries are replaced; only
+    hardware ids are taken away.
     """
 
     def __init__(self) -> None:
         self._by_code: dict[str, StationRef] = {}
         self._by_id: dict[int, StationRef] = {}
+        self._by_hardware: dict[str, StationRef] = {}
         self._loaded_at = monotonic()
 
     def get(self, code: str) -> StationRef | None:
@@ -38,6 +41,15 @@ class Directory:
 
     def by_id(self, station_id: int) -> StationRef | None:
         return self._by_id.get(station_id)
+
+    def by_hardware(self, hardware_id: str) -> StationRef | None:
+        return self._by_hardware.get(hardware_id)
+
+    def learn_hardware(self, session: Session, hardware_ids: Collection[str]) -> None:
+        """Look up those cabinets of vendors that are not known yet."""
+        missing = [each for each in hardware_ids if each not in self._by_hardware]
+        if missing:
+            self._load(session, Station.hardware_id.in_(missing))
 
     def learn(self, session: Session, codes: Collection[str]) -> None:
         """Look up those of `codes` that are not known yet."""
@@ -57,8 +69,20 @@ class Directory:
             self._loaded_at = monotonic()
 
     def _load(self, session: Session, condition: ColumnElement[bool]) -> None:
-        query = select(Station.id, Station.code, Station.dialect, Station.heartbeat_s, Station.slot_count)
+        query = select(
+            Station.id, Station.code, Station.dialect, Station.heartbeat_s, Station.slot_count, Station.hardware_id
+        )
         for row in session.execute(query.where(condition)):
-            ref = StationRef(row[0], row[1], row[2], row[3], row[4])
+            ref = StationRef(row[0], row[1], row[2], row[3], row[4], row[5])
+            before = self._by_id.get(ref.id)
             self._by_code[ref.code] = ref
             self._by_id[ref.id] = ref
+            if ref.hardware_id is not None:
+                self._by_hardware[ref.hardware_id] = ref
+            if before is not None and before.hardware_id not in {None, ref.hardware_id}:
+                self._forget_hardware(before)
+
+    def _forget_hardware(self, before: StationRef) -> None:
+        """The cabinet was exchanged: the old one is nobody's, unless it is another station's by now."""
+        if before.hardware_id is not None and self._by_hardware.get(before.hardware_id) is before:
+            del self._by_hardware[before.hardware_id]

@@ -14,11 +14,12 @@ from sqlalchemy import Engine
 
 from device_gateway import claims, faults
 from device_gateway.backoff import Backoff
-from device_gateway.claims import Order
+from device_gateway.claims import Claimant, Order
 from device_gateway.duties import Timer
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
 from fleet.common.notify import Channel
+from fleet.common.vault import Vault
 from fleet.db import session_scope
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -29,13 +30,20 @@ REPEAT_EVERY_S: Final = 0.5
 
 class Dispatcher(Thread):
     def __init__(
-        self, engine: Engine, link: Link, metrics: Metrics, *, name: str, clock: Callable[[], datetime]
+        self,
+        engine: Engine,
+        link: Link,
+        metrics: Metrics,
+        *,
+        name: str,
+        clock: Callable[[], datetime],
+        vault: Vault | None = None,
     ) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._engine = engine
         self._link = link
         self._metrics = metrics
-        self._gateway = name
+        self._claimant = Claimant(name, vault)
         self._clock = clock
         self._ending = Event()
         self._repeat_timer = Timer(REPEAT_EVERY_S)
@@ -82,7 +90,7 @@ class Dispatcher(Thread):
         more = True
         while more and not self._ending.is_set():
             with session_scope(self._engine) as session:
-                orders, seen = claims.claim(session, self._gateway, self._clock())
+                orders, seen = claims.claim(session, self._claimant, self._clock())
             self._publish(orders, "sent")
             more = seen == claims.MOST and bool(orders)
         if self._repeat_timer.due():

@@ -8,6 +8,7 @@ from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.ingest import Clock, Done, Ingest
 from device_gateway.intake import Arrived, Intake
+from device_gateway.vendors import VendorIngest
 from device_gateway.work import Work
 from firmware_protocol.channels import type_name
 from fleet.db import session_scope
@@ -21,13 +22,21 @@ class EventIngest(Ingest):
     """
 
     def __init__(
-        self, engine: Engine, directory: Directory, handle: FactHandler, *, telemetry_s: int, clock: Clock
+        self,
+        engine: Engine,
+        directory: Directory,
+        handle: FactHandler,
+        *,
+        telemetry_s: int,
+        clock: Clock,
+        vendors: VendorIngest | None = None,
     ) -> None:
         super().__init__(engine, directory, clock)
         self._handle = handle
         self._telemetry_s = telemetry_s
         #: Streams that exist: the boot last heard of each station. They are never deleted.
         self._streams: dict[int, int] = {}
+        self._vendors = vendors
 
     def _store(self, sorted_: Intake, now: datetime) -> Done:
         done = Done()
@@ -36,6 +45,8 @@ class EventIngest(Ingest):
             self._sessions(sorted_, new_streams, done, now)
         if sorted_.events or sorted_.lost:
             self._events(sorted_, done, now)
+        if sorted_.vendors and self._vendors is not None:
+            done.add(self._vendors.take(sorted_.vendors, now))
         return done
 
     def _sessions(self, sorted_: Intake, new_streams: set[streams.Key], done: Done, now: datetime) -> None:

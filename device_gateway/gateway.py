@@ -25,8 +25,11 @@ from device_gateway.received import Received
 from device_gateway.replay import replay_requested
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
+from device_gateway.vendors import VendorIngest
 from device_gateway.watchdog import Watchdog
 from fleet.common.clock import utc_now
+from fleet.common.vault import Vault
+from fleet.devices.profiles import PURPOSE
 from fleet.settings import Settings
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -74,7 +77,9 @@ class Gateway:
             metrics=self.metrics,
             ca_file=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None,
         )
-        self.dispatcher = Dispatcher(engine, self.link, self.metrics, name=name, clock=clock)
+        self.dispatcher = Dispatcher(
+            engine, self.link, self.metrics, name=name, clock=clock, vault=Vault.of(settings, PURPOSE)
+        )
         self._build_lanes(settings, engine, handle, clock)
         self._watchdog = Watchdog(
             {
@@ -113,7 +118,14 @@ class Gateway:
         self._event_lane = Lane(
             "events",
             self._events,
-            EventIngest(engine, self.directory, handle, telemetry_s=settings.telemetry_s, clock=clock),
+            EventIngest(
+                engine,
+                self.directory,
+                handle,
+                telemetry_s=settings.telemetry_s,
+                clock=clock,
+                vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE)),
+            ),
             self.link,
             self.metrics,
             batch_max=settings.ingest_batch_max,

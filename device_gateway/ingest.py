@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from device_gateway import faults, intake, welcomes
 from device_gateway.directory import Directory
-from device_gateway.intake import Arrived, Intake
+from device_gateway.intake import Arrived, Foreign, Intake
 from device_gateway.outbound import Outbound
 from device_gateway.received import Received
 from device_gateway.tally import Tally
@@ -91,6 +91,8 @@ class Ingest(ABC):
 
     def _admit(self, sorted_: Intake) -> None:
         """Look strangers up, and refuse those that nobody registered."""
+        if sorted_.foreign_strangers:
+            self._admit_foreign(sorted_)
         if not sorted_.strangers:
             return
         with Session(self._engine) as session:
@@ -102,6 +104,17 @@ class Ingest(ABC):
                 sorted_.rejected.append(intake.reject(received, UNKNOWN_STATION, reason))
             else:
                 sorted_.place(Arrived(frame, received, station))
+
+    def _admit_foreign(self, sorted_: Intake) -> None:
+        with Session(self._engine) as session:
+            self._directory.learn_hardware(session, {each[2].hardware_id for each in sorted_.foreign_strangers})
+        for received, dialect, sender in sorted_.foreign_strangers:
+            station = self._directory.by_hardware(sender.hardware_id)
+            if station is None or station.dialect != dialect.name:
+                reason = f"no {dialect.name} station has the hardware id {sender.hardware_id}"
+                sorted_.rejected.append(intake.reject(received, UNKNOWN_STATION, reason))
+            else:
+                sorted_.vendors.append(Foreign(received, station, dialect, sender))
 
     def _reject_all(self, session: Session, sorted_: Intake, tally: Tally) -> None:
         for rejected in sorted_.rejected:

@@ -8,16 +8,26 @@ from device_gateway import dialects
 from device_gateway.directory import Directory, StationRef
 from device_gateway.received import Received
 from firmware_protocol.errors import ProtocolError
-from firmware_protocol.messages import Booted, JournalLost, Stream, UpFrame
+from firmware_protocol.messages import Booted, DeducedFrame, JournalLost, Stream, UpFrame
+from firmware_protocol.vendor import Sender, VendorDialect
 from fleet.devices.dead_letters import Rejected
 
 
 class Arrived(NamedTuple):
     """A decoded message, the bytes it came as, and the registered station that sent it."""
 
-    frame: UpFrame
+    frame: UpFrame | DeducedFrame
     received: Received
     station: StationRef
+
+
+class Foreign(NamedTuple):
+    """A frame of a vendor's cabinet, which is read once more is known of that cabinet."""
+
+    received: Received
+    station: StationRef
+    dialect: VendorDialect
+    sender: Sender
 
 
 @dataclass(slots=True)
@@ -30,6 +40,9 @@ class Intake:
     rejected: list[Rejected] = field(default_factory=list)
     #: From codes that the directory does not know (yet).
     strangers: list[tuple[UpFrame, Received]] = field(default_factory=list)
+    vendors: list[Foreign] = field(default_factory=list)
+    #: From cabinets of vendors that the directory does not know (yet).
+    foreign_strangers: list[tuple[Received, VendorDialect, Sender]] = field(default_factory=list)
 
     def boots(self) -> list[Arrived]:
         return [each for each in self.session if isinstance(each.frame.message, Booted)]
@@ -53,6 +66,9 @@ def sort(batch: Sequence[Received], directory: Directory) -> Intake:
     intake = Intake()
     find, place = directory.get, intake.place
     for received in batch:
+        if not received.topic.startswith(dialects.NATIVE_PREFIX):
+            _sort_foreign(intake, received, directory)
+            continue
         try:
             frame = dialects.of_topic(received.topic).decode(received.topic, received.payload, received.content_type)
         except ProtocolError as error:
@@ -66,10 +82,27 @@ def sort(batch: Sequence[Received], directory: Directory) -> Intake:
     return intake
 
 
-def reject(received: Received, code: str, reason: str) -> Rejected:
+def _sort_foreign(intake: Intake, received: Received, directory: Directory) -> None:
+    try:
+        dialect = dialects.vendor_of(received.topic)
+        if dialect is None:
+            dialects.of_topic(received.topic)
+            return
+        sender = dialect.sender(received.topic)
+    except ProtocolError as error:
+        intake.rejected.append(reject(received, error.code, str(error)))
+        return
+    station = directory.by_hardware(sender.hardware_id)
+    if station is None or station.dialect != dialect.name:
+        intake.foreign_strangers.append((received, dialect, sender))
+    else:
+        intake.vendors.append(Foreign(received, station, dialect, sender))
+
+
+def reject(received: Received, code: str, reason: str, station: StationRef | None = None) -> Rejected:
     return Rejected(
         topic=received.topic,
-        station_code=station_of(received.topic),
+        station_code=station_of(received.topic) if station is None else station.code,
         payload=received.payload,
         content_type=received.content_type,
         error_code=code,

@@ -38,6 +38,19 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     eject_by_serial: bool
     #: `type` of every command that the dialect has a frame for; others are refused where they are ordered.
     commands: frozenset[str]
+    #: Those among them that are never answered: sent is all that can be known of them.
+    unanswered: frozenset[str] = frozenset()
+    #: Only the gateway that holds the cabinet's connection can speak to it.
+    connection_bound: bool = False
+    #: Nothing is sent to a station that was not heard of within one of its heartbeat periods: what waits on its way
+    #: would be carried out whenever it arrives.
+    only_to_the_living: bool = False
+    #: Seconds between two ejects of one cabinet, whatever became of the first.
+    eject_gap_s: float = 0
+    #: An inventory asked for sooner than this after an eject may still show the bank.
+    self_check_s: float = 0
+    #: How long the cabinet may take to answer; one question of a kind is asked at a time.
+    answer_within_s: float = 15
     cadence: Cadence = Cadence()
 
 

@@ -300,6 +300,31 @@ EventMessage = (
 UpMessage = SessionMessage | SampleMessage | EventMessage
 
 
+class CommandUncertain(Struct, frozen=True, kw_only=True, tag_field="type", tag="command_uncertain"):
+    """Never on a wire: a cabinet answered a command, and only a look into its slots can tell what the answer means.
+
+    Vendors' failure codes are of this kind, the plain ones too: an earlier copy of the same order may have moved the
+    bank (volinks.md 5.3). An inventory asked for less than `look_after_s` after the answer proves nothing.
+    """
+
+    stream: ClassVar[Stream] = Stream.EVENT
+    command_id: CommandId
+    code: Annotated[Text, Meta(description="what the cabinet said, in our words")]
+    look_after_s: float
+
+
+class CheckNeeded(Struct, frozen=True, kw_only=True, tag_field="type", tag="check_needed"):
+    """Never on a wire: what a cabinet said proves nothing, and is reason enough to ask what is in its slots."""
+
+    stream: ClassVar[Stream] = Stream.EVENT
+    why: Text
+    look_after_s: float = 0
+
+
+#: What frames of vendors amount to beside messages.
+Deduced = CommandUncertain | CheckNeeded
+
+
 class UpFrame(Struct, frozen=True, kw_only=True):
     """One decoded message with its envelope. `at_ms` is the cabinet's own clock; None when it has none."""
 
@@ -308,4 +333,15 @@ class UpFrame(Struct, frozen=True, kw_only=True):
     seq: int
     at_ms: int | None
     message: UpMessage
+    replayed: bool = False
+
+
+class DeducedFrame(Struct, frozen=True, kw_only=True):
+    """A deduced fact with the place that the gateway gave it among the events of its station."""
+
+    station: str
+    boot: int
+    seq: int
+    at_ms: None = None
+    message: Deduced
     replayed: bool = False

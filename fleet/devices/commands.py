@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import Command, EjectPowerBank
@@ -17,6 +17,9 @@ from fleet.devices import rules
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 
 EJECT: Final = "eject_power_bank"
+INVENTORY: Final = "query_inventory"
+#: An order that has less time left may not be sent any more.
+SOON: Final = timedelta(seconds=10)
 
 
 def kind_of(command: Command) -> str:
@@ -40,8 +43,12 @@ def queue_command(
     requested_by: UUID | None = None,
     request_id: str | None = None,
     purpose: CommandPurpose | None = None,
+    not_before: datetime | None = None,
 ) -> DeviceCommand:
-    """Write the order; a gateway is woken when the caller's transaction commits. The row has its id at once."""
+    """Write the order; a gateway is woken when the caller's transaction commits. The row has its id at once.
+
+    `not_before`: sent no earlier.
+    """
     row = DeviceCommand(
         id=new_id(),
         station_id=station_id,
@@ -54,6 +61,7 @@ def queue_command(
         requested_by=requested_by,
         request_id=request_id,
         purpose=purpose,
+        not_before=not_before,
         created_at=now,
     )
     session.add(row)
@@ -143,6 +151,34 @@ def give_verdict(
     command.state, command.settled_at, command.code = state, now, code or command.code
     _station_is_free(session, command)
     session.flush()  # see settle_command
+
+
+def doubt_command(session: Session, command: DeviceCommand, code: str, look_at: datetime) -> bool:
+    """The cabinet's answer proves nothing: UNKNOWN, until a picture asked for at `look_at` or later. `command` is
+    locked. False: it has its verdict already.
+    """
+    if command.state is CommandState.QUEUED:
+        command.state = CommandState.SENT  # see settle_command
+    if command.state is CommandState.SENT:
+        mark_unknown(session, command, look_at)
+    if command.state is not CommandState.UNKNOWN:
+        return False
+    command.code = code
+    command.check_after = look_at if command.check_after is None else max(command.check_after, look_at)
+    session.flush()  # see settle_command
+    return True
+
+
+def inventory_is_coming(session: Session, station_id: int, not_before: datetime, now: datetime) -> bool:
+    """Whether the station is going to be asked for its inventory, at `not_before` or later, and soon."""
+    query = select(DeviceCommand.id).where(
+        DeviceCommand.station_id == station_id,
+        DeviceCommand.state == CommandState.QUEUED,
+        DeviceCommand.kind == INVENTORY,
+        DeviceCommand.deadline > max(not_before, now) + SOON,
+        or_(DeviceCommand.not_before >= not_before, literal(not_before <= now)),
+    )
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def overdue_commands(session: Session, now: datetime, grace: timedelta, limit: int) -> list[DeviceCommand]:

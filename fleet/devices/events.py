@@ -23,3 +23,28 @@ class InventoryFresh(DomainEvent):
 
     name: ClassVar[str] = "devices.InventoryFresh.v1"
     station_id: int
+
+
+@dataclass(frozen=True)
+class StationInventoryRefused(DomainEvent):
+    """A cabinet's inventory cannot be read beyond doubt, or has other holes than it was commissioned with.
+
+    What is known of its slots is stale from now on. Told once, until a complete inventory is taken again.
+    """
+
+    name: ClassVar[str] = "devices.InventoryRefused.v1"
+    station_id: int
+    station_code: str
+    code: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class ConnectCalledTwice(DomainEvent):
+    """Somebody called `connect` for a cabinet that is connected: its own restart, or a stranger who knows its IMEI."""
+
+    name: ClassVar[str] = "devices.ConnectCalledTwice.v1"
+    station_id: int
+    station_code: str
+    source: str
+    at: datetime

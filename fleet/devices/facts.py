@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from firmware_protocol.messages import EventMessage
+from firmware_protocol.messages import Deduced, EventMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,10 @@ class DeviceFact:
     occurred_at: datetime
     received_at: datetime
     replayed: bool
-    message: EventMessage
+    message: EventMessage | Deduced
+    #: False: the cabinet does not number its events, so that they are in the order of their arrival, and an inventory
+    #: may be older than what arrived before it.
+    numbered: bool = True
 
     @property
     def ref(self) -> str:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from fleet.common.bulk import array, copy_lines, raw_cursor
+from fleet.common.bulk import array, copy_lines, raw_cursor, words
 
 Key = tuple[int, int, int]
 
@@ -51,6 +51,13 @@ _MARK: Final = f"""
 UPDATE device_event e SET applied_at = %s FROM {_KEYS}
  WHERE e.station_id = v.station_id AND e.boot = v.boot AND e.seq = v.seq
 """  # noqa: S608  # a constant
+_ANNOTATE: Final = """
+UPDATE device_event e SET encoding = %s, message = v.message::jsonb
+  FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::text[]) AS v(station_id, boot, seq, message)
+ WHERE e.station_id = v.station_id AND e.boot = v.boot AND e.seq = v.seq
+"""
+#: `DeviceEvent.encoding` of a frame that only its dialect can read.
+VENDOR_ENCODING: Final = 3
 #: Enough to cross what one reconnect brings; a longer prefix is followed with the next batch.
 _PREFIX_STEP: Final = 10_000
 
@@ -84,6 +91,15 @@ def insert(session: Session, lines: Sequence[str]) -> None:
     if lines:
         with raw_cursor(session) as cursor:
             copy_lines(cursor, "device_event", _COLUMNS, lines)
+
+
+def annotate(session: Session, messages: Sequence[tuple[Key, str]]) -> None:
+    """What a vendor's frame was read as (JSON), beside its bytes: the bytes alone do not say."""
+    if not messages:
+        return
+    keys = [key for key, _ in messages]
+    with raw_cursor(session) as cursor:
+        cursor.execute(_ANNOTATE, (VENDOR_ENCODING, *_columns(keys), words(message for _, message in messages)))
 
 
 def known(session: Session, keys: Collection[Key]) -> dict[Key, bool]:

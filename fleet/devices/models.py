@@ -369,6 +369,8 @@ class DeviceProfile(Base):
     revision: Mapped[str | None] = mapped_column(String(8))
     #: Set by an operator for a cabinet known to send wrong check bytes.
     tolerate_checksum: Mapped[bool] = mapped_column(default=False, server_default="false")
+    #: What its frames are signed with, where the dialect signs: entered by an operator, sealed under the settings' key.
+    sealed_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Since when its inventories are refused; the last one taken stands meanwhile.
     stale_since: Mapped[datetime | None]
     stale_reason: Mapped[str | None] = mapped_column(String(200))

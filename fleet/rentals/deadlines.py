@@ -44,7 +44,7 @@ def sweep_commands(session: Session, now: datetime, policy: RentalPolicy, limit:
             ejects.become_unknown(session, rental, command, now)
         if command.station_id not in asked:
             asked.add(command.station_id)
-            ejects.ask_inventory(session, command.station_id, policy, now)
+            ejects.ask_inventory(session, command.station_id, policy, now, not_before=command.check_after)
     session.flush()  # what the database refuses must fail here
     return len(overdue)
 

@@ -9,18 +9,30 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import EjectPowerBank, QueryInventory
 from firmware_protocol.types import CommandOutcome
 from fleet.devices import rules as command_rules
-from fleet.devices.commands import EJECT, cancel_command, give_verdict, queue_command
+from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventory_is_coming, queue_command
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
 from fleet.rentals.models import Rental, RentalState, StartEvidence
-from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.stations.availability import HEALTH_LOST, HEALTH_MAX, HEALTH_WON, best_bank
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
 
 #: The cabinet or its network was in the way, not the slot: another rider may try it at once.
 NOT_THE_SLOTS_FAULT = frozenset(
-    {"bank_gone", "deadline_passed", "eject_in_flight", "interrupted", "no_power", "not_sent", "still_there"}
+    {
+        "bank_gone",
+        "bank_not_here",
+        "deadline_passed",
+        "eject_in_flight",
+        "interrupted",
+        "no_clock",
+        "no_power",
+        "not_parsed",
+        "not_queued",
+        "not_sent",
+        "still_there",
+    }
 )
 IN_FLIGHT = (CommandState.SENT, CommandState.UNKNOWN)
 
@@ -105,7 +117,7 @@ def fail_or_retry(
 ) -> None:
     """The bank did not leave. While the rider still waits, the next best slot is tried once; then it is over."""
     _blame(session, rental, code, policy, now)
-    if rental.state is RentalState.EJECTING and _retry(session, rental, code, evidence, at, policy=policy, now=now):
+    if rental.state in WAITING and _retry(session, rental, code, evidence, at, policy=policy, now=now):
         return
     give_up(
         session,
@@ -157,7 +169,12 @@ def _retry(
     rental.charge_out_pct = slot.power_bank.charge_pct
     rental.eject_attempts += 1
     order_eject(session, rental, slot.power_bank, slot, policy=policy, now=now)
-    note(session, rental, rental.state, why="next_slot", evidence={**evidence, "tried": tried}, at=at, now=now)
+    evidence = {**evidence, "tried": tried}
+    if rental.state is RentalState.EJECT_UNKNOWN:
+        # The bank was seen in its slot: nothing is unknown any more.
+        move(session, rental, RentalState.EJECTING, why="next_slot", evidence=evidence, at=at, now=now)
+    else:
+        note(session, rental, rental.state, why="next_slot", evidence=evidence, at=at, now=now)
     return True
 
 
@@ -180,14 +197,20 @@ def become_unknown(session: Session, rental: Rental, command: DeviceCommand, now
     move(session, rental, RentalState.EJECT_UNKNOWN, why="no_answer", evidence=evidence, at=command.deadline, now=now)
 
 
-def ask_inventory(session: Session, station_id: int, policy: RentalPolicy, now: datetime) -> None:
+def ask_inventory(
+    session: Session, station_id: int, policy: RentalPolicy, now: datetime, not_before: datetime | None = None
+) -> None:
+    """`not_before`: sooner the answer proves nothing; whoever is going to ask then or later anyway asks for all."""
+    if not_before is not None and inventory_is_coming(session, station_id, not_before, now):
+        return
     queue_command(
         session,
         station_id=station_id,
         command=QueryInventory(),
-        deadline=now + policy.inventory_deadline,
+        deadline=max(now, not_before or now) + policy.inventory_deadline,
         now=now,
         purpose=CommandPurpose.DOUBT,
+        not_before=not_before,
     )
 
 

@@ -4,7 +4,7 @@ One function for the gateway. It may be called twice for the same event, and lat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import (
+    CheckNeeded,
     CommandResult,
+    CommandUncertain,
     Inventory,
     PowerBankEjected,
     PowerBankInserted,
@@ -28,6 +30,7 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
 from fleet.rentals import conflicts, ejects
 from fleet.rentals.departures import bank_left, bank_vanished
+from fleet.rentals.doubts import check_needed, result_uncertain
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState, StartEvidence
@@ -60,6 +63,10 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
         _answered(session, fact, message, policy, now)
     elif isinstance(message, Inventory):
         _inventory(session, fact, message, policy, now)
+    elif isinstance(message, CommandUncertain):
+        result_uncertain(session, fact, message, policy, now)
+    elif isinstance(message, CheckNeeded):
+        check_needed(session, fact, message, policy, now)
     elif isinstance(message, SlotFault):
         picture = look(session, fact.station_id, {message.slot}, (), now)
         inventory.set_slot_fault(picture, observation(fact), message.slot, message.kind, cleared=message.cleared)
@@ -95,18 +102,22 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
     )
     told = {slot.told_bank_id for slot in scene.picture.slots.values() if slot.told_bank_id is not None}
     told |= {scene.picture.banks[entry.serial].id for entry in message.slots if entry.serial is not None}
+    asked_at = _asked_at(session, message)
+    if not fact.numbered:
+        # It may have been on its way, or in another gateway's hands, while newer events were stored.
+        scene.seen = replace(scene.seen, taken_since=asked_at)
     changes = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
     _follow_up(scene, changes, orders)
-    judge(scene, orders.values(), message, _asked_at(session, message))
+    judge(scene, orders.values(), message, asked_at)
     conflicts.review(scene, told)
     if message.complete:
         reconcile.answered(session, fact.station_id, now, policy.reconcile_every)
 
 
 def _asked_at(session: Session, message: Inventory) -> datetime | None:
-    """When we asked for this inventory, if we did."""
+    """When we asked for this inventory, if we did: the picture is no older than the question."""
     command = None if message.command_id is None else find_command(session, message.command_id)
-    return None if command is None else command.created_at
+    return None if command is None else command.sent_at or command.created_at
 
 
 def _follow_up(scene: Scene, changes: Sequence[Change], orders: dict[UUID, DeviceCommand]) -> None:

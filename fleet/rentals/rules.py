@@ -26,7 +26,8 @@ _S = RentalState
 #: Closed is not the end: a bank that leaves late re-opens what was thought to have failed.
 TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.EJECTING: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECT_UNKNOWN, _S.CANCELLED}),
-    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED}),
+    # Back to EJECTING when the bank was seen in its slot while the rider still waits: the next slot is tried.
+    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECTING}),
     _S.ACTIVE: frozenset({_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED}),
     _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED}),
     _S.EJECT_FAILED: frozenset({_S.ACTIVE}),

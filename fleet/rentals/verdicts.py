@@ -8,7 +8,7 @@ from firmware_protocol.types import SlotState
 from fleet.devices.commands import give_verdict
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.closing import give_up
-from fleet.rentals.ejects import last_eject
+from fleet.rentals.ejects import fail_or_retry, last_eject
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import WAITING
 from fleet.rentals.scene import Scene
@@ -30,7 +30,7 @@ def judge(scene: Scene, orders: Iterable[DeviceCommand], message: Inventory, ask
         # A slot that is not listed, or of which the cabinet itself is not sure, proves nothing.
         if state is SlotState.UNKNOWN or (state is None and not whole):
             continue
-        give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=STILL_THERE)
+        give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=order.code or STILL_THERE)
         rental = scene.rental_of(order)
         if rental is not None and rental.state in WAITING and _is_latest(scene, order, rental):
             _fail(scene, rental, order)
@@ -45,6 +45,9 @@ def _slot_of(scene: Scene, order: DeviceCommand) -> int:
 
 
 def _young(scene: Scene, order: DeviceCommand, asked_at: datetime | None) -> bool:
+    if order.check_after is not None:
+        # The cabinet ignores deadlines and takes orders in turn: it had this one before the question, or never gets it.
+        return asked_at is not None and asked_at >= order.check_after
     if asked_at is not None:
         return asked_at >= order.deadline
     return not scene.fact.replayed and scene.seen.at > order.deadline
@@ -57,13 +60,21 @@ def _is_latest(scene: Scene, order: DeviceCommand, rental: Rental) -> bool:
 
 
 def _fail(scene: Scene, rental: Rental, order: DeviceCommand) -> None:
+    evidence = {**scene.evidence, "command": str(order.id)}
+    if order.code != STILL_THERE:
+        # The cabinet had said that it failed, and its slots bear it out: as for a cabinet whose word is enough.
+        code = order.code or STILL_THERE
+        fail_or_retry(
+            scene.session, rental, code=code, evidence=evidence, at=scene.seen.at, policy=scene.policy, now=scene.now
+        )
+        return
     give_up(
         scene.session,
         rental,
         to=RentalState.EJECT_FAILED,
         why=STILL_THERE,
         code=STILL_THERE,
-        evidence={**scene.evidence, "command": str(order.id)},
+        evidence=evidence,
         at=scene.seen.at,
         now=scene.now,
     )

@@ -25,17 +25,24 @@ class Observation:
     boot: int
     seq: int
     at: datetime
+    #: A picture that was taken at some time between this and `at`: what was told in between may be newer. Only of
+    #: cabinets that do not number what they tell.
+    taken_since: datetime | None = None
 
     def newer_than_slot(self, slot: StationSlot) -> bool:
-        return (self.boot, self.seq) > (slot.observed_boot, slot.observed_seq)
+        return (self.boot, self.seq) > (slot.observed_boot, slot.observed_seq) and not self._overtaken(slot.observed_at)
 
     def newer_than_bank(self, bank: PowerBank) -> bool:
         """Within a station by the cabinet's own count; between stations by time, and the id where times are equal."""
         if bank.seen_station_id is None or bank.seen_at is None:
             return True
         if bank.seen_station_id == self.station_id:
-            return (self.boot, self.seq) > (bank.seen_boot, bank.seen_seq)
-        return (self.at, self.station_id) > (bank.seen_at, bank.seen_station_id)
+            newer = (self.boot, self.seq) > (bank.seen_boot, bank.seen_seq)
+            return newer and not self._overtaken(bank.seen_at)
+        return (self.taken_since or self.at, self.station_id) > (bank.seen_at, bank.seen_station_id)
+
+    def _overtaken(self, told_at: datetime | None) -> bool:
+        return self.taken_since is not None and told_at is not None and told_at > self.taken_since
 
 
 class Picture:

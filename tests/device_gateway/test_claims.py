@@ -20,7 +20,7 @@ def test_a_periodic_question_waits_while_an_eject_is_ordered_or_under_way(clean_
 
     def claimed() -> list[str]:
         with session_scope(bench.engine) as session:
-            return [order.kind for order in claims.claim(session, "g", bench.now)[0]]
+            return [order.kind for order in claims.claim(session, claims.Claimant("g"), bench.now)[0]]
 
     bench.take(booted("A", 1))
     assert claimed() == ["query_inventory"]  # a connection is always asked about
