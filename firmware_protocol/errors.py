@@ -52,6 +52,12 @@ class WrongHead(ProtocolError):
     code = "head"
 
 
+class TokenMismatch(ProtocolError):
+    """A frame whose token the station's secret did not make."""
+
+    code = "token"
+
+
 class AmbiguousLayout(ProtocolError):
     """An inventory that can be read in several ways, or in none. The last one that was read stays, marked stale."""
 
