@@ -75,7 +75,7 @@ def test_hex_may_come_in_pieces() -> None:
             "wrong_channel: type: ack belongs on vb/v1/A/down/ack, came on …/down/resend",
         ),
         (["--topic", "home/door", ACK], "wrong_channel: topic 'home/door': expected vb/v1/{station}/up/{kind}"),
-        (["--dialect", "morse", ACK], "unknown_dialect: expected one of native, got 'morse'"),
+        (["--dialect", "morse", ACK], "unknown_dialect: expected one of native, volinks, relink, got 'morse'"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_1(arguments: list[str], line: str) -> None:
