@@ -6,9 +6,12 @@ A list bound as a parameter is quoted element by element; one text literal cast 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from sqlalchemy.orm import Session
+
+_JSON: Final = msgspec.json.Encoder()
 
 
 def raw_cursor(session: Session) -> Any:
@@ -16,18 +19,23 @@ def raw_cursor(session: Session) -> Any:
     return session.connection().connection.cursor()
 
 
-def array(values: Iterable[int | None]) -> str:
+def array(values: Iterable[float | None]) -> str:
     """Numbers as an array literal, for a parameter that the statement casts: `%s::bigint[]`."""
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    return _literal(values)
 
 
 def booleans(values: Iterable[bool | None]) -> str:
-    return "{" + ",".join(["NULL" if value is None else "t" if value else "f" for value in values]) + "}"
+    return _literal(values)
 
 
 def instants(values: Iterable[datetime | None]) -> str:
     """Aware instants as an array literal, for `%s::timestamptz[]`."""
-    return "{" + ",".join(["NULL" if value is None else f'"{value.isoformat()}"' for value in values]) + "}"
+    return _literal(values)
+
+
+def _literal(values: Iterable[object]) -> str:
+    # An array of JSON without its brackets: the same numbers, null, true and quoted instants, written in C.
+    return "{" + _JSON.encode(list(values))[1:-1].decode() + "}"
 
 
 def words(values: Iterable[str]) -> str:

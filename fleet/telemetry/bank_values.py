@@ -95,5 +95,5 @@ def _columns(banks: dict[int, _Measured]) -> tuple[str, ...]:
         array(slot.charge_pct for slot in slots),
         array(slot.cycles for slot in slots),
         array(slot.health_pct for slot in slots),
-        "{" + ",".join(["NULL" if slot.temperature_c is None else str(slot.temperature_c) for slot in slots]) + "}",
+        array(slot.temperature_c for slot in slots),
     )
