@@ -32,3 +32,21 @@ def _derived(secret: bytes, label: bytes) -> bytes:
 
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def rotation_statement(token: str, request_digest: bytes) -> bytes:
+    """What the credential in force signs to get its successor (docs/protocol.md, 17.5).
+
+    `request_digest`: SHA-256 of the new public key (SubjectPublicKeyInfo, DER), or of the nonce.
+    """
+    return b"vdp1 rotate\n" + token.encode() + b"\n" + request_digest
+
+
+def rotation_proof(secret: bytes, token: str, request_digest: bytes) -> bytes:
+    """The proof of a device that has a secret: HMAC-SHA256 with its signing key."""
+    return hmac.new(signing_key(secret), rotation_statement(token, request_digest), hashlib.sha256).digest()
+
+
+def same(left: bytes, right: bytes) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(left, right)

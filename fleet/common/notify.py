@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 class Channel(StrEnum):
     #: A device command waits (payload: station id).
     DEVICE_COMMAND = "vb_device_command"
+    #: A device's credential changed: the broker must hear of it (no payload).
+    CREDENTIAL = "vb_credential"
     #: An outbox event waits (no payload).
     OUTBOX = "vb_outbox"
     #: A rental changed (payload: rental id).

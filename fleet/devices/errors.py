@@ -1,7 +1,52 @@
-from fleet.common.errors import Conflict
+from fleet.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 
 class UsernameTaken(Conflict):
     """Another station's device calls itself by this name (`username`) at the broker."""
 
     code = "username_taken"
+
+
+class BadSigningRequest(InvalidInput):
+    """A certificate cannot be made of this request; `field` is csr."""
+
+    code = "bad_signing_request"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="csr")
+
+
+class ClaimRefused(Forbidden):
+    """No such token, or not for this hardware, or the proof of the old credential is missing: all look the same."""
+
+    code = "claim_refused"
+
+
+class ClaimExpired(Forbidden):
+    """The token was good once; an operator makes another."""
+
+    code = "claim_expired"
+
+
+class ClaimUsed(Conflict):
+    """The token has been exchanged already, by another key or nonce."""
+
+    code = "claim_used"
+
+
+class AlreadyProvisioned(Conflict):
+    """The station (`station`) has a credential; an operator revokes it, or makes a token that replaces it."""
+
+    code = "already_provisioned"
+
+
+class NotAssigned(Conflict):
+    """The hardware (`hardware_serial`) has no station yet."""
+
+    code = "not_assigned"
+
+
+class NotProvisioned(NotFound):
+    """The station (`station`) has no credential that this could be done with."""
+
+    code = "not_provisioned"
