@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
 from api.config.endpoints import router as config
+from api.devices.provisioning import router as provisioning
 from api.errors import Failures
 from api.health.endpoints import router as health
 from api.hub import Hub
@@ -40,7 +41,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, rentals, payments, config, *ADMIN)
+AREAS = (users, stations, rentals, payments, config, provisioning, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

@@ -27,6 +27,7 @@ TAGS = [
     {"name": "rentals", "description": "Quote, start, follow, price."},
     {"name": "payments", "description": "Wallet, top-ups, providers' webhooks."},
     {"name": "config", "description": "What apps need to know before anybody signs in."},
+    {"name": "devices", "description": "What cabinets themselves call over HTTPS."},
     {"name": "admin", "description": "Operators only; every act is in the audit log."},
     {"name": "sandbox", "description": "Development only: what would have been sent by SMS or e-mail."},
     {"name": "health", "description": "For orchestrators and monitoring."},

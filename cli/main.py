@@ -14,6 +14,7 @@ from cli import (
     processes,
     secrets,
     simulate,
+    stations,
     tools,
     up,
 )
@@ -39,6 +40,7 @@ app.command()(tools.shell)
 app.command()(tools.openapi)
 app.command()(tools.version)
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(stations.app, name="stations")
 processes.register(app)
 
 

@@ -1,4 +1,4 @@
-"""Signed frames, for modules without TLS (docs/protocol.md, 16). Pure: keys and bytes in, bytes out."""
+"""Signed frames, for modules without TLS (docs/protocol.md, 19). Pure: keys and bytes in, bytes out."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ def _text(data: bytes) -> str:
 
 
 def rotation_statement(token: str, request_digest: bytes) -> bytes:
-    """What the credential in force signs to get its successor (docs/protocol.md, 17.5).
+    """What the credential in force signs to get its successor (docs/protocol.md, 18.4).
 
     `request_digest`: SHA-256 of the new public key (SubjectPublicKeyInfo, DER), or of the nonce.
     """

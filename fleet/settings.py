@@ -99,6 +99,16 @@ class Settings(BaseSettings):
     #: How often a station that is online and idle is asked what is in its slots; 0: only after it connected.
     reconcile_every_s: float = Field(1800.0, ge=0)
 
+    #: Where cabinets reach the broker with a certificate (mqtts://…), and with a secret; told when they get theirs.
+    cabinet_tls_url: str | None = None
+    cabinet_secret_url: str | None = None
+    #: How long a certificate of a station is good.
+    certificate_days: int = Field(730, ge=1, le=3650)
+    #: How long a claim token is good that is made without saying so.
+    claim_days: int = Field(90, ge=1, le=3650)
+    #: How long a station has to take up a rotation: the command waits for it, and its token is good as long.
+    rotation_hours: float = Field(24.0, gt=0, le=720)
+
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
     gateway_name: str | None = None

@@ -1,5 +1,7 @@
 """Operators only. Each part is a file; reads ask for `CurrentOperator`, acts for `ActsDep`, which also audits."""
 
-from api.admin import cases, commands, config, dead_letters, money, rentals, stations, users
+from api.admin import cases, commands, config, credentials, dead_letters, money, rentals, stations, users
 
-ROUTERS = tuple(part.router for part in (stations, commands, rentals, cases, dead_letters, users, money, config))
+ROUTERS = tuple(
+    part.router for part in (stations, commands, credentials, rentals, cases, dead_letters, users, money, config)
+)

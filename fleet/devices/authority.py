@@ -55,6 +55,10 @@ class Issuer:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
+    @property
+    def pem(self) -> str:
+        return _pem(self.certificate)
+
     def client(self, code: str, public_key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta) -> str:
         """PEM of a certificate for the station `code` (its common name), valid for `life` from now."""
         until = min(now + life, self.certificate.not_valid_after_utc)

@@ -22,7 +22,7 @@ from firmware_protocol.signing import rotation_proof, rotation_statement, same
 from fleet.common.errors import InvalidInput
 from fleet.common.vault import Vault
 from fleet.db import new_id
-from fleet.devices import credentials
+from fleet.devices import authority, credentials
 from fleet.devices.authority import Issuer
 from fleet.devices.credentials import IssuedSecret, current_credential, lock_station
 from fleet.devices.errors import (
@@ -35,6 +35,7 @@ from fleet.devices.errors import (
 )
 from fleet.devices.models import ClaimPurpose, ClaimToken, CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.signing_requests import digest_of, public_key_of, signed_by
+from fleet.settings import Settings
 from fleet.stations.errors import StationNotFound
 from fleet.stations.models import Station
 
@@ -88,6 +89,15 @@ class Desk:
     issuer: Issuer
     vault: Vault
     certificate_life: timedelta
+
+    @classmethod
+    def open(cls, session: Session, settings: Settings, now: datetime) -> "Desk":
+        """With the keys of this fleet. Raises Unreadable."""
+        return cls(
+            authority.issuer(session, Vault.of(settings, authority.PURPOSE), now),
+            Vault.of(settings, credentials.PURPOSE),
+            timedelta(days=settings.certificate_days),
+        )
 
 
 def create_batch(
