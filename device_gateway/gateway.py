@@ -31,6 +31,7 @@ from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
 from fleet.devices.profiles import PURPOSE
 from fleet.settings import Settings
+from fleet.telemetry.deadband import Deadband
 
 _LOG: Final = structlog.get_logger(__name__)
 #: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
@@ -132,7 +133,11 @@ class Gateway:
             after=self._duties.after,
             tick=self._duties.tick,
         )
-        self._sample_duties = [SampleDuties(SampleIngest(engine, self.directory, clock)) for _ in range(SAMPLE_LANES)]
+        deadband = Deadband.from_settings(settings)
+        thin = None if deadband is None else deadband.thin
+        self._sample_duties = [
+            SampleDuties(SampleIngest(engine, self.directory, clock, thin)) for _ in range(SAMPLE_LANES)
+        ]
         self._sample_lanes = [
             Lane(
                 "samples",

@@ -18,7 +18,8 @@ from fleet.db import session_scope
 from fleet.devices import dead_letters, streams
 from fleet.devices.models import DeadLetter
 from fleet.settings import Settings
-from fleet.telemetry.store import Sample, SampleStore
+from fleet.telemetry.samples import Sample
+from fleet.telemetry.store import SampleStore
 
 
 class ReplayRefused(Exception):  # carries an answer, is not an error of this module

@@ -11,7 +11,8 @@ from firmware_protocol.channels import type_name
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
 from fleet.db import session_scope
 from fleet.devices.cursor import CLOCK_SET_BACK_MS
-from fleet.telemetry.store import Sample, SampleStore
+from fleet.telemetry.samples import Sample
+from fleet.telemetry.store import SampleStore, Thin
 
 _MOST_CLOCKS: Final = 200_000
 
@@ -19,9 +20,10 @@ _MOST_CLOCKS: Final = 200_000
 class SampleIngest(Ingest):
     """Heartbeats and telemetry. What is lost is lost; what comes twice is stored once."""
 
-    def __init__(self, engine: Engine, directory: Directory, clock: Clock) -> None:
+    def __init__(self, engine: Engine, directory: Directory, clock: Clock, thin: Thin | None = None) -> None:
+        """`thin`: which samples become rows; all of them without it."""
         super().__init__(engine, directory, clock)
-        self._samples = SampleStore()
+        self._samples = SampleStore(thin)
         self._offsets: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def _store(self, sorted_: Intake, now: datetime) -> Done:

@@ -34,7 +34,8 @@ from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import inbox, profiles, streams
 from fleet.devices.cursor import Cursor
-from fleet.telemetry.store import Sample, SampleStore
+from fleet.telemetry.samples import Sample
+from fleet.telemetry.store import SampleStore
 
 
 class VendorIngest:

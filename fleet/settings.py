@@ -98,6 +98,13 @@ class Settings(BaseSettings):
 
     #: How often a station that is online and idle is asked what is in its slots; 0: only after it connected.
     reconcile_every_s: float = Field(1800.0, ge=0)
+    #: Measurements that changed by less than these are not stored again before `deadband_keep_s` (0: all are stored).
+    deadband_keep_s: float = 600.0
+    deadband_charge_pct: int = 1
+    deadband_voltage_mv: int = 25
+    deadband_current_ma: int = 50
+    deadband_temperature_c: float = 0.5
+    deadband_signal_dbm: int = 3
 
     #: Where cabinets reach the broker with a certificate (mqtts://…), and with a secret; told when they get theirs.
     cabinet_tls_url: str | None = None

@@ -25,6 +25,8 @@ RETURNING b.id
 """
 #: Values that did not change are written this often all the same, so that `sampled_at` says how fresh they are.
 _REFRESH: Final = timedelta(minutes=10)
+#: A bank that grows hot must not wait for that: rules look at its row.
+_WARMER_C: Final = 2.0
 #: Frames kept as they came; beyond it only each bank's newest measurement is.
 _MOST_FRAMES: Final = 5_000
 _AT: Final = attrgetter("at")
@@ -81,6 +83,8 @@ class BankValues:
         if measured[0] <= written[0]:
             return False
         new, old = measured[1], written[1]
+        if abs((new.temperature_c or 0.0) - (old.temperature_c or 0.0)) >= _WARMER_C:
+            return True
         return (new.charge_pct, new.cycles, new.health_pct) != (old.charge_pct, old.cycles, old.health_pct)
 
 

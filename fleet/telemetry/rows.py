@@ -25,8 +25,9 @@ SLOT_COLUMNS: Final = (
     "temperature_c",
     "cycles",
     "health_pct",
+    "span_s",
 )
-STATION_COLUMNS: Final = ("station_id", "at", "signal_dbm", "mains", "temperature_c", "uptime_s")
+STATION_COLUMNS: Final = ("station_id", "at", "signal_dbm", "mains", "temperature_c", "uptime_s", "span_s")
 #: How the text is read: COPY … WITH (…).
 COPY_OPTIONS: Final = "DELIMITER ',', NULL 'null'"
 
@@ -44,6 +45,8 @@ class Readings(NamedTuple):
     at: datetime
     slots: Sequence[SlotSample]
     banks: Sequence[int | None]
+    #: For how long its values stand, in seconds up to `at`.
+    span_s: int = 1
 
 
 def slot_rows(readings: Iterable[Readings]) -> bytes:
@@ -57,16 +60,17 @@ def slot_rows(readings: Iterable[Readings]) -> bytes:
                     repeat(at.isoformat()),
                     banks,
                     map(_MEASURED, slots),
+                    repeat(span_s),
                     strict=False,
                 )
             )
         )
-        for station_id, at, slots, banks in readings
+        for station_id, at, slots, banks, span_s in readings
     ]
     return b"".join(frames).translate(None, _PUNCTUATION)
 
 
-def station_rows(beats: Iterable[tuple[int, datetime, Heartbeat]]) -> bytes:
-    """Rows of `STATION_COLUMNS` from (station id, instant, heartbeat)."""
-    rows = [(station_id, at.isoformat(), _BEAT(beat)) for station_id, at, beat in beats]
+def station_rows(beats: Iterable[tuple[int, datetime, Heartbeat, int]]) -> bytes:
+    """Rows of `STATION_COLUMNS` from (station id, instant, heartbeat, span in seconds)."""
+    rows = [(station_id, at.isoformat(), _BEAT(beat), span_s) for station_id, at, beat, span_s in beats]
     return _LINES(rows).translate(None, _PUNCTUATION)

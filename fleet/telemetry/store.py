@@ -1,7 +1,6 @@
 """Samples into the time series: each message once, rows by COPY, the banks' newest values set-based."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import chain
 from operator import attrgetter
@@ -12,8 +11,11 @@ from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
 from fleet.common.bulk import array, copy_text, raw_cursor, words
+from fleet.telemetry import late
 from fleet.telemetry.bank_values import BankValues
+from fleet.telemetry.columns import SLOT, STATION
 from fleet.telemetry.rows import COPY_OPTIONS, SLOT_COLUMNS, STATION_COLUMNS, Readings, slot_rows, station_rows
+from fleet.telemetry.samples import Sample
 
 _ONCE: Final = """
 INSERT INTO device_sample (station_id, boot, seq, received_at)
@@ -25,15 +27,8 @@ _MOST_SERIALS: Final = 500_000
 _SERIAL: Final = attrgetter("serial")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One heartbeat or slot telemetry; `at` is corrected and never later than the receipt."""
-
-    station_id: int
-    boot: int
-    seq: int
-    at: datetime
-    message: Heartbeat | SlotTelemetry
+#: What becomes a row: `fleet.telemetry.deadband.Deadband.thin`, or everything when there is none.
+Thin = Callable[[Session, Sequence[Sample]], Sequence[Sample]]
 
 
 class SampleStore:
@@ -41,20 +36,29 @@ class SampleStore:
     holds, so that neither is asked or written again. One per thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thin: Thin | None = None) -> None:
+        self._thin = thin
         self._ids: dict[str | None, int] = {}
         self._banks = BankValues()
 
     def store(self, session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
         """Returns the samples that were new. The banks' own rows are left to `write_banks`."""
         fresh = _once(session, samples, now)
-        beats = [(each.station_id, each.at, each.message) for each in fresh if isinstance(each.message, Heartbeat)]
-        if beats:
-            _copy(session, "station_telemetry", STATION_COLUMNS, station_rows(beats))
         readings = self._readings(session, fresh)
+        self._banks.see(readings)
+        if self._thin is None:
+            worth: Sequence[Sample] = fresh
+        else:
+            worth = self._thin(session, fresh)
+            readings = self._readings(session, worth)
+        late.note(session, worth, now)
+        beats = [
+            (row.station_id, row.at, row.message, row.span_s) for row in worth if isinstance(row.message, Heartbeat)
+        ]
+        if beats:
+            _copy(session, STATION.name, STATION_COLUMNS, station_rows(beats))
         if readings:
-            self._banks.see(readings)
-            _copy(session, "slot_telemetry", SLOT_COLUMNS, slot_rows(readings))
+            _copy(session, SLOT.name, SLOT_COLUMNS, slot_rows(readings))
         return fresh
 
     def write_banks(self, session: Session) -> int:
@@ -68,7 +72,7 @@ class SampleStore:
         self._learn(session, set(chain.from_iterable(serials)))
         find = self._ids.get
         return [
-            Readings(each.station_id, each.at, slots, list(map(find, named)))
+            Readings(each.station_id, each.at, slots, list(map(find, named)), each.span_s)
             for (each, slots), named in zip(frames, serials, strict=True)
         ]
 

@@ -1,4 +1,7 @@
-"""What TimescaleDB's policies do by themselves, for native partitions: rollups, partitions ahead, retention."""
+"""What has to be done once in a while: partitions ahead, rollups, retention, figures of the fleet.
+
+With TimescaleDB its own policies do what is said of partitions and rollups.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -6,14 +9,14 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from fleet.telemetry.columns import TABLES, TimeSeries
+from fleet.telemetry import fleet_hours
+from fleet.telemetry.columns import TABLES
+from fleet.telemetry.rollups import midnight, roll_up
 
-#: The same numbers as in the migration, where TimescaleDB's policies have them.
+#: The same numbers as in the migrations, where TimescaleDB's policies have them.
 RAW_KEPT: Final = timedelta(days=30)
 HOURS_KEPT: Final = timedelta(days=400)
 AHEAD: Final = timedelta(days=7)
-#: Hours and days are rolled up this long after their end; a sample that comes later is not in them.
-SETTLED: Final = timedelta(hours=2)
 #: Which messages were stored: a repetition comes within minutes.
 SAMPLES_KEPT: Final = timedelta(days=1)
 _DAY: Final = timedelta(days=1)
@@ -25,11 +28,18 @@ def upkeep(session: Session, now: datetime) -> None:
     if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
         return
     session.execute(text("DELETE FROM device_sample WHERE received_at < :before"), {"before": now - SAMPLES_KEPT})
-    if uses_timescale(session):
-        return
+    timescale = uses_timescale(session)
+    late = fleet_hours.late_hours(session, now, timescale=timescale)
+    if not timescale:
+        _native(session, now)
+    fleet_hours.advance(session, now, timescale=timescale, late=late)
+    fleet_hours.forget(session, now - HOURS_KEPT)
+
+
+def _native(session: Session, now: datetime) -> None:
     for table in TABLES:
         _partitions_ahead(session, table.name, now)
-        roll_up(session, table, now)
+        roll_up(session, table, now, raw_since=midnight(now) - RAW_KEPT)
         _drop_old(session, table.name, now)
 
 
@@ -38,36 +48,9 @@ def uses_timescale(session: Session) -> bool:
     return session.scalar(text("SELECT to_regclass('telemetry_rollup') IS NULL")) is True
 
 
-def roll_up(session: Session, table: TimeSeries, now: datetime) -> None:
-    """Fill the hours and days that are over, and move the marks from which the raw rows count."""
-    settled = now - SETTLED
-    _advance(session, table, "hour", settled.replace(minute=0, second=0, microsecond=0))
-    _advance(session, table, "day", _midnight(settled))
-
-
-def _advance(session: Session, table: TimeSeries, step: str, through: datetime) -> None:
-    rollup = f"{table.name}_{step}"
-    mark = text("SELECT through FROM telemetry_rollup WHERE name = :name FOR UPDATE")
-    since = session.scalar(mark, {"name": rollup})
-    if since is None or since >= through:
-        return
-    columns = f"{table.keys}, bucket, {', '.join(table.columns)}"
-    # The view adds up what is above the mark: its rows up to the new mark are the ones that are missing below it.
-    session.execute(
-        text(
-            f"INSERT INTO {rollup}_rollup ({columns}) SELECT {columns} FROM {rollup}"  # noqa: S608  # our own names
-            " WHERE bucket >= :since AND bucket < :through ON CONFLICT DO NOTHING"
-        ),
-        {"since": since, "through": through},
-    )
-    session.execute(
-        text("UPDATE telemetry_rollup SET through = :through WHERE name = :name"), {"through": through, "name": rollup}
-    )
-
-
 def _partitions_ahead(session: Session, table: str, now: datetime) -> None:
     """Days up to a week ahead, and those that rows in the default partition lie in."""
-    today = _midnight(now)
+    today = midnight(now)
     wanted = {today + _DAY * offset for offset in range(-1, AHEAD.days + 1)}
     stray = session.scalars(
         text(f"SELECT DISTINCT date_bin('1 day', at, '2000-01-01Z') FROM {table}_default WHERE at >= :kept"),  # noqa: S608
@@ -94,11 +77,11 @@ def _add_partition(session: Session, table: str, day: datetime) -> None:
 
 def _drop_old(session: Session, table: str, now: datetime) -> None:
     """Raw rows and hours past their time. Nothing is dropped before it is rolled up."""
-    oldest = _midnight(now) - RAW_KEPT
+    oldest = midnight(now) - RAW_KEPT
     rolled = session.scalar(
         text("SELECT min(through) FROM telemetry_rollup WHERE starts_with(name, :name || '_')"), {"name": table}
     )
-    keep_from = min(oldest, _midnight(rolled)) if rolled is not None else oldest
+    keep_from = min(oldest, midnight(rolled)) if rolled is not None else oldest
     for day in _partition_days(session, table):
         if day + _DAY <= keep_from:
             session.execute(text(f"DROP TABLE {_partition_name(table, day)}"))
@@ -120,7 +103,3 @@ def _partition_days(session: Session, table: str) -> list[datetime]:
 
 def _partition_name(table: str, day: datetime) -> str:
     return f"{table}_p{day:%Y%m%d}"
-
-
-def _midnight(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,19 +1,25 @@
 """Samples, rollups and retention, on native partitions (and, where the extension is there, on hypertables)."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from random import Random
+from time import monotonic
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
+from fleet.settings import Settings
 from fleet.stations.models import PowerBank
 from fleet.telemetry import queries
+from fleet.telemetry.deadband import Deadband
 from fleet.telemetry.queries import Step
-from fleet.telemetry.store import Sample, SampleStore
+from fleet.telemetry.samples import Sample
+from fleet.telemetry.store import SampleStore
 from fleet.telemetry.upkeep import upkeep, uses_timescale
+from tests.conftest import NOON
 from tests.databases import Database
 
 MINUTE = timedelta(minutes=1)
@@ -217,3 +223,119 @@ def test_what_was_stored_is_forgotten_after_a_day(session: Session, now: datetim
     assert count(session, "device_sample") == 1
     upkeep(session, now + 25 * timedelta(hours=1))
     assert count(session, "device_sample") == 0
+
+
+def test_late_rows_get_into_hours_and_days_that_were_rolled_up(session: Session, now: datetime) -> None:
+    native_only(session)
+    feed(session, now - 3 * DAY, days=3)
+    upkeep(session, now + 1 * DAY)
+    at = now - 2 * DAY + 30 * MINUTE + timedelta(seconds=1, milliseconds=7)
+    hidden = SlotSample(slot=1, charge_pct=77)
+    SampleStore().store(session, [slots(9_000, at, hidden), Sample(STATION, 1, 9_001, at, Heartbeat(mains=False))], now)
+    before = series(session, now)
+    upkeep(session, now + 1 * DAY + 10 * MINUTE)
+    mended = series(session, now)
+    assert mended != before
+    session.execute(text("UPDATE telemetry_rollup SET through = '2000-01-01Z'"))
+    for table in ("slot", "station"):
+        for step in ("hour", "day"):
+            session.execute(text(f"DELETE FROM {table}_telemetry_{step}_rollup"))
+    assert series(session, now) == mended  # as if all were added up from raw rows only now
+    assert count(session, "telemetry_late") == 0
+
+
+def test_late_rows_of_hours_whose_raw_rows_are_gone_change_nothing(session: Session, now: datetime) -> None:
+    native_only(session)
+    feed(session, now - 3 * DAY, days=3)
+    upkeep(session, now + 40 * DAY)
+    before = series(session, now)
+    SampleStore().store(session, [slots(9_000, now - 2 * DAY, SlotSample(slot=1, charge_pct=0))], now + 40 * DAY)
+    upkeep(session, now + 40 * DAY + 10 * MINUTE)
+    assert series(session, now) == before
+    assert (count(session, "telemetry_late"), count(session, "slot_telemetry")) == (0, 0)
+
+
+def test_averages_are_over_time(session: Session, now: datetime) -> None:
+    """Ten minutes from 50 to 60 percent, then fifty at 60: few rows, and the average of all samples."""
+    charges = [50 + min(minute, 10) for minute in range(60)]
+    samples = [slots(n + 1, now + n * MINUTE, SlotSample(slot=1, charge_pct=each)) for n, each in enumerate(charges)]
+    samples.append(slots(99, now + 60 * MINUTE - timedelta(seconds=1), SlotSample(slot=1, charge_pct=61)))
+    SampleStore(deadband().thin).store(session, samples, now)
+    (hour,) = queries.slot_series(session, STATION, 1, start=now, end=now + DAY, step=Step.HOUR)
+    assert hour.samples < 25
+    # Each sample stands for the minute before it, the first one for a second, the last one for 59.
+    assert hour.charge_avg == pytest.approx((50 + 60 * sum(charges[1:]) + 59 * 61) / 3600)
+
+
+def deadband() -> Deadband:
+    found = Deadband.from_settings(Settings())
+    assert found is not None
+    return found
+
+
+def stored(session: Session) -> list[tuple[float, int | None]]:
+    rows = session.execute(text("SELECT at, charge_pct FROM slot_telemetry ORDER BY at")).all()
+    return [((row[0] - NOON) / MINUTE, row[1]) for row in rows]
+
+
+def test_every_gateway_compares_with_what_any_of_them_stored(session: Session, now: datetime) -> None:
+    """Also after a restart: what was stored last is known to the database and to nobody else."""
+
+    def tell(minute: int, charge_pct: int) -> None:
+        sample = slots(minute + 1, now + minute * MINUTE, SlotSample(slot=1, charge_pct=charge_pct))
+        SampleStore(deadband().thin).store(session, [sample], now)
+
+    for minute, charge_pct in enumerate([50, 51, 50, 50, 50]):
+        tell(minute, charge_pct)
+    assert stored(session) == [(0, 50), (1, 51), (2, 50)]
+    tell(2, 50)  # what came before is told again
+    assert len(stored(session)) == 3
+
+
+def test_lost_runs_cost_one_whole_sample(session: Session, now: datetime) -> None:
+    """The table is unlogged: a crash of the database empties it."""
+    store = SampleStore(deadband().thin)
+    store.store(session, [slots(1, now, SlotSample(slot=1, charge_pct=50))], now)
+    session.execute(text("TRUNCATE telemetry_run"))
+    store.store(session, [slots(2, now + MINUTE, SlotSample(slot=1, charge_pct=50))], now)
+    session.execute(text("UPDATE telemetry_run SET runs = 'of another version'"))
+    store.store(session, [slots(3, now + 2 * MINUTE, SlotSample(slot=1, charge_pct=50))], now)
+    store.store(session, [slots(4, now + 3 * MINUTE, SlotSample(slot=1, charge_pct=50))], now)
+    assert stored(session) == [(0, 50), (1, 50), (2, 50)]
+
+
+def test_two_gateways_at_once_wait_for_each_other(clean_database: Database, now: datetime) -> None:
+    """50, 51, 50 told to two gateways whose transactions overlap: the last 50 must not be taken for unchanged."""
+    first, second = (SampleStore(deadband().thin) for _ in range(2))
+    with Session(clean_database.engine) as one, Session(clean_database.engine) as two, ThreadPoolExecutor(1) as pool:
+        first.store(one, [slots(1, now, SlotSample(slot=1, charge_pct=50))], now)
+        one.commit()
+        first.store(one, [slots(2, now + MINUTE, SlotSample(slot=1, charge_pct=51))], now)
+        sample = slots(3, now + 2 * MINUTE, SlotSample(slot=1, charge_pct=50))
+        waiting = pool.submit(second.store, two, [sample], now)
+        until_waiting(clean_database)
+        one.commit()
+        waiting.result(30)
+        two.commit()
+        assert stored(one) == [(0, 50), (1, 51), (2, 50)]
+
+
+def until_waiting(database: Database) -> None:
+    deadline = monotonic() + 30
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while monotonic() < deadline:
+        with Session(database.engine) as session:
+            if session.scalar(query):
+                return
+    raise AssertionError("nobody waits")
+
+
+def test_a_bank_that_grows_hot_is_known_at_once(session: Session, now: datetime) -> None:
+    row = bank(session, "PB1", now)
+    store = SampleStore(deadband().thin)
+    for minute, warmth in enumerate([30.0, 31.0, 58.0]):
+        sample = slots(minute + 1, now + minute * MINUTE, SlotSample(slot=1, serial="PB1", temperature_c=warmth))
+        store.store(session, [sample], now)
+        store.write_banks(session)
+    session.refresh(row)
+    assert row.temperature_c == 58.0
