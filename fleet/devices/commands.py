@@ -181,6 +181,14 @@ def inventory_is_coming(session: Session, station_id: int, not_before: datetime,
     return session.scalars(query.limit(1)).first() is not None
 
 
+def take_back_success(session: Session, command: DeviceCommand, result: CommandResult, now: datetime) -> None:
+    """A success that was deduced from elsewhere, against the cabinet's own word. `command` is locked."""
+    command.state, command.settled_at = rules.STATE_OF[result.outcome], now
+    command.outcome, command.code = result.outcome, result.code
+    command.result_slot, command.result_serial = result.slot, result.serial
+    session.flush()  # see settle_command
+
+
 def overdue_commands(session: Session, now: datetime, grace: timedelta, limit: int) -> list[DeviceCommand]:
     """Commands whose time is over, locked: SENT past deadline + grace, QUEUED past the deadline."""
     query = (

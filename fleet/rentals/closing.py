@@ -113,6 +113,22 @@ def give_up(
     move(session, rental, to, why=why, evidence=evidence, at=at, now=now)
 
 
+def annul(
+    session: Session, rental: Rental, *, why: str, code: str, evidence: Evidence, at: datetime, now: datetime
+) -> None:
+    """Nothing ever left for this rental, although it was thought so: what was paid comes back, nothing is owed."""
+    evidence = {**evidence, "before": None if rental.started_at is None else rental.started_at.isoformat()}
+    if rental.ended_at is None:
+        give_up(session, rental, to=RentalState.EJECT_FAILED, why=why, code=code, evidence=evidence, at=at, now=now)
+    else:
+        nothing = free_of_charge(terms_of(rental), "never_left", "The bank never left for this rental")
+        _cheaper(session, rental, nothing, why, now)
+        rental.failure_code = code[:64]
+        move(session, rental, RentalState.EJECT_FAILED, why=why, evidence=evidence, at=at, now=now)
+    rental.started_at = rental.ended_at = rental.overdue_at = rental.buyout_at = rental.start_evidence = None
+    rental.station_in_id = rental.slot_in = rental.charge_in_pct = None
+
+
 def correct_start(
     session: Session, rental: Rental, at: datetime, told: StartEvidence, *, evidence: Evidence, now: datetime
 ) -> None:

@@ -5,7 +5,7 @@ One function for the gateway. It may be called twice for the same event, and lat
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from fleet.devices.commands import EJECT, find_command, settle_command, unknown_
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
 from fleet.rentals import conflicts, ejects
+from fleet.rentals.contradictions import never_left
 from fleet.rentals.departures import bank_left, bank_vanished
 from fleet.rentals.doubts import check_needed, result_uncertain
 from fleet.rentals.ejects import IN_FLIGHT
@@ -45,6 +46,9 @@ from fleet.stations.picture import look
 
 #: The cabinet saw something else in its slots than we thought: ask what is there.
 _OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_empty", "slot_locked"})
+
+#: How far a cabinet's corrected clock may be off.
+_CLOCKS_DIFFER = timedelta(seconds=5)
 
 
 def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: datetime) -> None:
@@ -151,6 +155,8 @@ def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy:
     if result.outcome is not CommandOutcome.SUCCEEDED:
         if command is not None:
             _refused(session, fact, result, command, policy=policy, now=now)
+        else:
+            never_left(session, fact, result, named, now)
     elif command is not None or _is_news(session, named):
         slot, serial = result.slot or named.args.get("slot"), result.serial or named.args.get("serial")
         _departed(session, fact, _Left(named, slot, serial, None, StartEvidence.RESULT), policy, now)
@@ -271,7 +277,10 @@ def _command_named(session: Session, fact: DeviceFact, command_id: str | None) -
 
 
 def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEjected) -> DeviceCommand | None:
-    """Cabinets without command ids: at most one eject is in flight per station, and slot or serial must be its own."""
+    """Cabinets without command ids: at most one eject is in flight per station, and slot or serial must be its own.
+
+    What happened before the order went out is not its doing, whenever it is told.
+    """
     if message.command_id is not None:
         return None
     query = select(DeviceCommand).where(
@@ -280,7 +289,7 @@ def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEject
         DeviceCommand.state.in_(IN_FLIGHT),
     )
     command = session.scalars(query).one_or_none()
-    if command is None:
+    if command is None or (command.sent_at is not None and fact.occurred_at < command.sent_at - _CLOCKS_DIFFER):
         return None
     if message.serial is not None and "serial" in command.args:
         return command if command.args["serial"] == message.serial else None
