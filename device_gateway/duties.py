@@ -14,6 +14,7 @@ from device_gateway.acks import Acks
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
 from device_gateway.gaps import Gaps
+from device_gateway.habits import Habits
 from device_gateway.ingest import Clock, Done
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
@@ -25,6 +26,7 @@ from fleet.devices import presence
 _LOG: Final = structlog.get_logger(__name__)
 GAPS_EVERY_S: Final = 0.25
 BEAT_EVERY_S: Final = 2.0
+HABITS_EVERY_S: Final = 2.0
 #: How old the charge of a bank in its own row may be; its samples are stored at once.
 BANKS_EVERY_S: Final = 2.0
 #: A gateway that is further behind than this does not vouch for the silence of its stations.
@@ -47,20 +49,30 @@ class Timer:
 
 
 class Presence:
-    """Writes signs of life after a batch, seldom."""
+    """Writes signs of life after a batch, seldom, and stations' ways when they change."""
 
-    def __init__(self, engine: Engine, touches: Touches, clock: Clock) -> None:
+    def __init__(self, engine: Engine, touches: Touches, habits: Habits, clock: Clock, periods: float) -> None:
         self._engine = engine
         self._touches = touches
         self._clock = clock
+        self._periods = periods
+        self.habits = habits
+
+    def learn(self) -> None:
+        news = self.habits.news()
+        if news:
+            with session_scope(self._engine) as session:
+                presence.learn(session, news)
+            self.habits.written(news)
 
     def heard(self, station_ids: set[int]) -> None:
+        self.habits.heard(station_ids)
         due = self._touches.due(station_ids)
         if not due:
             return
         try:
             with session_scope(self._engine) as session:
-                presence.heard(session, due, self._clock())
+                presence.heard(session, due, self._clock(), self._periods)
         except Exception as error:
             self._touches.forget(due)
             if not faults.is_transient(error):
@@ -101,6 +113,7 @@ class EventDuties:
         self._started_at = clock()
         self._acks = Acks(directory)
         self._gap_timer = Timer(GAPS_EVERY_S)
+        self._habit_timer = Timer(HABITS_EVERY_S)
         self._beat_timer = Timer(BEAT_EVERY_S)
 
     def after(self, done: Done) -> None:
@@ -112,6 +125,8 @@ class EventDuties:
         self._count_dropped()
         if self._gap_timer.due():
             _quietly(self._look_for_gaps)
+        if self._habit_timer.due():
+            _quietly(self._presence.learn)
         if self._beat_timer.due():
             _quietly(self._beat)
             _quietly(self._replay)

@@ -18,6 +18,7 @@ from device_gateway.dispatcher import Dispatcher
 from device_gateway.duties import EventDuties, Presence, SampleDuties
 from device_gateway.event_ingest import EventIngest
 from device_gateway.gaps import Gaps
+from device_gateway.habits import Habits
 from device_gateway.lane import Lane
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
@@ -94,7 +95,8 @@ class Gateway:
     def _build_lanes(
         self, settings: Settings, engine: Engine, handle: FactHandler, clock: Callable[[], datetime]
     ) -> None:
-        presence = Presence(engine, Touches(self.directory), clock)
+        habits = Habits(self.directory, settings.offline_after_periods)
+        presence = Presence(engine, Touches(self.directory), habits, clock, settings.offline_after_periods)
         gaps = Gaps(
             engine,
             self.directory,
@@ -136,7 +138,7 @@ class Gateway:
         deadband = Deadband.from_settings(settings)
         thin = None if deadband is None else deadband.thin
         self._sample_duties = [
-            SampleDuties(SampleIngest(engine, self.directory, clock, thin)) for _ in range(SAMPLE_LANES)
+            SampleDuties(SampleIngest(engine, self.directory, clock, thin, habits)) for _ in range(SAMPLE_LANES)
         ]
         self._sample_lanes = [
             Lane(

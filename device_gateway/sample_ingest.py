@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from device_gateway.directory import Directory
+from device_gateway.habits import Habits
 from device_gateway.ingest import Clock, Done, Ingest
 from device_gateway.intake import Arrived, Intake
 from firmware_protocol.channels import type_name
@@ -20,9 +21,17 @@ _MOST_CLOCKS: Final = 200_000
 class SampleIngest(Ingest):
     """Heartbeats and telemetry. What is lost is lost; what comes twice is stored once."""
 
-    def __init__(self, engine: Engine, directory: Directory, clock: Clock, thin: Thin | None = None) -> None:
-        """`thin`: which samples become rows; all of them without it."""
+    def __init__(
+        self,
+        engine: Engine,
+        directory: Directory,
+        clock: Clock,
+        thin: Thin | None = None,
+        habits: Habits | None = None,
+    ) -> None:
+        """`thin`: which samples become rows; all of them without it. `habits`: learns from heartbeats."""
         super().__init__(engine, directory, clock)
+        self._habits = habits
         self._samples = SampleStore(thin)
         self._offsets: OrderedDict[tuple[int, int], int] = OrderedDict()
 
@@ -32,6 +41,8 @@ class SampleIngest(Ingest):
         with session_scope(self._engine) as session:
             self._reject_all(session, sorted_, done.tally)
             fresh = self._samples.store(session, samples, now) if samples else []
+        if self._habits is not None:
+            self._habits.beats((each.station_id, each.at.timestamp(), each.message) for each in fresh)
         done.heard = {each.station_id for each in samples}
         for sample in fresh:
             done.tally.applied[type_name(type(sample.message))] += 1

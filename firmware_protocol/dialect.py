@@ -13,8 +13,7 @@ class Cadence(Struct, frozen=True, kw_only=True):
 
     #: Seconds between its heartbeats until its own are known; None: what the backend asks it for.
     period_s: int | None = None
-    #: What it really does is learned, and taken for true between these.
-    least_s: float = 1
+    #: One that is slower is learned and taken for true up to this.
     most_s: float = 3600
     #: It is away after so many of its periods (None: as many as the settings say), and this much more.
     periods: float | None = None

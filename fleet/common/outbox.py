@@ -1,11 +1,12 @@
 """Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import Interval, delete, func, literal, select, text, update
+from sqlalchemy import Interval, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from fleet.common.models import OutboxEvent, ProcessedEvent
@@ -33,6 +34,14 @@ def publish(session: Session, event: DomainEvent, now: datetime) -> None:
     """Write `event` to the outbox and wake the relay when the transaction commits."""
     session.add(OutboxEvent(name=event.name, payload=event.payload(), created_at=now))
     notify(session, Channel.OUTBOX)
+
+
+def publish_all(session: Session, events: Sequence[DomainEvent], now: datetime) -> None:
+    """Many at once: one insert, one wake-up."""
+    if events:
+        rows = [{"name": each.name, "payload": each.payload(), "created_at": now} for each in events]
+        session.execute(insert(OutboxEvent), rows)
+        notify(session, Channel.OUTBOX)
 
 
 def claim_waiting(session: Session, limit: int) -> list[OutboxEvent]:

@@ -48,3 +48,26 @@ class ConnectCalledTwice(DomainEvent):
     station_code: str
     source: str
     at: datetime
+
+
+@dataclass(frozen=True)
+class StationOffline(DomainEvent):
+    """A station went away. `cause`: power, network, shutdown, broker, site, backend, silent."""
+
+    name: ClassVar[str] = "devices.StationOffline.v1"
+    station_id: int
+    cause: str
+    #: When it was last known to be there.
+    since: datetime
+
+
+@dataclass(frozen=True)
+class StationOnline(DomainEvent):
+    """A station is there. `cause`: booted, heard."""
+
+    name: ClassVar[str] = "devices.StationOnline.v1"
+    station_id: int
+    cause: str
+    since: datetime
+    #: Since when it had been away; None: it was never there before.
+    offline_since: datetime | None

@@ -215,6 +215,8 @@ class DeviceSession(Base):
     last_seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     cause: Mapped[str | None] = mapped_column(String(32))
+    #: The first word after it was ended by silence; a second one opens it again.
+    heard_again_at: Mapped[datetime | None]
     #: The gateway that holds the connection, where commands can only be sent through it (TCP).
     held_by: Mapped[str | None] = mapped_column(String(64))
 
@@ -410,6 +412,22 @@ class StationReconciliation(Base):
     answered_at: Mapped[datetime | None]
     #: Questions since then.
     unanswered: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+class BackendOutage(Base):
+    """While no gateway listened: what stations did meanwhile nobody knows."""
+
+    __tablename__ = "backend_outage"
+    __table_args__ = (
+        Index("uq_backend_outage_open", text("(until IS NULL)"), unique=True, postgresql_where=text("until IS NULL")),
+        CheckConstraint("until IS NULL OR until >= since", name="times"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    #: `backend`: no gateway was alive; `broker`: those alive had no connection.
+    cause: Mapped[str] = mapped_column(String(16))
+    since: Mapped[datetime] = mapped_column(index=True)
+    until: Mapped[datetime | None]
 
 
 class GatewayInstance(Base):

@@ -18,14 +18,13 @@ from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import Booted, Offline
 from firmware_protocol.types import ResetCause
 from fleet.common.bulk import array
-from fleet.devices import presence, reconcile, streams
+from fleet.devices import causes, presence, reconcile, streams
 from fleet.devices.commands import queue_many
 from fleet.devices.cursor import Cursor, Range, declare_journal
 from fleet.devices.models import CommandPurpose, DeviceSession
+from fleet.devices.presence import SILENT
 from fleet.stations.models import Station
 
-#: Whoever ended a session without saying so may be heard again in it.
-SILENT: Final = "silent"
 SUPERSEDED: Final = "superseded"
 
 
@@ -89,7 +88,8 @@ def open_sessions(
     _prepare_streams(session, plan.opened)
     opened = [answer.notice for answer in plan.opened]
     _write_stations(session, opened, now)
-    presence.change(session, [notice.station_id for notice in opened], online=True, cause="booted", now=now)
+    epochs = {notice.station_id: {"epoch": notice.booted.epoch, "boot": notice.boot} for notice in opened}
+    presence.change(session, epochs, online=True, cause="booted", trigger="booted", evidence=epochs, now=now)
     queue_many(
         session,
         [notice.station_id for notice in opened],
@@ -256,17 +256,17 @@ class OfflineNotice:
 def close_sessions(session: Session, notices: Sequence[OfflineNotice], now: datetime) -> list[int]:
     """Take `offline` messages; each ends the session of its own epoch if that is the newest. Returns who went away."""
     streams.lock_stations(session, [notice.station_id for notice in notices])
-    gone: dict[str, list[int]] = {}
+    faults = causes.without_mains(session, [notice.station_id for notice in notices])
+    gone: dict[int, str] = {}
     for notice in sorted(notices, key=lambda each: each.station_id):
-        if _close_one(session, notice, now):
-            gone.setdefault(notice.offline.cause.value, []).append(notice.station_id)
-    changed: list[int] = []
-    for cause, ids in gone.items():
-        changed += presence.change(session, ids, online=False, cause=cause, now=now)
-    return changed
+        cause = causes.of_will(notice.offline.cause, no_mains=notice.station_id in faults)
+        if _close_one(session, notice, cause, now):
+            gone[notice.station_id] = cause
+    epochs = {notice.station_id: {"epoch": notice.offline.epoch} for notice in notices}
+    return presence.change(session, gone, online=False, cause=gone, trigger="will", evidence=epochs, now=now)
 
 
-def _close_one(session: Session, notice: OfflineNotice, now: datetime) -> bool:
+def _close_one(session: Session, notice: OfflineNotice, cause: str, now: datetime) -> bool:
     newest = select(func.max(DeviceSession.epoch)).where(DeviceSession.station_id == notice.station_id)
     closed = session.execute(
         update(DeviceSession)
@@ -277,41 +277,8 @@ def _close_one(session: Session, notice: OfflineNotice, now: datetime) -> bool:
             # A session that silence ended is ended for good by its will: only `booted` brings the station back.
             DeviceSession.ended_at.is_(None) | (DeviceSession.cause == SILENT),
         )
-        .values(ended_at=func.coalesce(DeviceSession.ended_at, now), cause=notice.offline.cause.value)
+        .values(ended_at=func.coalesce(DeviceSession.ended_at, now), cause=cause)
         .returning(DeviceSession.station_id)
         .execution_options(synchronize_session=False)
     )
     return closed.first() is not None
-
-
-def mark_silent(session: Session, now: datetime, periods: float) -> list[int]:
-    """End the sessions of stations that missed `periods` of their heartbeats; returns the stations that went offline.
-
-    Counts only while a gateway that has listened for that long is alive: otherwise the silence may be our own.
-    """
-    found = session.scalars(
-        text("""
-    SELECT s.station_id FROM device_session s JOIN station t ON t.id = s.station_id
-     WHERE s.ended_at IS NULL
-       AND s.last_seen_at < CAST(:now AS timestamptz) - t.heartbeat_s * CAST(:periods AS float) * interval '1 second'
-       AND EXISTS (
-           SELECT FROM gateway_instance g
-            WHERE g.last_seen_at > CAST(:now AS timestamptz) - CAST(:alive AS interval)
-              AND g.connected_since
-                  < CAST(:now AS timestamptz) - t.heartbeat_s * CAST(:periods AS float) * interval '1 second')
-    """),
-        {"now": now, "periods": periods, "alive": presence.GATEWAY_ALIVE},
-    ).all()
-    if not found:
-        return []
-    streams.lock_stations(session, found)
-    ended = session.scalars(
-        text("""
-    UPDATE device_session s SET ended_at = :now, cause = :cause FROM station t
-     WHERE t.id = s.station_id AND s.station_id = ANY(CAST(:ids AS int[])) AND s.ended_at IS NULL
-       AND s.last_seen_at < CAST(:now AS timestamptz) - t.heartbeat_s * CAST(:periods AS float) * interval '1 second'
-    RETURNING s.station_id
-    """),
-        {"now": now, "cause": SILENT, "ids": array(found), "periods": periods},
-    ).all()
-    return presence.change(session, ended, online=False, cause=SILENT, now=now)

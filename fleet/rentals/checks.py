@@ -60,7 +60,11 @@ def check_station(station: Station, policy: RentalPolicy, now: datetime) -> None
     if station.status is not StationStatus.ACTIVE:
         raise StationNotRenting(f"station {station.code} is out of use", station=station.code, status=station.status)
     heard = station.last_heard_at
-    if not station.online or heard is None or now - heard > policy.silence_allowed(station.heartbeat_s):
+    if (
+        not station.online
+        or heard is None
+        or now - heard > policy.silence_allowed(station.heartbeat_s, station.silent_after_s)
+    ):
         raise StationOffline(f"station {station.code} is not connected", station=station.code)
 
 

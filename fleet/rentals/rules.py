@@ -97,6 +97,9 @@ class RentalPolicy:
             reconcile_every=timedelta(seconds=settings.reconcile_every_s),
         )
 
-    def silence_allowed(self, heartbeat_s: int) -> timedelta:
-        """How long a present cabinet may have been silent; signs of life are written a little late."""
-        return timedelta(seconds=self.offline_after_periods * heartbeat_s + 5)
+    def silence_allowed(self, heartbeat_s: int, learned_s: float | None) -> timedelta:
+        """How long a present cabinet may have been silent; signs of life are written a little late.
+
+        `learned_s`: what its own ways allow, where those are known to differ from what it is asked for.
+        """
+        return timedelta(seconds=(learned_s or self.offline_after_periods * heartbeat_s) + 5)

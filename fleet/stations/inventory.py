@@ -88,6 +88,8 @@ def insert_bank(
         _observe(slot, seen, SlotState.FAULT if bank is None else SlotState.EMPTY, told=bank)
     if bank is None:
         return changes
+    if not fresh and slot.told_bank_id == bank.id and slot.told_since is not None:
+        slot.told_since = min(slot.told_since, seen.at)  # what a newer word found there came now
     current = seen.newer_than_bank(bank)
     changes.append(Change(MovementKind.INSERTED, bank, slot, charge, seen.at, current))
     if not current:

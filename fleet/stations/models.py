@@ -1,5 +1,6 @@
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -78,7 +79,15 @@ class Station(Base):
     online_changed_at: Mapped[datetime | None]
     #: Written at most once in a few seconds; the exact value is the session's.
     last_heard_at: Mapped[datetime | None]
+    #: What the backend asks for.
     heartbeat_s: Mapped[int] = mapped_column(default=30, server_default="30")
+    #: What it really does where that is slower, and the silence after which it is away; NULL: as the settings say.
+    period_s: Mapped[float | None]
+    silent_after_s: Mapped[float | None]
+    #: By its last heartbeat: fed by mains, or by its own battery.
+    mains: Mapped[bool | None]
+    #: Why it is not online.
+    offline_cause: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -199,7 +208,7 @@ class StationFaultState(Base):
 
 
 class StationStatusHistory(Base):
-    """Append-only: one row per change of presence, with its cause."""
+    """Append-only: one row per change of presence, or of what operators want of the station, with its cause."""
 
     __tablename__ = "station_status_history"
     __table_args__ = (Index(None, "station_id", "at"),)
@@ -207,5 +216,12 @@ class StationStatusHistory(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
     online: Mapped[bool]
+    #: Why; of a change by people, `operator`.
     cause: Mapped[str] = mapped_column(String(32))
+    #: When it was noticed, and since when it was so (a silent station was last heard then); NULL: the same.
     at: Mapped[datetime]
+    since: Mapped[datetime | None]
+    status: Mapped[StationStatus | None] = mapped_column(text_enum(StationStatus, 16))
+    #: What brought it about: booted, will, silence, heard, operator.
+    trigger: Mapped[str | None] = mapped_column(String(16))
+    evidence: Mapped[dict[str, Any] | None]

@@ -13,7 +13,7 @@ from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 from fleet.common.notify import Channel, notify
 from fleet.stations.errors import SlotNotFound, StationNotFound
-from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus
+from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus, StationStatusHistory
 from fleet.stations.specs import (
     POSITION_DIGITS,
     SERIAL,
@@ -160,7 +160,19 @@ def set_status(session: Session, code: str, status: StationStatus, now: datetime
     if station is None:
         raise StationNotFound(f"no station {code}", station=code)
     if station.status is not status:
+        evidence = {"before": station.status, "after": status}
         station.status, station.updated_at = status, now
+        session.add(
+            StationStatusHistory(
+                station_id=station.id,
+                online=station.online,
+                cause="operator",
+                at=now,
+                status=status,
+                trigger="operator",
+                evidence=evidence,
+            )
+        )
         notify(session, Channel.STATION, str(station.id))
     return station
 

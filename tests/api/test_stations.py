@@ -176,7 +176,7 @@ def test_live_events_tell_the_state_and_then_what_changes(live: Live) -> None:
         ]
         with session_scope(live.engine) as session:
             two = session.scalars(select(Station.id).where(Station.code == "TWO")).one()
-            presence.change(session, [two], online=True, cause="test", now=utc_now())
+            presence.change(session, [two], online=True, cause="test", trigger="test", now=utc_now())
         name, data = next_of(events)
         assert (name, data["code"], data["online"], data["banks_available"]) == ("station", "TWO", True, 1)
         # What nobody sees a difference in is not told.

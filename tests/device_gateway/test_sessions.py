@@ -10,7 +10,7 @@ from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import Offline, Online
 from firmware_protocol.types import OfflineCause, ResetCause
 from fleet.db import session_scope
-from fleet.devices import presence, sessions
+from fleet.devices import presence, silence
 from tests.databases import Database
 from tests.device_gateway.support import NOON, Bench, add_station, booted, insert, lock, up
 
@@ -140,7 +140,7 @@ def beat(bench: Bench, seconds: float, *, connected_s: float = 1000) -> None:
 
 def mark(bench: Bench) -> list[int]:
     with session_scope(bench.engine) as session:
-        return sessions.mark_silent(session, bench.now, 2.5)
+        return silence.mark_silent(session, bench.now, 2.5)
 
 
 def heard(bench: Bench) -> list[int]:
@@ -148,7 +148,7 @@ def heard(bench: Bench) -> list[int]:
         return presence.heard(session, [bench.one("SELECT id FROM station")], bench.now)
 
 
-def test_silence_ends_a_session_and_any_word_opens_it_again(bench: Bench) -> None:
+def test_silence_ends_a_session_and_two_words_open_it_again(bench: Bench) -> None:
     bench.take(booted("A", 7))
     beat(bench, 74)
     assert mark(bench) == []
@@ -157,6 +157,10 @@ def test_silence_ends_a_session_and_any_word_opens_it_again(bench: Bench) -> Non
     assert mark(bench) == []
     assert bench.rows(SESSIONS) == [(7, 1, False, "silent")]
     bench.now += timedelta(seconds=10)
+    assert heard(bench) == []  # one late heartbeat of a cabinet that is going down is no return
+    assert heard(bench) == []  # nor is what came with it
+    assert not online(bench)
+    bench.now += timedelta(seconds=5)
     assert len(heard(bench)) == 1
     assert heard(bench) == []
     assert online(bench)

@@ -59,7 +59,7 @@ _SEEDS = range(5)
 #: live gateway had acknowledged by then, and changes nothing of what does come; of a movement its rental (an arrival
 #: may be told before the departure that explains it, and movements are never changed), and which of an eject's two
 #: events told of it first (`seq`, and with it `charge_pct`); what samples of a serial say that nobody had heard of yet;
-#: cases (and the word of them) of banks that were back before they were known to be gone.
+#: cases (and the word of them) of banks that were back before they were known to be gone; events about presence.
 _MEASURED = ("charge_pct", "cycles", "health_pct", "temperature_c")
 _VIEWS = (
     view("station_slot"),
@@ -76,7 +76,12 @@ _VIEWS = (
     view("device_sample", "received_at"),
     view("slot_telemetry", "power_bank_id"),
     view("station_telemetry"),
-    view("outbox_event", "id", "created_at", only="name NOT LIKE 'rentals.OrphanCase%'"),
+    view(
+        "outbox_event",
+        "id",
+        "created_at",
+        only="name NOT LIKE 'rentals.OrphanCase%' AND name NOT LIKE 'devices.Station%'",
+    ),
     view("dead_letter", "id"),
 )
 

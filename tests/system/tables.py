@@ -54,7 +54,7 @@ def _row(row: dict[str, Any], without: frozenset[str], serials: Mapping[int, str
             continue
         if name.endswith(("_at", "_until", "_since", "deadline")) or name == "at":
             times.append((name, _instant(value)))
-        elif name == "power_bank_id":
+        elif name in {"power_bank_id", "told_bank_id"}:
             facts[name] = serials.get(value)
         else:
             facts[name] = value

@@ -1,8 +1,7 @@
 from datetime import timedelta
 
 from fleet.common.clock import utc_now
-from fleet.devices import dead_letters, reconcile
-from fleet.devices.sessions import mark_silent as mark_silent_stations
+from fleet.devices import dead_letters, reconcile, silence
 from workers.context import settings, transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
@@ -11,8 +10,10 @@ from workers.task import task
 @task("devices.mark_silent", NEXT_TICK)
 def mark_silent() -> list[int]:
     """Stations that have not spoken for too long are offline, as long as a gateway would have heard them."""
+    now = utc_now()
     with transaction() as session:
-        return mark_silent_stations(session, utc_now(), settings().offline_after_periods)
+        silence.watch_gateways(session, now)
+        return silence.mark_silent(session, now, settings().offline_after_periods)
 
 
 @task("devices.reconcile", NEXT_TICK)

@@ -1,0 +1,72 @@
+"""What heartbeats tell of stations' ways, written down only when it is news: how often each speaks, and its mains."""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from device_gateway import dialects
+from device_gateway.directory import Directory, StationRef
+from firmware_protocol.dialect import Cadence
+from firmware_protocol.messages import Heartbeat, SlotTelemetry
+from fleet.devices.presence import Habit
+from fleet.devices.rhythm import Rhythm, is_news, period, silence_allowed
+
+_AS_ASKED: Final = Cadence()
+
+
+class Habits:
+    """Shared by the lanes; a lost race only writes once too often, or a heartbeat later."""
+
+    def __init__(self, directory: Directory, periods: float) -> None:
+        self._directory = directory
+        self._periods = periods
+        self._rhythms: dict[int, Rhythm] = {}
+        self._mains: dict[int, bool | None] = {}
+        self._told: dict[int, Habit] = {}
+        self._due: set[int] = set()
+
+    def heard(self, station_ids: Collection[int]) -> None:
+        """Stations that said anything: what their dialect says of them holds before their first heartbeat."""
+        self._due.update(station_ids - self._told.keys() if isinstance(station_ids, set) else station_ids)
+
+    def beats(self, samples: Iterable[tuple[int, float, Heartbeat | SlotTelemetry]]) -> None:
+        """(station, seconds by its own clock as corrected, message), in any order."""
+        for station_id, at_s, message in samples:
+            if type(message) is not Heartbeat:
+                continue
+            rhythm = self._rhythms.get(station_id)
+            if rhythm is None:
+                rhythm = self._rhythms[station_id] = Rhythm()
+            rhythm.beat(at_s)
+            self._mains[station_id] = message.mains
+            self._due.add(station_id)
+
+    def news(self) -> list[Habit]:
+        """What should be written now; `written` when it is."""
+        due, self._due = self._due, set()
+        found = []
+        for station_id in due:
+            ref = self._directory.by_id(station_id)
+            if ref is None:
+                continue
+            habit, told = self._habit(ref), self._told.get(station_id)
+            if told is None or _differs(habit, told):
+                found.append(habit)
+        return found
+
+    def written(self, habits: Iterable[Habit]) -> None:
+        self._told.update({habit.station_id: habit for habit in habits})
+
+    def _habit(self, ref: StationRef) -> Habit:
+        able = dialects.CAPABILITIES.get(ref.dialect)
+        cadence = _AS_ASKED if able is None else able.cadence
+        rhythm = self._rhythms.get(ref.id)
+        learned = None if rhythm is None else rhythm.period_s
+        going_by = period(cadence, ref.heartbeat_s, learned)
+        mains = self._mains.get(ref.id)
+        if cadence == _AS_ASKED and going_by <= ref.heartbeat_s:
+            return Habit(ref.id, None, None, mains)  # as the settings say, whatever they say tomorrow
+        return Habit(ref.id, going_by, silence_allowed(cadence, going_by, self._periods), mains)
+
+
+def _differs(new: Habit, told: Habit) -> bool:
+    return new.mains is not told.mains or is_news(new.silent_after_s, told.silent_after_s)
