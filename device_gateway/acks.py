@@ -42,9 +42,7 @@ class Acks:
         ref = self._directory.get(key[0])
         if ref is None:
             return None
-        dialect = dialects.named(ref.dialect)
-        return (
-            dialect.encode_control(ref.code, Ack(boot=key[1], through=through))
-            if dialect.capabilities.journal
-            else None
-        )
+        dialect = dialects.DIALECTS.get(ref.dialect)
+        if dialect is None or not dialect.capabilities.journal:
+            return None
+        return dialect.encode_control(ref.code, Ack(boot=key[1], through=through))

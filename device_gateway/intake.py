@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from device_gateway import dialects
 from device_gateway.directory import Directory, StationRef
@@ -11,6 +11,9 @@ from firmware_protocol.errors import ProtocolError
 from firmware_protocol.messages import Booted, DeducedFrame, JournalLost, Stream, UpFrame
 from firmware_protocol.vendor import Sender, VendorDialect
 from fleet.devices.dead_letters import Rejected
+
+#: A native frame under the code of a station that has a vendor's cabinet.
+WRONG_DIALECT: Final = "wrong_dialect"
 
 
 class Arrived(NamedTuple):
@@ -49,6 +52,12 @@ class Intake:
 
     def place(self, arrived: Arrived) -> None:
         """Where a message of a known station belongs."""
+        station = arrived.station
+        if station.dialect in dialects.VENDORS:
+            # Not what this station's cabinet speaks: somebody uses its code.
+            reason = f"station {station.code} has a {station.dialect} cabinet"
+            self.rejected.append(reject(arrived.received, WRONG_DIALECT, reason))
+            return
         message = arrived.frame.message
         stream = message.stream
         if stream is Stream.EVENT:

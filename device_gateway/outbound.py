@@ -15,4 +15,7 @@ class Outbound:
     acks: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def control(self, station: StationRef, control: Control) -> None:
-        self.messages.append(dialects.named(station.dialect).encode_control(station.code, control))
+        """Nothing for a vendor's cabinet, which knows no such message."""
+        dialect = dialects.DIALECTS.get(station.dialect)
+        if dialect is not None:
+            self.messages.append(dialect.encode_control(station.code, control))

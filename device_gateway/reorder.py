@@ -12,6 +12,7 @@ from device_gateway.work import Work
 from firmware_protocol import topics
 from firmware_protocol.channels import type_name
 from firmware_protocol.commands import Resend
+from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import JournalLost, JournalRange
 from firmware_protocol.topics import UpKind
@@ -219,4 +220,5 @@ def _boot_of(each: Arrived) -> int:
 def arrived_from_inbox(station: StationRef, raw: bytes, received_at: datetime) -> Arrived:
     topic = topics.up(station.code, UpKind.EVENT)
     received = Received(topic, raw, None, 0, 0, 0, received_at.timestamp())
-    return Arrived(dialects.named(station.dialect).decode(topic, raw), received, station)
+    # Events of vendors' cabinets never wait: what waits is native, whatever cabinet the station has by now.
+    return Arrived(dialects.DIALECTS.get(station.dialect, NATIVE).decode(topic, raw), received, station)
