@@ -20,6 +20,7 @@ from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
 from api.config.endpoints import router as config
 from api.devices.provisioning import router as provisioning
+from api.devices.volinks import router as volinks
 from api.errors import Failures
 from api.health.endpoints import router as health
 from api.hub import Hub
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for area in AREAS:
         app.include_router(area)
+    app.include_router(volinks)
     app.include_router(health)
     app.include_router(docs.router)
     app.mount(docs.ASSETS, docs.assets())

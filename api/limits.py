@@ -30,6 +30,22 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], tuple[Rule, ...]], ...] = (
 )
 
 
+#: Calls of vendors' cabinets: a handful in 20 minutes, and more after a restart. Counted per cabinet named, because
+#: whole fleets share an address; whoever tries IMEIs from one has that address's limit.
+_DEVICE = Rule("device", 60, 60)
+_DEVICE_ADDRESS = Rule("device-address", 1200, 60, per="address")
+_DEVICE_PATHS = re.compile(r"/api/v1/(rentbox|iot|advert|common)/.*")
+_DEVICE_NAMES = ("uuid", "rentboxSN", "deviceUuid", "deviceId")
+
+
+def device_of(connection: HTTPConnection) -> str | None:
+    """The cabinet that a call says it is from; None for all other calls."""
+    if _DEVICE_PATHS.fullmatch(connection.scope["path"]) is None:
+        return None
+    named = (connection.query_params.get(name) for name in _DEVICE_NAMES)
+    return next((f"device:{each[:64]}" for each in named if each), "device:")
+
+
 def rules_for(method: str, path: str, *, signed_in: bool) -> list[Rule]:
     rules = [_USER, _ADDRESS] if signed_in else [_ADDRESS]
     for wanted, pattern, further in _ROUTES:
@@ -51,9 +67,12 @@ class RateLimits:
         connection = HTTPConnection(scope)
         runtime = runtime_of(connection)
         claims = claims_of(connection, utc_now())
+        device = device_of(connection)
         verdict = runtime.limiter.hit(
-            rules_for(scope["method"], scope["path"], signed_in=claims is not None),
-            user=str(claims.user_id) if claims is not None else None,
+            rules_for(scope["method"], scope["path"], signed_in=claims is not None)
+            if device is None
+            else [_DEVICE, _DEVICE_ADDRESS],
+            user=device or (str(claims.user_id) if claims is not None else None),
             address=connection.client.host if connection.client is not None else "unknown",
         )
         if verdict is None:

@@ -24,6 +24,11 @@ class Metrics:
             "voltbay_http_rate_limited", "Requests refused by a rate limit", ["rule"], registry=self.registry
         )
 
+        self.device_calls = Counter(
+            "voltbay_device_calls", "HTTP calls of vendors' cabinets; the sign can be forged", ["kind", "signed"],
+            registry=self.registry,
+        )  # fmt: skip
+
     def watch(self, name: str, help_: str, read: Callable[[], float]) -> None:
         """A gauge that is read when somebody asks."""
         Gauge(name, help_, registry=self.registry).set_function(read)

@@ -91,6 +91,8 @@ class System:
         for field in ("secret_key", "sandbox_webhook_secret"):
             if field not in given:
                 made[f"VOLTBAY_{field.upper()}"] = self.home.secret(field)
+        if "cabinet_secret_url" not in given:
+            made["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
         if self.options.fast:
             made["VOLTBAY_TELEMETRY_S"] = "2"
         return self.stack.environment | made

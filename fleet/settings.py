@@ -46,6 +46,9 @@ class Settings(BaseSettings):
         SecretStr("mqtt://127.0.0.1:1883"), validation_alias=AliasChoices("MQTT_URL", "mqtt_url")
     )
     mqtt_ca_file: Path | None = None
+    #: Networks (CIDR) from which vendors' cabinets may call over HTTP; empty: any. Their calls can be forged by whoever
+    #: knows an IMEI, so that a private APN's network belongs here.
+    device_networks: tuple[str, ...] = ()
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000

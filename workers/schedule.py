@@ -25,6 +25,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},
     # Housekeeping.
     "telemetry": every(600, "telemetry.upkeep"),
+    "calls of cabinets": every(3600, "devices.forget_calls"),
     "dead letters": every(3600, "devices.forget_dead_letters"),
     "outbox": every(300, "common.forget_settled_events"),
     "idempotency keys": every(900, "common.forget_idempotency_keys"),

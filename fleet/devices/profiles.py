@@ -132,6 +132,12 @@ def set_tolerance(session: Session, station_id: int, *, tolerate_checksum: bool)
     _write(session, station_id, {"tolerate_checksum": tolerate_checksum})
 
 
+def connected(session: Session, station_id: int, *, source: str, firmware: str | None, now: datetime) -> None:
+    """Somebody called `connect` in the name of this cabinet."""
+    values: dict[str, object] = {"connected_at": now, "connected_from": source}
+    _write(session, station_id, values if firmware is None else {**values, "firmware": firmware})
+
+
 def inventory_refused(session: Session, station_id: int, code: str, reason: str, now: datetime) -> None:
     """An inventory could not be read beyond doubt: the last good one stands, stale. Told once until one is taken."""
     _write(session, station_id, {})

@@ -1,12 +1,13 @@
 """Answers that prove nothing (vendors' cabinets): the command becomes UNKNOWN, and a look into the slots decides."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import CheckNeeded, CommandUncertain
 from fleet.common.notify import Channel, notify
-from fleet.devices.commands import EJECT, doubt_command, find_command
+from fleet.devices.commands import EJECT, doubt_command, find_command, inventory_is_coming
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
 from fleet.rentals import ejects
@@ -14,6 +15,8 @@ from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import move
+
+NEAR: Final = timedelta(seconds=1)
 
 
 def result_uncertain(
@@ -48,7 +51,9 @@ def result_uncertain(
 def check_needed(session: Session, fact: DeviceFact, message: CheckNeeded, policy: RentalPolicy, now: datetime) -> None:
     """Something may have changed in the cabinet: ask, once it has looked itself."""
     look_at = fact.received_at + timedelta(seconds=message.look_after_s)
-    ejects.ask_inventory(session, fact.station_id, policy, now, not_before=look_at)
+    # No verdict hangs on it: a question that is due a little sooner will do, so that repeated frames ask once.
+    if not inventory_is_coming(session, fact.station_id, min(look_at, max(now, look_at - NEAR)), now):
+        ejects.ask_inventory(session, fact.station_id, policy, now, not_before=look_at)
 
 
 def _is_latest(session: Session, rental: Rental, command: DeviceCommand) -> bool:

@@ -111,7 +111,8 @@ class System:
     def environment(self) -> dict[str, str]:
         given = {f"VOLTBAY_{name}": value for name, value in self.options.settings.items()}
         home = {"VOLTBAY_HOME": str(self.stack.home.root), "VOLTBAY_HTTP_PORT": self.url.rpartition(":")[2]}
-        return {**self.stack.environment, **_SETTINGS, **home, **given}
+        broker = {"VOLTBAY_CABINET_SECRET_URL": self.stack.device_mqtt_url}
+        return {**self.stack.environment, **broker, **_SETTINGS, **home, **given}
 
     @property
     def process_environment(self) -> dict[str, str]:

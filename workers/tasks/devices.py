@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from fleet.common.clock import utc_now
-from fleet.devices import dead_letters, reconcile, silence
+from fleet.devices import calls, dead_letters, reconcile, silence
 from workers.context import settings, transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
@@ -27,3 +27,9 @@ def ask_for_inventories() -> list[int]:
 def forget_dead_letters() -> int:
     with transaction() as session:
         return dead_letters.forget_old(session, utc_now())
+
+
+@task("devices.forget_calls", NEXT_TICK)
+def forget_calls() -> int:
+    with transaction() as session:
+        return calls.forget_old(session, utc_now())

@@ -1,0 +1,212 @@
+"""HTTP calls of Volinks cabinets at the vendor's own paths, new and old (`/api/…` is served as `/api/v1/…`).
+
+None of them changes a slot, a bank or a rental: they hand out what a cabinet needs, and have it asked over MQTT.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy.orm import Session
+
+from api.deps import Address, Now, RuntimeDep, SessionDep
+from api.devices.envelope import BAD_REQUEST, FORBIDDEN, NOT_CONFIGURED, NOT_FOUND, envelope, is_inside
+from api.runtime import Runtime
+from api.v1 import PREFIX
+from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks.frames import Inventory
+from firmware_protocol.dialects.volinks.signature import sign_ok
+from firmware_protocol.dialects.volinks.topics import DEFAULT_PRODUCT
+from firmware_protocol.errors import InvalidField, ProtocolError
+from fleet.common.money import Money
+from fleet.common.vault import Vault
+from fleet.config import service as config
+from fleet.devices import calls, profiles
+from fleet.devices.calls import Call
+from fleet.devices.credentials import PURPOSE
+from fleet.rentals.tariffs import tariff_for
+from fleet.stations.models import Station
+
+#: Not in the API's document: only cabinets call here, and they know nothing of it.
+router = APIRouter(prefix=PREFIX, tags=["device"], include_in_schema=False)
+_BROKER_PORT = 1883
+
+
+async def _raw_body(request: Request) -> bytes:
+    """As it came: binary frames travel labelled as text."""
+    return await request.body()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a call says it is from. `station` None: nobody of ours, and the trace is kept."""
+
+    session: Session
+    runtime: Runtime
+    call: Call
+    parameters: dict[str, str]
+    station: Station | None
+    now: datetime
+
+    def refused(self) -> JSONResponse:
+        return envelope(None, self.now, NOT_FOUND, "unknown device")
+
+    def reject(self, code: str, reason: str, status: int = BAD_REQUEST) -> JSONResponse:
+        calls.refuse(self.session, self.call, code, reason, self.station)
+        return envelope(None, self.now, status, code)
+
+
+class _Called:
+    """Makes a Caller; `names` are the parameters that may hold the hardware id."""
+
+    def __init__(self, kind: str, *names: str) -> None:
+        self._kind = kind
+        self._names = names
+
+    def __call__(  # FastAPI calls it by name
+        self,
+        request: Request,
+        session: SessionDep,
+        runtime: RuntimeDep,
+        now: Now,
+        source: Address,
+        body: Annotated[bytes, Depends(_raw_body)],
+    ) -> Caller:
+        parameters = dict(request.query_params)
+        target = f"{request.url.path}?{request.url.query}"
+        signed = sign_ok(parameters)
+        runtime.metrics.device_calls.labels(self._kind, str(signed).lower()).inc()
+        call = Call(self._kind, target, body, source, signed, now)
+        hardware_id = next((parameters[name] for name in self._names if parameters.get(name)), "")
+        station = None
+        if is_inside(source, runtime.settings.device_networks):
+            station = calls.cabinet(session, hardware_id, call)
+        else:
+            calls.refuse(session, call, "foreign_network", f"{source} is of no network of cabinets")
+        return Caller(session, runtime, call, parameters, station, now)
+
+
+_Connect = Annotated[Caller, Depends(_Called("connect", "uuid", "deviceId", "deviceUuid"), scope="function")]
+_Upload = Annotated[Caller, Depends(_Called("upload", "rentboxSN", "uuid"), scope="function")]
+_Return = Annotated[Caller, Depends(_Called("return", "rentboxSN", "uuid"), scope="function")]
+_Config = Annotated[Caller, Depends(_Called("config", "rentboxSN", "uuid", "deviceUuid"), scope="function")]
+_Version = Annotated[Caller, Depends(_Called("version", "deviceUuid", "uuid", "rentboxSN"), scope="function")]
+_Adverts = Annotated[Caller, Depends(_Called("adverts", "uuid", "rentboxSN"), scope="function")]
+_Amount = Annotated[Caller, Depends(_Called("amount", "uuid", "rentboxSN"), scope="function")]
+
+
+@router.post("/rentbox/client/connect")
+@router.get("/iot/client/con")
+@router.post("/iot/client/con")
+def connect(caller: _Connect) -> JSONResponse:
+    """Where the broker is, and what to prove oneself with: client id, product key, host, port, user, password, ms."""
+    station, now = caller.station, caller.now
+    if station is None:
+        return caller.refused()
+    if not caller.call.signed:
+        return caller.reject(calls.WRONG_SIGN, "connect without the sign that every firmware sends", FORBIDDEN)
+    broker = urlsplit(caller.runtime.settings.cabinet_secret_url or "")
+    if not broker.hostname:
+        return envelope(None, now, NOT_CONFIGURED, "VOLTBAY_CABINET_SECRET_URL is not set")
+    vault = Vault.of(caller.runtime.settings, PURPOSE)
+    firmware = caller.call.body.decode("utf-8", "replace") or None
+    issued = calls.connect(caller.session, station, caller.call, vault, firmware=firmware, now=now)
+    fields = (
+        issued.username,
+        DEFAULT_PRODUCT,
+        broker.hostname,
+        broker.port or _BROKER_PORT,
+        issued.username,
+        issued.password,
+        round(now.timestamp() * 1000),
+    )
+    return envelope(",".join(map(str, fields)), now)
+
+
+@router.post("/rentbox/client/upload")
+@router.post("/rentbox/upload/data")
+def upload(caller: _Upload) -> JSONResponse:
+    """An inventory over HTTP never overrides what came over MQTT: the cabinet is asked there."""
+    station = caller.station
+    if station is None:
+        return caller.refused()
+    known = profiles.profile_of(caller.session, station.id)
+    tolerate = known is not None and known.tolerate_checksum
+    try:
+        frame = codec.decode_up(caller.call.body, tolerate_checksum=tolerate)
+        if not isinstance(frame, Inventory):
+            raise InvalidField(f"expected an inventory (0x10), got {type(frame).__name__}")
+    except ProtocolError as error:
+        return caller.reject(error.code, str(error))
+    calls.told_of_slots(caller.session, station, caller.now, returned=False)
+    return envelope(None, caller.now)
+
+
+@router.get("/rentbox/order/return")
+@router.get("/rentbox/client/return")
+@router.post("/rentbox/client/return")
+def returned(caller: _Return) -> JSONResponse:
+    """A return over HTTP closes no rental: the frame of the return does, or the inventory that is asked for."""
+    station, parameters = caller.station, caller.parameters
+    if station is None:
+        return caller.refused()
+    hole, serial = parameters.get("hole", ""), parameters.get("singleSN", "")
+    if not (_is_number(hole) and _is_number(serial)):
+        return caller.reject("invalid_field", f"hole {hole[:20]!r}, singleSN {serial[:20]!r}: expected numbers")
+    calls.told_of_slots(caller.session, station, caller.now, returned=True)
+    return envelope(None, caller.now)
+
+
+@router.get("/rentbox/config/data")
+@router.post("/rentbox/config/data")
+def configuration(caller: _Config) -> JSONResponse:
+    """A JSON text inside the JSON, as older firmware wants it."""
+    if caller.station is None:
+        return caller.refused()
+    return envelope(json.dumps(config.get(caller.session, calls.CABINET_CONFIG)), caller.now)
+
+
+@router.get("/rentbox/client/version/{part}")
+def version(part: str, request: Request, session: SessionDep, now: Now) -> JSONResponse:
+    """`name,size,url` of what operators have entered, or null. The same for everybody: the call names no cabinet."""
+    key = f"{part}.{request.query_params.get('id', '')}"
+    return envelope(config.get(session, calls.VERSIONS).get(key), now)
+
+
+@router.get("/iot/app/version/{channel}")
+@router.get("/iot/app/version/{channel}/{part}")
+def older_version(caller: _Version, channel: str, part: str = "app") -> JSONResponse:
+    if caller.station is None:
+        return caller.refused()
+    return envelope(config.get(caller.session, calls.VERSIONS).get(f"{channel}.{part}"), caller.now)
+
+
+@router.get("/advert/rentbox/distribute/list")
+def adverts(caller: _Adverts) -> JSONResponse:
+    if caller.station is None:
+        return caller.refused()
+    return envelope(config.get(caller.session, calls.ADVERTS), caller.now)
+
+
+@router.get("/common/config/pre_auth_amount")
+def pre_auth_amount(caller: _Amount) -> JSONResponse:
+    """What a start holds on the wallet there, in the currency's own unit."""
+    if caller.station is None:
+        return caller.refused()
+    tariff = tariff_for(caller.session, caller.station, caller.now)
+    if tariff is None:
+        return envelope(None, caller.now, NOT_CONFIGURED, "no tariff")
+    amount, _, _ = str(Money(tariff.hold_minor, tariff.currency)).partition(" ")
+    return envelope(amount, caller.now)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
+
+
+#: Digits of a u32.
+_MOST_DIGITS = 10

@@ -1,0 +1,178 @@
+"""What Volinks cabinets call over HTTP: who gets credentials, and how little is believed."""
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory
+from firmware_protocol.dialects.volinks.signature import sign
+from fleet.common.clock import utc_now
+from fleet.common.models import OutboxEvent
+from fleet.config import service as config
+from fleet.db import session_scope
+from fleet.devices import calls
+from fleet.devices.models import DeadLetter, DeviceCall, DeviceCommand, DeviceProfile
+from fleet.stations.models import Station
+from tests.api.conftest import Live, Serve
+from tests.api.world import add_station, add_tariff
+
+IMEI = "864601068412899"
+CONNECT = {"simUUID": "8946", "simMobile": "", "uuid": IMEI, "deviceId": "0"}
+FRAME = codec.encode_up(Inventory(boards=(Board(address=1, holes=tuple(Hole(hole=n, state=0) for n in range(1, 5))),)))
+
+
+@pytest.fixture
+def live(serve: Serve) -> Live:
+    live = serve(cabinet_secret_url="mqtt://broker.example:1885")
+    add_volinks(live)
+    return live
+
+
+def add_volinks(live: Live) -> None:
+    add_station(live, "V-1")
+    with session_scope(live.engine) as session:
+        station = session.scalars(select(Station).where(Station.code == "V-1")).one()
+        station.dialect, station.hardware_id, station.online = "volinks", IMEI, False
+
+
+def signed(parameters: dict[str, str]) -> dict[str, str]:
+    return {**parameters, "sign": sign(parameters)}
+
+
+def connect(live: Live, **changes: str) -> httpx.Response:
+    return live.client.post(
+        "/api/rentbox/client/connect", params=signed({**CONNECT, **changes}), content="hardware=V6086&software=1.2"
+    )
+
+
+def rows(live: Live, kind: type[Any]) -> list[Any]:
+    with Session(live.engine) as session:
+        return list(session.scalars(select(kind)))
+
+
+def test_connect_tells_the_broker_and_the_cabinets_own_secret(live: Live) -> None:
+    answer = connect(live).json()
+    assert (answer["code"], answer["type"]) == (200, 0)
+    client_id, product, host, port, user, password, at = answer["data"].split(",")
+    assert (client_id, product, host, port, user) == (IMEI, "powerbank", "broker.example", "1885", IMEI)
+    assert len(password) == 43
+    assert abs(int(at) - answer["time"]) < 1000
+    assert connect(live).json()["data"].split(",")[5] == password
+    (profile,) = rows(live, DeviceProfile)
+    assert (profile.firmware, profile.connected_from) == ("hardware=V6086&software=1.2", "127.0.0.1")
+    assert [each.kind for each in rows(live, DeviceCall)] == ["connect", "connect"]
+    # Older firmware.
+    older = live.client.get("/api/iot/client/con", params=signed({"uuid": IMEI}))
+    assert older.json()["data"].split(",")[5] == password
+
+
+def test_strangers_and_wrong_signs_get_nothing_and_leave_a_trace(live: Live) -> None:
+    for uuid in ("864601068412890", "864601068412891"):
+        answer = connect(live, uuid=uuid)
+        assert (answer.status_code, answer.json()["data"]) == (404, None)
+    wrong = live.client.post("/api/rentbox/client/connect", params={**CONNECT, "sign": "0" * 32})
+    assert (wrong.status_code, wrong.json()["data"]) == (403, None)
+    letters = rows(live, DeadLetter)
+    assert [each.error_code for each in letters] == ["unknown_cabinet", "unknown_cabinet", "wrong_sign"]
+    assert "864601068412891" in letters[1].error
+    with Session(live.engine) as session:
+        assert session.scalar(text("SELECT count(*) FROM device_credential")) == 0
+
+
+def test_a_call_from_outside_the_cabinets_networks_gets_nothing(serve: Serve) -> None:
+    live = serve(cabinet_secret_url="mqtt://broker.example", device_networks=("10.0.0.0/8",))
+    add_volinks(live)
+    assert connect(live).status_code == 404
+    assert [each.error_code for each in rows(live, DeadLetter)] == ["foreign_network"]
+
+
+def test_connect_for_a_connected_cabinet_is_told_to_operators(live: Live) -> None:
+    connect(live)
+    assert rows(live, OutboxEvent) == []
+    with session_scope(live.engine) as session:
+        session.scalars(select(Station).where(Station.code == "V-1")).one().online = True
+    connect(live)
+    assert [each.name for each in rows(live, OutboxEvent)] == ["devices.ConnectCalledTwice.v1"]
+
+
+def online(live: Live) -> None:
+    with session_scope(live.engine) as session:
+        session.scalars(select(Station).where(Station.code == "V-1")).one().online = True
+
+
+def questions(live: Live) -> list[DeviceCommand]:
+    return [each for each in rows(live, DeviceCommand) if each.kind == "query_inventory"]
+
+
+@pytest.mark.parametrize("path", ["/api/rentbox/client/upload", "/api/rentbox/upload/data"])
+def test_an_inventory_over_http_moves_nothing_and_has_the_cabinet_asked(live: Live, path: str) -> None:
+    online(live)
+    parameters = signed({"rentboxSN": IMEI, "signal": "CSQ:31"})
+    for _ in range(3):
+        answer = live.client.post(path, params=parameters, content=FRAME, headers={"Content-Type": "text/plain"})
+        assert answer.json()["code"] == 200
+    assert len(questions(live)) == 1
+    kept = rows(live, DeviceCall)
+    assert [(bytes(each.body), each.signed) for each in kept] == [(FRAME, True)] * 3
+    with Session(live.engine) as session:
+        assert session.scalar(text("SELECT count(*) FROM station_slot WHERE power_bank_id IS NOT NULL")) == 1
+
+
+def test_a_return_over_http_closes_nothing_and_has_the_cabinet_asked(live: Live) -> None:
+    online(live)
+    parameters = signed({"rentboxSN": IMEI, "singleSN": "10001001", "hole": "3"})
+    for _ in range(2):
+        assert live.client.get("/api/rentbox/order/return", params=parameters).json()["code"] == 200
+    (question,) = questions(live)
+    assert question.not_before is not None
+    assert question.not_before - question.created_at == timedelta(seconds=5)
+    bad = live.client.get("/api/rentbox/order/return", params=signed({"rentboxSN": IMEI, "hole": "-1"}))
+    assert (bad.status_code, rows(live, DeadLetter)[0].error_code) == (400, "invalid_field")
+
+
+def test_what_else_cabinets_ask_for(live: Live) -> None:
+    add_tariff(live)
+    with session_scope(live.engine) as session:
+        versions = {"main.1": "QUEC.bin,1024,https://f.example/QUEC.bin"}
+        config.put(session, "volinks.versions", versions, utc_now())  # type: ignore[arg-type]  # JSON of strings
+    get = live.client.get
+    assert get("/api/rentbox/client/version/main", params={"id": "1"}).json()["data"].startswith("QUEC.bin,")
+    assert get("/api/rentbox/client/version/control", params={"id": "1"}).json()["data"] is None
+    uuid = signed({"uuid": IMEI, "position": "screen"})
+    assert get("/api/advert/rentbox/distribute/list", params=uuid).json()["data"] == []
+    assert get("/api/common/config/pre_auth_amount", params={"uuid": IMEI}).json()["data"] == "5.00"
+    configuration = get("/api/rentbox/config/data", params=signed({"rentboxSN": IMEI})).json()["data"]
+    assert '"dRotationRefer": 15' in configuration
+    older = get("/api/iot/app/version/publish/mcu", params=signed({"appUuid": "0", "deviceUuid": IMEI}))
+    assert older.json()["code"] == 200
+
+
+def test_calls_are_limited_per_cabinet(serve: Serve) -> None:
+    live = serve(cabinet_secret_url="mqtt://broker.example", rate_limit_scale=0.1)
+    add_volinks(live)
+    answers = [connect(live).status_code for _ in range(8)]
+    assert answers == [200] * 6 + [429] * 2
+    assert connect(live, uuid="1").status_code == 404
+
+
+def test_garbage_gets_declared_answers_and_is_kept(live: Live) -> None:
+    rng = Random(7)
+    paths = ("rentbox/client/connect", "rentbox/client/upload", "rentbox/client/return", "rentbox/config/data")
+    for turn in range(80):
+        body = rng.randbytes(rng.randrange(200))
+        query = f"rentboxSN={IMEI}&uuid=%{rng.randrange(256):02x}&hole={rng.randrange(999)}&singleSN=%00&{turn}"
+        if turn % 2:
+            query = "".join(f"%{byte:02x}" for byte in rng.randbytes(40))
+        answer = live.client.post(f"/api/{paths[turn // 2 % 4]}?{query}", content=body)
+        assert answer.status_code in {200, 400, 403, 404}, (answer.status_code, answer.text)
+        assert "code" in answer.json()
+    uploads = [each for each in rows(live, DeadLetter) if "upload" in each.topic and each.station_code == "V-1"]
+    assert uploads
+    with session_scope(live.engine) as session:
+        assert calls.forget_old(session, utc_now() + timedelta(days=3)) > 0
