@@ -36,15 +36,15 @@ HEARTBEAT_SLACK: Final = 1.1
 _QUEUED: Final = text("""
 WITH can AS (
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:living AS bool[]), CAST(:bound AS bool[]),
-                         CAST(:gap_s AS float[]), CAST(:answer_s AS float[]))
-           AS v(dialect, living, bound, gap_s, answer_s))
+                         CAST(:gap_s AS float[]), CAST(:answer_s AS float[]), CAST(:period_s AS float[]))
+           AS v(dialect, living, bound, gap_s, answer_s, period_s))
 SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN can ON can.dialect = t.dialect
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'queued' AND c.deadline > :now AND (c.not_before IS NULL OR c.not_before <= :now)
-   AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - t.heartbeat_s * CAST(:slack AS float)
-                                            * interval '1 second')
+   AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - coalesce(t.period_s, can.period_s, t.heartbeat_s)
+                                            * CAST(:slack AS float) * interval '1 second')
    AND (NOT can.bound OR (s.held_by = :gateway AND c.station_id = ANY(CAST(:connected AS int[]))))
    AND NOT (c.kind = 'eject_power_bank' AND EXISTS (
        SELECT FROM device_command o
@@ -70,16 +70,14 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
  ORDER BY c.deadline LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """)
-_KINDS: Final = [
-    (name, can.only_to_the_living, can.connection_bound, can.eject_gap_s, 0 if can.command_ids else can.answer_within_s)
-    for name, can in dialects.CAPABILITIES.items()
-]
+_ABLE: Final = list(dialects.CAPABILITIES.values())
 _CAN: Final[dict[str, Any]] = {
-    "names": [kind[0] for kind in _KINDS],
-    "living": [kind[1] for kind in _KINDS],
-    "bound": [kind[2] for kind in _KINDS],
-    "gap_s": [kind[3] for kind in _KINDS],
-    "answer_s": [kind[4] for kind in _KINDS],
+    "names": list(dialects.CAPABILITIES),
+    "living": [can.only_to_the_living for can in _ABLE],
+    "bound": [can.connection_bound for can in _ABLE],
+    "gap_s": [can.eject_gap_s for can in _ABLE],
+    "answer_s": [0 if can.command_ids else can.answer_within_s for can in _ABLE],
+    "period_s": [can.cadence.period_s for can in _ABLE],
 }
 
 

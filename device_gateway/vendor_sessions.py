@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import text, update
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from device_gateway import dialects
 from device_gateway.intake import Foreign
 from firmware_protocol.messages import Booted
 from firmware_protocol.types import ResetCause
 from fleet.common.bulk import array
 from fleet.devices import sessions
 from fleet.devices.sessions import BootNotice
-from fleet.stations.models import Station
 
 #: How long the cabinet may take to answer the inventory that every session begins with.
 INVENTORY_WITHIN: Final = timedelta(seconds=60)
@@ -47,7 +45,7 @@ def open_for(session: Session, first: Mapping[int, Foreign], now: datetime) -> N
 
 
 def begin(session: Session, notices: list[BootNotice], now: datetime) -> None:
-    """Open sessions and bring the stations to their dialect's cadence; the caller commits."""
+    """Open sessions; the caller commits."""
     if notices:
         sessions.open_sessions(session, notices, now, inventory_deadline=now + INVENTORY_WITHIN)
 
@@ -57,13 +55,3 @@ def _notice(each: Foreign, slots: int, firmware: str, epoch: int, boot: int) -> 
         epoch=epoch, firmware=firmware, hardware=each.dialect.name, slots=slots, reset_cause=ResetCause.UNKNOWN
     )
     return BootNotice(each.station.id, boot, booted, None, each.received.received_at)
-
-
-def keep_cadence(session: Session, station_ids: list[int], dialect: str) -> None:
-    """What the station's own cabinets do, where the backend cannot ask them for another period."""
-    capabilities = dialects.CAPABILITIES.get(dialect)
-    period = None if capabilities is None else capabilities.cadence.period_s
-    if period is not None and station_ids:
-        session.execute(
-            update(Station).where(Station.id.in_(station_ids), Station.heartbeat_s < period).values(heartbeat_s=period)
-        )
