@@ -43,8 +43,8 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN can ON can.dialect = t.dialect
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'queued' AND c.deadline > :now AND (c.not_before IS NULL OR c.not_before <= :now)
-   AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - coalesce(t.period_s, can.period_s, t.heartbeat_s)
-                                            * CAST(:slack AS float) * interval '1 second')
+   AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - CAST(:slack AS float)
+                                            * coalesce(t.period_s, can.period_s, t.heartbeat_s) * interval '1 second')
    AND (NOT can.bound OR (s.held_by = :gateway AND c.station_id = ANY(CAST(:connected AS int[]))))
    AND NOT (c.kind = 'eject_power_bank' AND EXISTS (
        SELECT FROM device_command o
