@@ -20,6 +20,7 @@ def simulate(  # noqa: PLR0917  # typer gives them by name
     telemetry_s: Annotated[float | None, typer.Option(help="Instead of what the backend asks for.")] = None,
     heartbeat_s: Annotated[float | None, typer.Option(help="Instead of what the backend asks for.")] = None,
     codes_file: Annotated[Path | None, typer.Option(help="A fleet as .json, or one station code a line.")] = None,
+    firmware_root: Annotated[Path | None, typer.Option(help="Root of trust: cabinets take signed updates.")] = None,
 ) -> None:
     """Run simulated cabinets against a broker, speaking the real protocol."""
     options = SimulatorOptions(
@@ -33,6 +34,7 @@ def simulate(  # noqa: PLR0917  # typer gives them by name
         telemetry_s=telemetry_s,
         heartbeat_s=heartbeat_s,
         codes_file=codes_file,
+        firmware_root=firmware_root,
     )
     raise typer.Exit(run(options))
 

@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> SimulatorOptions:
     parser.add_argument("--heartbeat-s", type=float, help="instead of what the backend asks for")
     parser.add_argument("--codes-file", type=Path, help=".json fleet, or one station code a line")
     parser.add_argument("--connects-per-s", type=float, default=CONNECTS_PER_S)
+    parser.add_argument("--firmware-root", type=Path, help="root of trust from the factory: cabinets take updates")
     given = parser.parse_args(arguments)
     return SimulatorOptions(
         stations=given.stations,
@@ -47,6 +48,7 @@ def parse(arguments: list[str]) -> SimulatorOptions:
         heartbeat_s=given.heartbeat_s,
         codes_file=given.codes_file,
         connects_per_s=given.connects_per_s,
+        firmware_root=given.firmware_root,
     )
 
 

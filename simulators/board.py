@@ -5,11 +5,13 @@ from random import Random
 from typing import Final
 
 from firmware_protocol.encoding import Encoding
+from firmware_protocol.firmware.documents import Release
+from firmware_protocol.firmware.trust import installed
 from firmware_protocol.messages import EventMessage, JournalLost, SampleMessage, SessionMessage, UpFrame
 from firmware_protocol.types import ConfigValue, ResetCause
 from simulators.agenda import Agenda, Scope
 from simulators.clock import CabinetClock
-from simulators.faults import FaultSet
+from simulators.faults import FaultKind, FaultSet
 from simulators.hands import Hands
 from simulators.journal import Journal, JournalEntry
 from simulators.memory import CommandMemory
@@ -55,6 +57,12 @@ class Board:
         self.inventory_due = True
         self.config: dict[str, ConfigValue] = {}
         self.config_version = 0
+        #: What runs; what it is trusted by; what was verified and starts next; what has started and must prove itself.
+        self.firmware = tuning.firmware
+        self.trust = tuning.trust
+        self.starting: Release | None = None
+        self.trial: Release | None = None
+        self.sent_logs: dict[str, list[bytes]] = {}
         self.log: deque[str] = deque(maxlen=LOG_LINES)
         #: Events may leave: the gate is open.
         self.welcomed = False
@@ -75,6 +83,18 @@ class Board:
             self._report_overflow(now_ms)
         if self.welcomed:
             self.send_event(entry, now_ms, replayed=False)
+
+    def start_firmware(self) -> None:
+        """At power on: what was installed starts, or gives way to what ran before."""
+        starting, self.starting, self.trial = self.starting or self.trial, None, None
+        if starting is not None and self.faults.strikes(FaultKind.UPDATE_ROLLS_BACK) is None:
+            self.firmware, self.trial = starting.version, starting
+
+    def prove_firmware(self, now_ms: int) -> None:
+        """Welcomed: the new firmware works, and nothing older is taken from here on."""
+        if self.trial is not None and self.trust is not None:
+            self.trust = installed(self.trust, self.trial, self.clock.server(now_ms) or now_ms)
+            self.trial, self.dirty = None, True
 
     def note(self, line: str, now_ms: int) -> None:
         """A line of the cabinet's own log, as CollectLogs returns it."""

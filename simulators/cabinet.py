@@ -5,6 +5,8 @@ from msgspec import Struct
 from firmware_protocol.commands import Ack, CommandFrame, Resend, Welcome
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.errors import ProtocolError
+from firmware_protocol.firmware.documents import Release
+from firmware_protocol.firmware.trust import Trust
 from firmware_protocol.messages import JournalRange, PowerBankEjected, PowerBankInserted, SlotFault
 from firmware_protocol.types import ConfigValue, ResetCause, SlotFaultKind
 from simulators.agenda import Scope
@@ -34,6 +36,9 @@ class CabinetSnapshot(Struct, frozen=True, kw_only=True):
     remembered: list[Remembered]
     config: dict[str, ConfigValue]
     config_version: int
+    firmware: str | None = None
+    trust: Trust | None = None
+    starting: Release | None = None
 
 
 class Cabinet:
@@ -78,6 +83,7 @@ class Cabinet:
         board.boot += 1
         board.seq = board.sample_seq = 0
         board.booted_ms = now_ms
+        board.start_firmware()
         board.running = board.inventory_due = board.dirty = True
         board.note(f"boot {board.boot} {board.reset_cause}", now_ms)
         self.uplink.connect_in(0, now_ms)
@@ -120,6 +126,10 @@ class Cabinet:
                 self.uplink.resend(message, now_ms)
             case CommandFrame():
                 self.executor.execute(message, now_ms)
+
+    def fetched(self, command_id: str, size: int, sha256: str, now_ms: int) -> None:
+        """The download asked for by `Fetch` has ended; `size` 0: it could not be had."""
+        self.executor.fetched(command_id, size, sha256, now_ms)
 
     def insert(self, bank: PowerBank, slot: int | None, now_ms: int) -> int:
         """A rider puts `bank` into `slot`, or the first free one; returns the slot. Raises CannotInsert."""
@@ -197,6 +207,9 @@ class Cabinet:
             remembered=board.memory.snapshot(),
             config=board.config,
             config_version=board.config_version,
+            firmware=board.firmware,
+            trust=board.trust,
+            starting=board.starting or board.trial,
         )
 
     def restore(self, kept: CabinetSnapshot) -> None:
@@ -211,3 +224,6 @@ class Cabinet:
         board.memory.interrupt()
         board.config = dict(kept.config)
         board.config_version = kept.config_version
+        board.firmware = kept.firmware or board.firmware
+        board.trust = kept.trust or board.trust
+        board.starting = kept.starting

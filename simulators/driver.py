@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 from firmware_protocol.dialect import Published
 from simulators.broker import Broker
 from simulators.cabinet import Cabinet
+from simulators.download import Downloaded, download
 from simulators.faults import Fault, FaultKind
-from simulators.outputs import Connect, Hangup, Output
+from simulators.outputs import Connect, Fetch, Hangup, Output
 from simulators.session import OPEN_TIMEOUT_S, Session
 from simulators.uplink import Phase
 
@@ -113,6 +114,8 @@ class Driver:
                     self._env.ask_to_dial(self, output)
                 case Hangup(clean=clean):
                     self._hang_up(clean=clean)
+                case Fetch():
+                    self._fetch(output)
 
     async def dial(self, wish: Connect) -> None:
         """Open the session that `wish` asks for, unless the cabinet changed its mind meanwhile."""
@@ -131,6 +134,14 @@ class Driver:
             return
         self.session = session
         self._env.loop.call_later(OPEN_TIMEOUT_S, self._give_up, session)
+
+    def _fetch(self, wish: Fetch) -> None:
+        done = self._env.loop.run_in_executor(self._env.dialers, download, wish.url, wish.size)
+        done.add_done_callback(lambda future: self._fetched(wish, future))
+
+    def _fetched(self, wish: Fetch, future: "asyncio.Future[Downloaded]") -> None:
+        got = Downloaded(0, "") if future.cancelled() or future.exception() is not None else future.result()
+        self.do(lambda cabinet, now: cabinet.fetched(wish.command_id, got.size, got.sha256, now))
 
     def cancel_timer(self) -> None:
         if self._timer is not None:

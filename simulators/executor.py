@@ -15,12 +15,11 @@ from firmware_protocol.commands import (
     SetVolume,
     ShowScreen,
     UnlockSlot,
+    UpdateFirmware,
 )
 from firmware_protocol.messages import (
     CommandResult,
-    ConfigReport,
     Inventory,
-    LogChunk,
     PowerBankEjected,
     PowerBankInserted,
     SlotLocked,
@@ -34,6 +33,7 @@ from simulators.errors import Refused
 from simulators.faults import FaultKind
 from simulators.memory import Remembered
 from simulators.slots import Slot
+from simulators.upkeep import Upkeep
 
 Restart = Callable[[int, ResetCause], None]
 
@@ -44,6 +44,7 @@ class Executor:
     def __init__(self, board: Board, restart: Restart) -> None:
         self._board = board
         self._restart = restart
+        self.upkeep = Upkeep(board, restart, lambda: self.moving is not None)
         #: The eject under way.
         self.moving: str | None = None
         #: How often the motor let a bank go: what a test compares the backend's books with.
@@ -75,6 +76,7 @@ class Executor:
     def abandon(self) -> None:
         """The firmware stops in the middle of whatever it was doing."""
         self.moving = None
+        self.upkeep.abandon()
         self._board.memory.interrupt()
 
     def _carry_out(self, frame: CommandFrame, now_ms: int) -> None:
@@ -88,10 +90,12 @@ class Executor:
                 slots = self._board.slots.inventory(now_ms)
                 self._board.record(Inventory(slots=slots, command_id=frame.command_id), now_ms)
             case SetConfig() | GetConfig():
-                self._configure(frame.command, now_ms)
-            case CollectLogs(request_id=request_id):
-                content = "\n".join(self._board.log).encode()
-                self._board.record(LogChunk(request_id=request_id, index=0, last=True, content=content), now_ms)
+                self.upkeep.configure(frame.command, now_ms)
+            case CollectLogs():
+                self.upkeep.collect(frame.command, now_ms)
+            case UpdateFirmware():
+                if not self.upkeep.begin_update(frame.command_id, frame.command, now_ms):
+                    return
             case Reboot():
                 self._finish(frame.command_id, CommandOutcome.SUCCEEDED, now_ms)
                 # Half a second, so that the result leaves first.
@@ -232,11 +236,10 @@ class Executor:
         slot.locked = locked
         self._board.record(SlotLocked(slot=number) if locked else SlotUnlocked(slot=number), now_ms)
 
-    def _configure(self, command: SetConfig | GetConfig, now_ms: int) -> None:
-        board = self._board
-        if isinstance(command, SetConfig):
-            if command.version < board.config_version:
-                raise Refused(CommandOutcome.INVALID, "old_version")
-            board.config_version = command.version
-            board.config.update(command.values)
-        board.record(ConfigReport(version=board.config_version, values=dict(board.config)), now_ms)
+    def fetched(self, command_id: str, size: int, sha256: str, now_ms: int) -> None:
+        """A download has ended: the update goes on, or is answered with what is wrong."""
+        if not self.upkeep.waits_for(command_id):
+            return
+        code = self.upkeep.fetched(command_id, size, sha256, now_ms)
+        outcome = CommandOutcome.SUCCEEDED if code is None else CommandOutcome.FAILED
+        self._finish(command_id, outcome, now_ms, code=code)

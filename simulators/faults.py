@@ -36,6 +36,16 @@ class FaultKind(StrEnum):
     DROP_EVENTS = "drop_events"
     #: Random bytes on one of the cabinet's topics before each frame.
     GARBAGE = "garbage"
+    #: A `set_config` is answered `invalid`, code `bad_value`.
+    CONFIG_REFUSED = "config_refused"
+    #: A piece of a collected log never reaches the journal.
+    LOST_LOG_CHUNK = "lost_log_chunk"
+    #: The firmware image that was downloaded is not the one that was signed.
+    CORRUPT_IMAGE = "corrupt_image"
+    #: An update begins and never ends.
+    UPDATE_HANGS = "update_hangs"
+    #: The new firmware does not come up: the one before starts instead.
+    UPDATE_ROLLS_BACK = "update_rolls_back"
 
 
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from firmware_protocol.firmware.trust import factory_trust
 from simulators.fleet import CONNECTS_PER_S
 from simulators.spec import FleetSpec, default_fleet, load_fleet
 from simulators.tuning import REALISTIC_EJECT_MS, Tuning, Wire
@@ -31,6 +32,8 @@ class SimulatorOptions(Struct, frozen=True, kw_only=True):
     heartbeat_s: float | None = None
     codes_file: Path | None = None
     connects_per_s: float = CONNECTS_PER_S
+    #: Envelope of the root of trust that the cabinets left the factory with; None: they take no updates.
+    firmware_root: Path | None = None
 
     def fleet(self) -> FleetSpec:
         """The stations to simulate. Raises OSError and ValueError for a file that cannot be used."""
@@ -39,9 +42,11 @@ class SimulatorOptions(Struct, frozen=True, kw_only=True):
         return default_fleet(self.stations, self.seed)
 
     def tuning(self) -> Tuning:
+        """Raises OSError and FirmwareRefused for a root of trust that cannot be used."""
         return Tuning(
             encoding=self.encoding,
             eject_ms=self.eject_ms,
             telemetry_s=self.telemetry_s,
             heartbeat_s=self.heartbeat_s,
+            trust=None if self.firmware_root is None else factory_trust(self.firmware_root.read_bytes()),
         )

@@ -19,4 +19,13 @@ class Hangup:
     clean: bool
 
 
-Output = Published | Connect | Hangup
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Download `url`, of which `size` bytes are expected, and tell `Cabinet.fetched`."""
+
+    command_id: str
+    url: str
+    size: int
+
+
+Output = Published | Connect | Hangup | Fetch

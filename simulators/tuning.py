@@ -5,6 +5,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from firmware_protocol.firmware.trust import Trust
+from firmware_protocol.limits import MAX_LOG_CHUNK_BYTES
+
 #: Eject of a real cabinet: motor, sensor, rider's hand.
 REALISTIC_EJECT_MS: Final = (300, 1200)
 
@@ -33,5 +36,8 @@ class Tuning(Struct, frozen=True, kw_only=True):
     backoff_cap_s: float = 60.0
     #: Booted is repeated when no welcome comes, with the same jitter on top.
     welcome_timeout_s: float = 10.0
-    firmware: str = "sim-1.0.0"
+    firmware: str = "1.0.0"
     hardware: str = "sim-8"
+    #: The root of trust that the factory put in; None: a cabinet without updates.
+    trust: Trust | None = None
+    log_chunk_bytes: int = MAX_LOG_CHUNK_BYTES

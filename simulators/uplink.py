@@ -149,7 +149,7 @@ class Uplink:
         board = self._board
         booted = Booted(
             epoch=board.epoch,
-            firmware=board.tuning.firmware,
+            firmware=board.firmware,
             hardware=board.tuning.hardware,
             slots=len(board.slots),
             reset_cause=board.reset_cause,
@@ -182,6 +182,7 @@ class Uplink:
         self.phase = Phase.WELCOMED
         self._tries = 0
         board.welcomed = True
+        board.prove_firmware(now_ms)
         board.reset_cause = ResetCause.RECONNECT
         board.send_lost(now_ms)
         for entry in board.journal:

@@ -21,7 +21,7 @@ from firmware_protocol.firmware.documents import (
     read_root,
     version_order,
 )
-from firmware_protocol.firmware.envelope import Envelope, require_signatures
+from firmware_protocol.firmware.envelope import Envelope, read_envelope, require_signatures
 from firmware_protocol.firmware.errors import (
     Expired,
     Rollback,
@@ -58,6 +58,11 @@ def check_root(envelope: Envelope, trusted: Root | None) -> Root:
             raise RootGap(f"root {root.version} does not follow root {trusted.version}")
     require_signatures(envelope, root.keys_of(root.root), root.root.threshold)
     return root
+
+
+def factory_trust(envelope: bytes) -> Trust:
+    """What a cabinet begins with: a root, signed by itself, that somebody has carried here. Raises FirmwareRefused."""
+    return Trust(root=check_root(read_envelope(envelope), None))
 
 
 def follow_roots(trust: Trust, roots: Iterable[Envelope]) -> Trust:
