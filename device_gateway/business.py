@@ -7,11 +7,14 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from device_gateway.directory import StationRef
+from firmware_protocol.commands import CollectLogs
 from firmware_protocol.messages import (
     CheckNeeded,
     CommandResult,
     CommandUncertain,
+    ConfigReport,
     Inventory,
+    LogChunk,
     PowerBankEjected,
     PowerBankInserted,
     SlotFault,
@@ -19,7 +22,10 @@ from firmware_protocol.messages import (
     SlotUnlocked,
     StationFault,
 )
+from fleet.devices.commands import find_command, kind_of
+from fleet.devices.configuration import reports
 from fleet.devices.facts import DeviceFact
+from fleet.devices.logs import collect
 from fleet.rentals.evidence import apply_fact
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
@@ -39,10 +45,13 @@ FACTS: Final = frozenset(
         CommandResult,
         CommandUncertain,
         CheckNeeded,
+        ConfigReport,
+        LogChunk,
     },
 )
 #: Beyond this a cabinet's clock is of no use for a boot whose own difference was never measured.
 TRUSTED_OFFSET_MS: Final = 24 * 3600 * 1000
+_COLLECT_LOGS: Final = kind_of(CollectLogs(request_id=""))
 
 
 def occurred_at(at_ms: int | None, offset_ms: int | None, received_at: datetime) -> datetime:
@@ -62,8 +71,22 @@ def fact_handler(settings: Settings) -> FactHandler:
 
     def handle(session: Session, fact: DeviceFact, now: datetime) -> None:
         apply_fact(session, fact, policy, now)
+        _upkeep(session, fact, now)
 
     return handle
+
+
+def _upkeep(session: Session, fact: DeviceFact, now: datetime) -> None:
+    """What is about the cabinet itself and neither banks nor money."""
+    message = fact.message
+    if isinstance(message, ConfigReport):
+        reports.take_report(session, fact, message, now)
+    elif isinstance(message, LogChunk):
+        collect.take_chunk(session, fact, message, now)
+    elif isinstance(message, CommandResult):
+        command = find_command(session, message.command_id)
+        if command is not None and command.station_id == fact.station_id and command.kind == _COLLECT_LOGS:
+            collect.command_ended(session, command, now)
 
 
 def slot_beyond(message: object, station: StationRef) -> int | None:

@@ -12,7 +12,10 @@ from device_gateway.intake import Arrived
 from device_gateway.outbound import Outbound
 from firmware_protocol.commands import Welcome
 from firmware_protocol.messages import Booted, Offline
+from firmware_protocol.types import ResetCause
 from fleet.devices import sessions
+from fleet.devices.configuration import reports
+from fleet.devices.configuration.reports import BootWord
 from fleet.devices.sessions import BootAnswer, BootNotice, OfflineNotice, Standing
 
 #: How long a cabinet may take to answer the inventory that every boot asks for.
@@ -28,9 +31,11 @@ def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemet
     refs = {each.station.id: each.station for each in arrived}
     if boots:
         answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
+        reports.booted(session, [_boot_word(each.notice) for each in answers if each.standing is Standing.OPENED])
+        wanted = reports.wanted_versions(session, [each.notice.station_id for each in answers])
         for answer in answers:
             ref = refs[answer.notice.station_id]
-            outbound.control(ref, _welcome(answer, ref, now, telemetry_s))
+            outbound.control(ref, _welcome(answer, ref, now, telemetry_s, wanted.get(ref.id, 0)))
     ends = [
         OfflineNotice(each.station.id, each.frame.message)
         for each in arrived
@@ -58,12 +63,13 @@ def not_ready(boots: Sequence[Arrived], now: datetime) -> Outbound:
     return outbound
 
 
-def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: int) -> Welcome:
+def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: int, config_version: int) -> Welcome:
     return Welcome(
         epoch=answer.notice.booted.epoch,
         server_ms=_ms(now),
         heartbeat_s=ref.heartbeat_s,
         telemetry_s=telemetry_s,
+        config_version=config_version,
         boot_floor=answer.boot_floor,
         epoch_floor=answer.epoch_floor,
         # The gate stays shut for an epoch that is over; a live session ignores a welcome that is not for it.
@@ -81,6 +87,11 @@ def _notice(each: Arrived) -> BootNotice:
         at_ms=frame.at_ms,
         received_at=each.received.received_at,
     )
+
+
+def _boot_word(notice: BootNotice) -> BootWord:
+    booted = notice.booted
+    return BootWord(notice.station_id, notice.boot, booted.config_version, booted.reset_cause is ResetCause.UPDATE)
 
 
 def _ms(now: datetime) -> int:

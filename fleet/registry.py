@@ -4,6 +4,9 @@ from fleet.common import models as common
 from fleet.config import models as config
 from fleet.db import Base
 from fleet.devices import models as devices
+from fleet.devices.configuration import models as device_configuration
+from fleet.devices.firmware import models as firmware
+from fleet.devices.logs import models as device_logs
 from fleet.payments import models as payments
 from fleet.rentals import models as rentals
 from fleet.stations import models as stations
@@ -11,4 +14,16 @@ from fleet.telemetry import models as telemetry
 from fleet.users import models as users
 
 metadata = Base.metadata
-AREAS = (common, config, users, stations, devices, telemetry, payments, rentals)
+AREAS = (
+    common,
+    config,
+    users,
+    stations,
+    devices,
+    device_configuration,
+    device_logs,
+    firmware,
+    telemetry,
+    payments,
+    rentals,
+)

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     #: How long a station has to take up a rotation: the command waits for it, and its token is good as long.
     rotation_hours: float = Field(24.0, gt=0, le=720)
 
+    #: Logs of cabinets are deleted this long after they were asked for.
+    device_log_days: int = 30
+
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
     gateway_name: str | None = None

@@ -19,6 +19,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "rental deadlines": every(10, "rentals.sweep_rentals"),
     "presence": every(5, "devices.mark_silent"),
     "inventories": every(15, "devices.reconcile"),
+    # What operators wait for.
+    "configuration": every(2, "device_upkeep.sync_configuration"),
+    "device logs": every(3, "device_upkeep.collect_logs"),
     # Money whose fate a provider knows and we do not.
     "unknown payments": every(15, "payments.settle_unknown"),
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
@@ -27,6 +30,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "telemetry": every(600, "telemetry.upkeep"),
     "calls of cabinets": every(3600, "devices.forget_calls"),
     "dead letters": every(3600, "devices.forget_dead_letters"),
+    "old device logs": every(3600, "device_upkeep.forget_logs"),
     "outbox": every(300, "common.forget_settled_events"),
     "idempotency keys": every(900, "common.forget_idempotency_keys"),
     "codes and tokens": every(3600, "users.forget_expired"),
