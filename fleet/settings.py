@@ -121,6 +121,13 @@ class Settings(BaseSettings):
 
     #: Logs of cabinets are deleted this long after they were asked for.
     device_log_days: int = 30
+    #: So many jams within so long disable a slot.
+    slot_jams_max: int = Field(3, ge=1)
+    slot_jams_within_s: float = 24 * 3600.0
+    #: A power bank this hot, or with less of its capacity left, is quarantined; with so many cycles it is flagged.
+    bank_hot_c: float = 55.0
+    bank_worn_pct: int = 60
+    bank_cycles_flagged: int = 500
 
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.

@@ -26,6 +26,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "unknown payments": every(15, "payments.settle_unknown"),
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},
+    # Metal that must not be given to anybody.
+    "health of power banks": every(20, "stations.judge_banks"),
     # Housekeeping.
     "telemetry": every(600, "telemetry.upkeep"),
     "calls of cabinets": every(3600, "devices.forget_calls"),

@@ -15,8 +15,10 @@ from fleet.rentals.closing import give_up, set_start
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.states import Evidence, move, note, unreserve
-from fleet.stations.availability import HEALTH_LOST, HEALTH_MAX, HEALTH_WON, best_bank
+from fleet.stations.availability import best_bank
+from fleet.stations.health import note_incident
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
+from fleet.stations.rules import Incident, after_success
 
 #: The cabinet or its network was in the way, not the slot: another rider may try it at once.
 NOT_THE_SLOTS_FAULT = frozenset(
@@ -100,7 +102,7 @@ def activate(
         rental.charge_out_pct = charge_pct
     if bank.state is PowerBankState.MISSING:
         bank.state = PowerBankState.RENTED
-    slot.health_score = min(HEALTH_MAX, slot.health_score + HEALTH_WON)
+    slot.health_score = after_success(slot.health_score)
     assert rental.started_at is not None
     move(session, rental, RentalState.ACTIVE, why=why, evidence=evidence, at=rental.started_at, now=now, place=place)
 
@@ -116,7 +118,7 @@ def fail_or_retry(
     now: datetime,
 ) -> None:
     """The bank did not leave. While the rider still waits, the next best slot is tried once; then it is over."""
-    _blame(session, rental, code, policy, now)
+    _blame(session, rental, code, at=at, policy=policy, now=now)
     if rental.state in WAITING and _retry(session, rental, code, evidence, at, policy=policy, now=now):
         return
     give_up(
@@ -131,8 +133,8 @@ def fail_or_retry(
     )
 
 
-def _blame(session: Session, rental: Rental, code: str, policy: RentalPolicy, now: datetime) -> None:
-    """A slot that could not give its bank is watched for a while, and loses health."""
+def _blame(session: Session, rental: Rental, code: str, *, at: datetime, policy: RentalPolicy, now: datetime) -> None:
+    """A slot that could not give its bank is watched for a while, and loses health; too often, and it is disabled."""
     unreserve(session, rental)
     if code in NOT_THE_SLOTS_FAULT:
         return
@@ -143,7 +145,9 @@ def _blame(session: Session, rental: Rental, code: str, policy: RentalPolicy, no
     )
     slot = session.scalars(query.execution_options(populate_existing=True)).one()
     slot.watched_until = now + policy.slot_watch
-    slot.health_score = max(0, slot.health_score - HEALTH_LOST)
+    command = last_eject(session, rental.id)
+    source = str(rental.id if command is None else command.id)
+    note_incident(session, slot, Incident.FAILED_EJECT, source=source, at=at, policy=policy.health, now=now)
 
 
 def _retry(

@@ -24,6 +24,7 @@ from firmware_protocol.messages import (
 )
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
+from fleet.common.outbox import publish
 from fleet.devices import reconcile
 from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
@@ -40,9 +41,12 @@ from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.scene import Scene, observation, open_scene
 from fleet.rentals.verdicts import judge
 from fleet.stations import inventory
+from fleet.stations.events import FaultReported
+from fleet.stations.health import note_incident
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBank
 from fleet.stations.picture import look
+from fleet.stations.rules import Incident
 
 #: The cabinet saw something else in its slots than we thought: ask what is there.
 _OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_empty", "slot_locked"})
@@ -72,14 +76,34 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
     elif isinstance(message, CheckNeeded):
         check_needed(session, fact, message, policy, now)
     elif isinstance(message, SlotFault):
-        picture = look(session, fact.station_id, {message.slot}, (), now)
-        inventory.set_slot_fault(picture, observation(fact), message.slot, message.kind, cleared=message.cleared)
-        notify(session, Channel.STATION, str(fact.station_id))
+        _slot_fault(session, fact, message, policy, now)
     elif isinstance(message, StationFault):
         inventory.set_station_fault(
             session, observation(fact), message.kind, cleared=message.cleared, detail=message.detail
         )
-        notify(session, Channel.STATION, str(fact.station_id))
+        _tell_fault(session, fact, now)
+
+
+def _slot_fault(session: Session, fact: DeviceFact, message: SlotFault, policy: RentalPolicy, now: datetime) -> None:
+    picture = look(session, fact.station_id, {message.slot}, (), now)
+    inventory.set_slot_fault(picture, observation(fact), message.slot, message.kind, cleared=message.cleared)
+    if not message.cleared:
+        note_incident(
+            session,
+            picture.slot(message.slot),
+            Incident(message.kind.value),
+            source=f"{fact.boot}:{fact.seq}",
+            at=fact.occurred_at,
+            policy=policy.health,
+            now=now,
+        )
+    _tell_fault(session, fact, now)
+
+
+def _tell_fault(session: Session, fact: DeviceFact, now: datetime) -> None:
+    """Once per event, also when a newer one is known: whoever hears of it looks at what is true then."""
+    publish(session, FaultReported(fact.station_id), now)
+    notify(session, Channel.STATION, str(fact.station_id))
 
 
 def _inserted(

@@ -17,8 +17,10 @@ from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState,
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
 from fleet.rentals.states import note
+from fleet.stations.health import judge_bank, note_incident
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement, Station, StationSlot
+from fleet.stations.rules import Incident
 
 
 def loose_ends(session: Session, bank_ids: Collection[int]) -> set[int]:
@@ -46,6 +48,7 @@ def bank_came(scene: Scene, change: Change) -> None:
     elif rental.state in RIDING:
         finish(scene, rental, change)
         scene.record(change, rental.id)
+        judge_bank(scene.session, change.bank, change.slot, scene.policy.health, scene.now)
     else:
         scene.record(change, rental.id if _back_before_proof(scene, rental, change) else None)
 
@@ -106,6 +109,15 @@ def _return(scene: Scene, rental: Rental, change: Change, *, latest: datetime | 
     if _same_place(rental, change.slot) and at - rental.started_at <= scene.policy.not_taken_window:
         why = NOT_TAKEN
         change.slot.watched_until = scene.now + scene.policy.slot_watch
+        note_incident(
+            scene.session,
+            change.slot,
+            Incident.NOT_TAKEN,
+            source=str(rental.id),
+            at=at,
+            policy=scene.policy.health,
+            now=scene.now,
+        )
     return Return(at, change.slot, change.charge_pct, why)
 
 

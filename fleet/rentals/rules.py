@@ -1,6 +1,6 @@
 """Which state follows which, and the numbers that rentals go by. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Self
 
@@ -8,6 +8,7 @@ from fleet.common.errors import IllegalTransition
 from fleet.rentals.models import OPEN_STATES, RentalState, StartEvidence
 from fleet.rentals.price import Price, PriceLine, TariffTerms, cap_reached_at, price
 from fleet.settings import Settings
+from fleet.stations.rules import HealthPolicy
 
 __all__ = [
     "OPEN_STATES",
@@ -83,6 +84,7 @@ class RentalPolicy:
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
+    health: HealthPolicy = field(default_factory=HealthPolicy)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -95,6 +97,7 @@ class RentalPolicy:
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
             reconcile_every=timedelta(seconds=settings.reconcile_every_s),
+            health=HealthPolicy.from_settings(settings),
         )
 
     def silence_allowed(self, heartbeat_s: int, learned_s: float | None) -> timedelta:

@@ -10,12 +10,8 @@ from sqlalchemy.orm import Session, contains_eager
 
 from firmware_protocol.types import SlotState
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
+from fleet.stations.rules import HEALTHY
 
-#: Each failed eject costs a slot this much health, each good one gives some back; below HEALTHY it gives no bank.
-HEALTH_LOST: Final = 20
-HEALTH_WON: Final = 10
-HEALTH_MAX: Final = 100
-HEALTHY: Final = 20
 #: How long a start waits for slots that others hold, before it says that there is no bank.
 PATIENCE_S: Final = 3
 

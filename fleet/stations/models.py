@@ -48,6 +48,23 @@ class MovementKind(StrEnum):
     VANISHED = "vanished"
 
 
+class HealthKind(StrEnum):
+    """What a `HealthEvent` tells: an incident (`rules.Incident`), or what was done about it."""
+
+    JAM = "jam"
+    CHARGE = "charge"
+    COMMUNICATION = "communication"
+    SHORT = "short"
+    SENSOR = "sensor"
+    ANTI_THEFT = "anti_theft"
+    FAILED_EJECT = "failed_eject"
+    NOT_TAKEN = "not_taken"
+    DISABLED = "disabled"
+    ENABLED = "enabled"
+    QUARANTINED = "quarantined"
+    FLAGGED = "flagged"
+
+
 class Station(Base):
     __tablename__ = "station"
     __table_args__ = (
@@ -123,6 +140,8 @@ class StationSlot(Base):
     #: The event `fault` comes from: faults move beside what the slot holds.
     fault_boot: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     fault_seq: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    #: An operator put the slot right then: what went wrong before counts no more.
+    health_since: Mapped[datetime | None]
     #: The rental an eject is under way for.
     reserved_for: Mapped[UUID | None]
     #: A rider did not take the bank here a short while ago: look twice.
@@ -159,6 +178,10 @@ class PowerBank(Base):
     quarantine_reason: Mapped[str | None] = mapped_column(String(200))
     #: Who set `state` when it was no cabinet and no rental (`operator`, or the rule's name): then it stands, LOST too.
     state_set_by: Mapped[str | None] = mapped_column(String(32))
+    #: The health at which the rules last took it out of use: released, it is not judged again until it is worse.
+    worn_judged_pct: Mapped[int | None]
+    #: When it had reached the cycles at which somebody should look at it.
+    flagged_at: Mapped[datetime | None]
     #: The sample the values above come from, so that a late one never overwrites a newer one.
     sampled_at: Mapped[datetime | None]
     #: The newest event that told where the bank is, or that it left: older ones never move it (decision 0031).
@@ -204,6 +227,27 @@ class StationFaultState(Base):
     detail: Mapped[str | None] = mapped_column(String(256))
     boot: Mapped[int] = mapped_column(BigInteger)
     seq: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+
+
+class HealthEvent(Base):
+    """Append-only: what went wrong with a slot or a bank, and what was done about it."""
+
+    __tablename__ = "health_event"
+    __table_args__ = (
+        Index("uq_health_event_source", "station_id", "slot_number", "kind", "source", unique=True),
+        Index(None, "station_id", "slot_number", "at"),
+        Index(None, "power_bank_id", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    slot_number: Mapped[int | None]
+    power_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"))
+    kind: Mapped[HealthKind] = mapped_column(text_enum(HealthKind, 16))
+    #: What told of it (`boot:seq` of a device event, id of a command or a rental): each tells of one incident.
+    source: Mapped[str | None] = mapped_column(String(64))
+    detail: Mapped[str | None] = mapped_column(String(200))
     at: Mapped[datetime]
 
 

@@ -13,7 +13,9 @@ from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 from fleet.common.notify import Channel, notify
 from fleet.stations.errors import SlotNotFound, StationNotFound
+from fleet.stations.health import note_use
 from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus, StationStatusHistory
+from fleet.stations.rules import BEST
 from fleet.stations.specs import (
     POSITION_DIGITS,
     SERIAL,
@@ -193,7 +195,8 @@ def set_slot_disabled(session: Session, code: str, number: int, reason: str | No
         raise SlotNotFound(f"station {code} has no slot {number}", station=code, slot=number)
     slot.disabled_reason = reason
     if reason is None:
-        slot.health_score, slot.watched_until = 100, None
+        slot.health_score, slot.watched_until = BEST, None
+    note_use(session, slot, disabled_reason=reason, now=now)
     session.execute(update(Station).where(Station.id == slot.station_id).values(updated_at=now))
     notify(session, Channel.STATION, str(slot.station_id))
     return slot

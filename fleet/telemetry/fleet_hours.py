@@ -29,12 +29,14 @@ WITH counted AS (
 ), moved AS (SELECT id FROM counted WHERE online_changed_at >= :hour),
 points AS (
     SELECT m.id, CAST(:hour AS timestamptz) AS at, CAST(0 AS bigint) AS place, coalesce((
-        SELECT h.online FROM station_status_history h WHERE h.station_id = m.id AND h.at < :hour
-         ORDER BY h.at DESC, h.id DESC LIMIT 1), false) AS online
+        SELECT h.online FROM station_status_history h
+         WHERE h.station_id = m.id AND coalesce(h.since, h.at) < :hour
+         ORDER BY coalesce(h.since, h.at) DESC, h.id DESC LIMIT 1), false) AS online
       FROM moved m
     UNION ALL
-    SELECT h.station_id, h.at, h.id, h.online FROM station_status_history h JOIN moved m ON m.id = h.station_id
-     WHERE h.at >= :hour AND h.at < :until
+    SELECT h.station_id, coalesce(h.since, h.at), h.id, h.online
+      FROM station_status_history h JOIN moved m ON m.id = h.station_id
+     WHERE coalesce(h.since, h.at) >= :hour AND coalesce(h.since, h.at) < :until
 ), spans AS (
     SELECT online, lead(at, 1, CAST(:until AS timestamptz)) OVER (PARTITION BY id ORDER BY at, place) - at AS lasted
       FROM points
