@@ -3,6 +3,7 @@
 import typer
 
 from cli import (
+    broker_sync,
     dead_letters,
     decode,
     demo,
@@ -29,6 +30,7 @@ app.command()(up.up)
 app.command()(demo.demo)
 app.command()(simulate.simulate)
 app.command()(doctor.doctor)
+app.command(rich_help_panel="Processes")(broker_sync.broker_sync)
 app.command()(decode.decode)
 app.command()(migrate.migrate)
 app.command()(fixtures.loaddata)

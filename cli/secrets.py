@@ -68,6 +68,11 @@ def broker(  # noqa: PLR0917  # typer gives them by name
         known |= read_cabinets(given / "cabinets")
     _write(output / "gateway.passwords", password_file({GATEWAY_USER: gateway_password}).encode(), owner)
     _write(output / "devices.passwords", password_file(known).encode(), owner)
+    # The rest of what the broker checks is broker-sync's, who runs as the broker's user.
+    identity = output / "identity"
+    identity.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if owner is not None:
+        os.chown(identity, owner, owner)
     certificates = sorted((given / "tls").glob("*.pem")) if given is not None else []
     for file in certificates:
         _write(output / "tls" / file.name, file.read_bytes(), owner)

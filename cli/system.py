@@ -5,13 +5,16 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
+from pydantic import SecretStr
+
 from cli.banner import banner
 from cli.embedded.home import Home
+from cli.embedded.identity import write_identity
 from cli.embedded.ports import LOOPBACK, is_free
 from cli.embedded.service import tail
 from cli.embedded.stack import EmbeddedStack, StackOptions
@@ -59,7 +62,9 @@ class System:
         self.settings = settings
         self.options = options
         self.home = Home(Path(settings.home))
-        self.stack = EmbeddedStack(self.home.root, _stack_options(settings, options))
+        self.stack = EmbeddedStack(
+            self.home.root, replace(_stack_options(settings, options), before_broker=self._before_broker)
+        )
         self.fleet: FleetSpec = default_fleet(options.stations if options.simulators else 0, options.seed)
         self.failure: str | None = None
         self._output = output
@@ -86,23 +91,35 @@ class System:
     @property
     def environment(self) -> dict[str, str]:
         """What the processes are told beyond our own environment; secrets of the home where none were given."""
-        given = self.settings.model_fields_set
         made = {"VOLTBAY_HOME": str(self.home.root), "VOLTBAY_HTTP_PORT": str(self._http_port)}
-        for field in ("secret_key", "sandbox_webhook_secret"):
-            if field not in given:
-                made[f"VOLTBAY_{field.upper()}"] = self.home.secret(field)
-        if "cabinet_secret_url" not in given:
+        made |= self.environment_secrets()
+        if "cabinet_secret_url" not in self.settings.model_fields_set:
             made["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
         if self.options.fast:
             made["VOLTBAY_TELEMETRY_S"] = "2"
         return self.stack.environment | made
 
+    def environment_secrets(self) -> dict[str, str]:
+        """Secrets of the home, for those that were not given."""
+        wanted = [
+            field for field in ("secret_key", "sandbox_webhook_secret") if field not in self.settings.model_fields_set
+        ]
+        return {f"VOLTBAY_{field.upper()}": self.home.secret(field) for field in wanted}
+
     def _prepare(self) -> None:
         self._http_port = self._choose_http_port()
         self._control_port = self.home.port("simulators")
-        upgrade(self.stack.database_url)
+        if self.stack.options.mqtt_url is not None:  # otherwise it was done before the broker
+            upgrade(self.stack.database_url)
         if not self.settings.production:
             seed_demo(self.stack.database_url, self.fleet, self.settings.currency, utc_now())
+
+    def _before_broker(self, database_url: str, folder: Path) -> None:
+        """The schema, and in it the authority whose certificates the broker checks."""
+        upgrade(database_url)
+        secret = self.environment_secrets().get("VOLTBAY_SECRET_KEY")
+        chosen = {} if secret is None else {"secret_key": SecretStr(secret)}
+        write_identity(self.settings.model_copy(update=chosen), database_url, folder)
 
     def _choose_http_port(self) -> int:
         if "http_port" not in self.settings.model_fields_set:

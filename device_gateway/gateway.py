@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from device_gateway import dialects
+from device_gateway.broker_sync import BrokerSync
 from device_gateway.buffer import Buffer
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
@@ -27,7 +28,7 @@ from device_gateway.replay import replay_requested
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
 from device_gateway.vendors import VendorIngest
-from device_gateway.watchdog import Watchdog
+from device_gateway.watchdog import Watchdog, Watched
 from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
 from fleet.devices.profiles import PURPOSE
@@ -83,11 +84,14 @@ class Gateway:
             engine, self.link, self.metrics, name=name, clock=clock, vault=Vault.of(settings, PURPOSE)
         )
         self._build_lanes(settings, engine, handle, clock)
+        self._broker_sync = BrokerSync(settings, engine, clock=clock) if settings.broker_folder is not None else None
+        extra: dict[str, Watched] = {} if self._broker_sync is None else {"broker-sync": self._broker_sync}
         self._watchdog = Watchdog(
             {
                 "mqtt": self.link,
                 "events": self._event_lane,
                 "dispatcher": self.dispatcher,
+                **extra,
                 **{f"samples-{number}": lane for number, lane in enumerate(self._sample_lanes)},
             }
         )
@@ -157,6 +161,8 @@ class Gateway:
     def start(self) -> None:
         for thread in (self._event_lane, *self._sample_lanes, self.link, self.dispatcher, self._watchdog):
             thread.start()
+        if self._broker_sync is not None:
+            self._broker_sync.start()
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Stop reading, store and acknowledge what is here, tell the cabinets, say goodbye.
@@ -166,6 +172,8 @@ class Gateway:
         """
         give_up = monotonic() + drain_s
         self._watchdog.rest()
+        if self._broker_sync is not None:
+            self._broker_sync.stop(1.0)
         self.dispatcher.stop(drain_s / 4)
         if self._duties.others_alive():
             self.link.stop_reading()

@@ -129,6 +129,16 @@ class Settings(BaseSettings):
     bank_worn_pct: int = 60
     bank_cycles_flagged: int = 500
 
+    #: Folder from which the broker reads devices' credentials. A gateway that is told of it, or `voltbay broker-sync`,
+    #: keeps it up to date and signals the broker's process.
+    broker_folder: Path | None = None
+    broker_pid_file: Path | None = None
+    #: Users of the cabinets' listeners that no station has, as a password file.
+    broker_static_passwords: Path | None = None
+    #: The broker's certificate (PEM, beside it NAME-key.pem); without it the fleet's authority makes one for the hosts.
+    broker_server_certificate: Path | None = None
+    broker_hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
     gateway_name: str | None = None

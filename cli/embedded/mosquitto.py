@@ -11,6 +11,7 @@ from cli.embedded.launch import ServiceUser
 from cli.embedded.mqtt_probe import mqtt_problem
 from cli.embedded.ports import LOOPBACK
 from cli.embedded.service import EmbeddedService
+from fleet.devices.broker_files import SERVER
 from fleet.devices.passwords import password_file
 
 #: Templates and ACLs; containers mount the same folder.
@@ -18,6 +19,8 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "mosquitto"
 #: Where `make services` unpacks it when it may not install.
 _UNPACKED = TEMPLATES.parent / ".tools" / "bin"
 GATEWAY_USER = "gateway"
+#: Nobody takes over another one's session, where everybody proves who they are.
+_TIED = "use_username_as_clientid true"
 
 
 class EmbeddedMosquitto(EmbeddedService):
@@ -33,6 +36,27 @@ class EmbeddedMosquitto(EmbeddedService):
         super().__init__(home)
         self._device_secrets = device_secrets
         self._device_port: int | None = None
+        self._tls_port: int | None = None
+        self._secret_port: int | None = None
+
+    @property
+    def identity(self) -> Path:
+        """Where it reads devices' credentials. With a server's certificate there, it has listeners that check them."""
+        return self.data / "identity"
+
+    @property
+    def pid_file(self) -> Path:
+        return self._pid_file
+
+    @property
+    def tls_url(self) -> str | None:
+        """Where cabinets with a certificate connect; None without the files for it."""
+        return None if self._tls_port is None else f"mqtts://{LOOPBACK}:{self._tls_port}"
+
+    @property
+    def secret_url(self) -> str | None:
+        """Where cabinets with a secret connect; None without the files for it."""
+        return None if self._secret_port is None else f"mqtt://{LOOPBACK}:{self._secret_port}"
 
     @property
     def url(self) -> str:
@@ -61,6 +85,12 @@ class EmbeddedMosquitto(EmbeddedService):
         super()._choose_ports()
         if self._device_port is None or not ports.is_free(self._device_port):
             self._device_port = self.home.port("mosquitto_devices")
+        if not (self.identity / SERVER).exists():
+            return
+        if self._tls_port is None or not ports.is_free(self._tls_port):
+            self._tls_port = self.home.port("mosquitto_tls")
+        if self._secret_port is None or not ports.is_free(self._secret_port):
+            self._secret_port = self.home.port("mosquitto_secrets")
 
     @property
     def _config(self) -> Path:
@@ -88,7 +118,15 @@ class EmbeddedMosquitto(EmbeddedService):
             gateway_port=self.port,
             device_port=self._device_port,
             device_anonymous="false" if proves else "true",
-            device_passwords=f"password_file {self.data}/devices.passwords" if proves else "",
+            device_passwords=f"password_file {self.data}/devices.passwords\n{_TIED}" if proves else "",
+            identity_listeners=self._render_identity(),
+        )
+
+    def _render_identity(self) -> str:
+        if self._tls_port is None:
+            return ""
+        return Template((TEMPLATES / "identity.conf.template").read_text()).substitute(
+            acl=self.data, identity=self.identity, tls_port=self._tls_port, secret_port=self._secret_port
         )
 
     def _write(self, name: str, text: str, user: ServiceUser | None) -> None:

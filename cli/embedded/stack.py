@@ -1,7 +1,7 @@
 """The three services together: `with EmbeddedStack(home) as stack: stack.database_url`."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ class StackOptions:
     postgres_settings: Mapping[str, str] = field(default_factory=dict)
     #: Station code → secret; None lets cabinets in by name only.
     device_secrets: Mapping[str, str] | None = None
+    #: Called before the broker starts, with the database's address and the folder of devices' credentials.
+    before_broker: Callable[[str, Path], None] | None = None
 
 
 class EmbeddedStack:
@@ -84,7 +86,16 @@ class EmbeddedStack:
     @property
     def environment(self) -> dict[str, str]:
         """What the application's processes are told."""
-        return {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "MQTT_URL": self.mqtt_url}
+        told = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "MQTT_URL": self.mqtt_url}
+        broker = self.mosquitto
+        if self.options.mqtt_url is None and broker.tls_url is not None and broker.secret_url is not None:
+            told |= {
+                "VOLTBAY_BROKER_FOLDER": str(broker.identity),
+                "VOLTBAY_BROKER_PID_FILE": str(broker.pid_file),
+                "VOLTBAY_CABINET_TLS_URL": broker.tls_url,
+                "VOLTBAY_CABINET_SECRET_URL": broker.secret_url,
+            }
+        return told
 
     def start(self) -> None:
         """Start what is ours and wait until each answers; raises EmbeddedError with nothing left running."""
@@ -92,6 +103,9 @@ class EmbeddedStack:
         raise_open_files_limit()
         try:
             for service in self.services:
+                if service is self.mosquitto and self.options.before_broker is not None:
+                    self.mosquitto.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    self.options.before_broker(self.database_url, self.mosquitto.identity)
                 service.start()
         except BaseException:
             self.stop()

@@ -56,34 +56,38 @@ class Issuer:
     key: ec.EllipticCurvePrivateKey
 
     @property
+    def _since(self) -> datetime:
+        """Valid as long as the issuer has been: a clock that is wrong while a certificate is made locks nobody out."""
+        return self.certificate.not_valid_before_utc
+
+    @property
     def pem(self) -> str:
         return _pem(self.certificate)
 
     def client(self, code: str, public_key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta) -> str:
         """PEM of a certificate for the station `code` (its common name), valid for `life` from now."""
         until = min(now + life, self.certificate.not_valid_after_utc)
-        builder = _builder(_name(code), self.certificate.subject, public_key, now, until)
+        builder = _builder(_name(code), self.certificate.subject, public_key, self._since, until)
         builder = _leaf(builder, self, ExtendedKeyUsageOID.CLIENT_AUTH)
         return _pem(builder.sign(self.key, SHA256()))
 
     def server(self, hosts: Sequence[str], now: datetime) -> tuple[str, str]:
         """PEM of certificate and chain, and of a new key, for a broker that is reached as `hosts`."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(hosts[0]), self.certificate.subject, key.public_key(), now, now + _SERVER_LIFE)
+        until = min(now + _SERVER_LIFE, self.certificate.not_valid_after_utc)
+        builder = _builder(_name(hosts[0]), self.certificate.subject, key.public_key(), self._since, until)
         builder = _leaf(builder, self, ExtendedKeyUsageOID.SERVER_AUTH)
         builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
         return _pem(builder.sign(self.key, SHA256())) + _pem(self.certificate), _key_pem(key)
 
-    def revocations(
-        self, revoked: Iterable[tuple[str, datetime]], now: datetime, after: tuple[int, datetime] | None = None
-    ) -> str:
-        """PEM of a revocation list of (serial number in hexadecimal, since when).
+    def revocations(self, revoked: Iterable[tuple[str, datetime]], number: int) -> str:
+        """PEM of the revocation list `number` (from 1, rising): serial numbers in hexadecimal, and since when.
 
-        `after`: number and time of the list it follows; a broker keeps the newest it was ever given, by its time. The
-        list has the authority's own end: who does not get a new one in time goes on with the last, and lets nobody in
-        who was revoked before; a list that ran out would lock the whole fleet out.
+        A broker keeps the list with the latest time, and refuses everybody when that is to come, or when the list ran
+        out. So the time is counted rather than measured, one second a list from the authority's first day on, and the
+        end is the authority's own: no clock that is wrong for a while, and no sync that is away, locks the fleet out.
         """
-        number, at = (1, now) if after is None else (after[0] + 1, max(now, after[1] + timedelta(seconds=1)))
+        at = self._since + timedelta(seconds=number)
         builder = x509.CertificateRevocationListBuilder(
             self.certificate.subject, at, self.certificate.not_valid_after_utc
         )
@@ -147,17 +151,17 @@ def _authority(
     subject: x509.Name, issuer_name: x509.Name, key: ec.EllipticCurvePrivateKey, until: datetime, now: datetime,
     *, depth: int,
 ) -> x509.CertificateBuilder:  # fmt: skip
-    builder = _builder(subject, issuer_name, key.public_key(), now, until)
+    builder = _builder(subject, issuer_name, key.public_key(), now - _BACKDATED, until)
     return builder.add_extension(x509.BasicConstraints(ca=True, path_length=depth), critical=True).add_extension(
         _CA_USAGE, critical=True
     )
 
 
 def _builder(
-    subject: x509.Name, issuer_name: x509.Name, public_key: ec.EllipticCurvePublicKey, now: datetime, until: datetime
+    subject: x509.Name, issuer_name: x509.Name, public_key: ec.EllipticCurvePublicKey, since: datetime, until: datetime
 ) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
-        issuer_name, subject, public_key, x509.random_serial_number(), now - _BACKDATED, until
+        issuer_name, subject, public_key, x509.random_serial_number(), since, until
     ).add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
 
 

@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
 from cli.embedded.ports import free_port
+from fleet.devices.authority import Issuer
 from fleet.devices.passwords import password_file
 from tests.deploy.compose import ROOT
 
@@ -37,8 +38,12 @@ def folder(tmp_path: Path) -> Path:
     secrets.mkdir()
     (tmp_path / "data").mkdir()
     (secrets / "gateway.passwords").write_text(password_file({"gateway": "gate"}))
-    (secrets / "devices.passwords").write_text(password_file({"VB-1": "one"}))
-    _make_certificate(secrets / "tls")
+    identity = secrets / "identity"
+    _make_certificate(identity)
+    issuer = _issuer()
+    (identity / "authority.pem").write_text(issuer.pem)
+    (identity / "revoked.pem").write_text(issuer.revocations((), 1))
+    (identity / "devices.passwords").write_text(password_file({"VB-1": "one"}))
     for source in (ROOT / "mosquitto").rglob("*"):
         if source.is_file():
             target = tmp_path / "config" / source.relative_to(ROOT / "mosquitto")
@@ -103,7 +108,7 @@ def _connack(port: int, user: str | None, password: str | None, authority: Path 
 def test_cabinets_and_gateways_each_have_a_listener_and_nobody_comes_unknown(folder: Path) -> None:
     cabinets, gateways = free_port(), free_port()
     main = folder / "config" / "mosquitto.conf"
-    _moved_ports(main, {1883: cabinets, 1884: gateways})
+    _moved_ports(main, {1883: cabinets, 1884: gateways, 8883: free_port(), 8884: free_port()})
     with _running(folder, main, [cabinets, gateways]):
         assert _connack(cabinets, "VB-1", "one") == SUCCESS
         assert _connack(cabinets, "VB-1", "two") == NOT_AUTHORIZED
@@ -114,20 +119,27 @@ def test_cabinets_and_gateways_each_have_a_listener_and_nobody_comes_unknown(fol
         assert _connack(gateways, None, None) == NOT_AUTHORIZED
 
 
-def test_the_overlay_adds_tls_and_keeps_the_rest(folder: Path) -> None:
-    cabinets, gateways, secure = free_port(), free_port(), free_port()
-    _moved_ports(folder / "config" / "mosquitto.conf", {1883: cabinets, 1884: gateways})
-    main = folder / "tls.conf"
-    main.write_text((ROOT / "deploy" / "mosquitto" / "tls.conf").read_text().replace("/mosquitto/", f"{folder}/"))
-    _moved_ports(main, {8883: secure})
-    authority = folder / "secrets" / "tls" / "server.pem"
-    with _running(folder, main, [cabinets, gateways, secure]):
+def test_tls_with_a_password_beside_the_rest(folder: Path) -> None:
+    cabinets, gateways, mutual, secure = free_port(), free_port(), free_port(), free_port()
+    main = folder / "config" / "mosquitto.conf"
+    _moved_ports(main, {1883: cabinets, 1884: gateways, 8883: mutual, 8884: secure})
+    authority = folder / "secrets" / "identity" / "server.pem"
+    with _running(folder, main, [cabinets, gateways, mutual, secure]):
         assert _connack(secure, "VB-1", "one", authority) == SUCCESS
         assert _connack(secure, "VB-1", "two", authority) == NOT_AUTHORIZED
         assert _connack(gateways, "gateway", "gate") == SUCCESS
         _make_certificate(folder / "other")
         with pytest.raises(ssl.SSLCertVerificationError):
             _connack(secure, "VB-1", "one", folder / "other" / "server.pem")
+
+
+def _issuer() -> Issuer:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tests")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return Issuer(1, builder.sign(key, hashes.SHA256()), key)
 
 
 def _make_certificate(folder: Path) -> None:
