@@ -316,8 +316,9 @@ def test_a_clock_ten_years_off_locks_nobody_out(world: World) -> None:
     """The sync's clock runs ten years behind, then ahead: revocations of that time count, and so do later ones."""
     first, second = Certificate(world, "VB-A"), Certificate(world, "VB-B")
     world.revoke("VB-A")
-    for off in (timedelta(days=3650), timedelta(days=-3650)):
-        BrokerSync(world.settings, world.database.engine, clock=lambda off=off: utc_now() - off).prepare()
+    ten_years = timedelta(days=3650)
+    BrokerSync(world.settings, world.database.engine, clock=lambda: utc_now() - ten_years).prepare()
+    BrokerSync(world.settings, world.database.engine, clock=lambda: utc_now() + ten_years).prepare()
     world.sync().round()
     assert is_refused(first.connect)
     second.connect().close()
