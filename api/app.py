@@ -24,6 +24,7 @@ from api.devices.volinks import router as volinks
 from api.errors import Failures
 from api.health.endpoints import router as health
 from api.hub import Hub
+from api.job_metrics import JobMetrics
 from api.limits import RateLimits
 from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
@@ -109,6 +110,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.watch("voltbay_database_connections_in_use", "Connections handed out", lambda: float(pool.checkedout()))
     metrics.watch("voltbay_database_connections_idle", "Connections in the pool", lambda: float(pool.checkedin()))
     metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
+    metrics.collect_from(JobMetrics(engine))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

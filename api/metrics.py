@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -32,6 +33,10 @@ class Metrics:
     def watch(self, name: str, help_: str, read: Callable[[], float]) -> None:
         """A gauge that is read when somebody asks."""
         Gauge(name, help_, registry=self.registry).set_function(read)
+
+    def collect_from(self, collector: Collector) -> None:
+        """Series that are made when somebody asks."""
+        self.registry.register(collector)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

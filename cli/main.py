@@ -10,6 +10,7 @@ from cli import (
     demo_data,
     doctor,
     fixtures,
+    jobs,
     migrate,
     operators,
     processes,
@@ -36,6 +37,7 @@ app.command()(migrate.migrate)
 app.command()(fixtures.loaddata)
 app.command()(demo_data.seed)
 app.command()(operators.createsuperuser)
+app.command()(jobs.jobs)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
 app.command()(tools.shell)

@@ -41,6 +41,24 @@ class ProcessedEvent(Base):
     processed_at: Mapped[datetime] = mapped_column(index=True)
 
 
+class JobRun(Base):
+    """The last run of one periodic job, and how many there were."""
+
+    __tablename__ = "job_run"
+
+    job: Mapped[str] = mapped_column(String(100), primary_key=True)
+    runs: Mapped[int] = mapped_column(BigInteger)
+    failures: Mapped[int] = mapped_column(BigInteger)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]
+    #: End of the last run that did not fail.
+    succeeded_at: Mapped[datetime | None]
+    #: Rows that the last run changed, if the job counts them.
+    changed: Mapped[int | None] = mapped_column(BigInteger)
+    #: Why the last run failed; NULL when it succeeded.
+    error: Mapped[str | None] = mapped_column(String(300))
+
+
 class IdempotencyKey(Base):
     """The answer to a POST, kept 24 h and replayed. `status` NULL: still being worked on."""
 

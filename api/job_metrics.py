@@ -1,0 +1,47 @@
+"""How the periodic jobs are doing, read from the database when Prometheus asks: workers come and go, the rows stay."""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from fleet.common.jobs import known_jobs
+from fleet.common.models import JobRun
+
+
+class JobMetrics(Collector):
+    """No series at all while the database is away: Prometheus then knows that it does not know."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def describe(self) -> Iterable[Metric]:
+        return _families([])
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            with Session(self._engine) as session:
+                return _families(known_jobs(session))
+        except SQLAlchemyError:
+            return []
+
+
+def _families(runs: Iterable[JobRun]) -> list[Metric]:
+    label = ["job"]
+    total = CounterMetricFamily("voltbay_job_runs", "Runs of a periodic job (quiet ones every 5 s)", labels=label)
+    failures = CounterMetricFamily("voltbay_job_failures", "Runs that failed", labels=label)
+    seconds = GaugeMetricFamily("voltbay_job_last_run_seconds", "How long the last run took", labels=label)
+    success = GaugeMetricFamily("voltbay_job_last_success_timestamp_seconds", "End of the last success", labels=label)
+    changed = GaugeMetricFamily("voltbay_job_last_changed", "Rows that the last run changed", labels=label)
+    for run in runs:
+        total.add_metric([run.job], run.runs)
+        failures.add_metric([run.job], run.failures)
+        seconds.add_metric([run.job], (run.finished_at - run.started_at).total_seconds())
+        if run.succeeded_at is not None:
+            success.add_metric([run.job], run.succeeded_at.timestamp())
+        if run.changed is not None:
+            changed.add_metric([run.job], run.changed)
+    return [total, failures, seconds, success, changed]
