@@ -52,7 +52,7 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
               OR (can.gap_s > 0 AND o.sent_at > CAST(:now AS timestamptz) - can.gap_s * interval '1 second'))))
    AND NOT (can.answer_s > 0 AND EXISTS (
        SELECT FROM device_command o
-        WHERE o.station_id = c.station_id AND o.kind = c.kind AND o.state = 'sent'
+        WHERE o.station_id = c.station_id AND o.kind = c.kind AND o.state = 'sent' AND o.sent_at >= s.connected_at
               AND o.sent_at > CAST(:now AS timestamptz) - can.answer_s * interval '1 second'))
    AND NOT (c.purpose IS NOT DISTINCT FROM 'periodic' AND EXISTS (
        SELECT FROM device_command o

@@ -6,6 +6,8 @@ from firmware_protocol import topics
 from firmware_protocol.dialect import Dialect
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.dialects.registry import CAPABILITIES, DIALECTS, VENDORS, named, vendor
+from firmware_protocol.dialects.relink.translate import PREFIX as RELINK_TOPICS
+from firmware_protocol.dialects.relink.translate import RELINK
 from firmware_protocol.dialects.volinks.topics import DEFAULT_PRODUCT, Kind, topic
 from firmware_protocol.dialects.volinks.translate import VOLINKS
 from firmware_protocol.errors import WrongChannel
@@ -22,6 +24,7 @@ __all__ = [
     "vendor",
     "vendor_of",
 ]
+_RELINK_PREFIX: Final = f"{RELINK_TOPICS}/"
 NATIVE_PREFIX: Final = f"{topics.PREFIX}/"
 _VENDOR_UP: Final = [topic("+", kind, DEFAULT_PRODUCT) for kind in (Kind.UPDATE, Kind.HEART)]
 
@@ -35,7 +38,9 @@ def of_topic(topic: str) -> Dialect:
 
 def vendor_of(topic: str) -> VendorDialect | None:
     """The vendor's dialect that is spoken on a topic which is not native; None for nobody's."""
-    return VOLINKS if topic.startswith("/") else None
+    if topic.startswith("/"):
+        return VOLINKS
+    return RELINK if topic.startswith(_RELINK_PREFIX) else None
 
 
 def numbers(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from threading import Event, Thread
 from time import monotonic
@@ -17,7 +17,7 @@ from device_gateway.backoff import Backoff
 from device_gateway.claims import Claimant, Order
 from device_gateway.duties import Timer
 from device_gateway.metrics import Metrics
-from device_gateway.mqtt import Link
+from device_gateway.post import Outlet
 from fleet.common.notify import Channel
 from fleet.common.vault import Vault
 from fleet.db import session_scope
@@ -32,18 +32,21 @@ class Dispatcher(Thread):
     def __init__(
         self,
         engine: Engine,
-        link: Link,
+        link: Outlet,
         metrics: Metrics,
         *,
         name: str,
         clock: Callable[[], datetime],
         vault: Vault | None = None,
+        connected: Callable[[], Collection[int]] = tuple,
     ) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._engine = engine
         self._link = link
         self._metrics = metrics
-        self._claimant = Claimant(name, vault)
+        self._gateway = name
+        self._vault = vault
+        self._connected = connected
         self._clock = clock
         self._ending = Event()
         self._repeat_timer = Timer(REPEAT_EVERY_S)
@@ -90,7 +93,8 @@ class Dispatcher(Thread):
         more = True
         while more and not self._ending.is_set():
             with session_scope(self._engine) as session:
-                orders, seen = claims.claim(session, self._claimant, self._clock())
+                claimant = Claimant(self._gateway, self._vault, self._connected())
+                orders, seen = claims.claim(session, claimant, self._clock())
             self._publish(orders, "sent")
             more = seen == claims.MOST and bool(orders)
         if self._repeat_timer.due():

@@ -17,7 +17,7 @@ from device_gateway.gaps import Gaps
 from device_gateway.habits import Habits
 from device_gateway.ingest import Clock, Done
 from device_gateway.metrics import Metrics
-from device_gateway.mqtt import Link
+from device_gateway.post import Outlet
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
 from fleet.db import session_scope
@@ -88,7 +88,7 @@ class EventDuties:
         *,
         engine: Engine,
         directory: Directory,
-        link: Link,
+        link: Outlet,
         buffer: Buffer,
         signs: Presence,
         gaps: Gaps,
@@ -97,7 +97,9 @@ class EventDuties:
         name: str,
         clock: Clock,
         replays: Callable[[], object],
+        heartbeats: Callable[[], set[int]] = set,
     ) -> None:
+        self._heartbeats = heartbeats
         self._replays = replays
         self._engine = engine
         self._directory = directory
@@ -123,6 +125,9 @@ class EventDuties:
     def tick(self) -> None:
         self._send_acks(idle=not len(self._buffer))
         self._count_dropped()
+        answered = self._heartbeats()
+        if answered:
+            self._presence.heard(answered)
         if self._gap_timer.due():
             _quietly(self._look_for_gaps)
         if self._habit_timer.due():

@@ -23,7 +23,9 @@ from device_gateway.habits import Habits
 from device_gateway.lane import Lane
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
+from device_gateway.post import Outlet, Post
 from device_gateway.received import Received
+from device_gateway.relink_listener import RelinkListener
 from device_gateway.replay import replay_requested
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
@@ -47,6 +49,12 @@ _TELEMETRY_END: Final = "/up/telemetry"
 def _client_id(settings: Settings, name: str) -> str:
     """Stays over restarts, and cannot be guessed: whoever connects under a client id takes its session over."""
     return f"{name}-{settings.secret_bytes(f'mqtt-client-id:{name}').hex()[:16]}"
+
+
+def _relink(settings: Settings, name: str, deliver: Callable[[Received], None]) -> RelinkListener | None:
+    if settings.relink_port is None:
+        return None
+    return RelinkListener(host=settings.relink_host, port=settings.relink_port, gateway=name, deliver=deliver)
 
 
 class Gateway:
@@ -80,12 +88,24 @@ class Gateway:
             metrics=self.metrics,
             ca_file=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None,
         )
+        #: For Relink cabinets; None: VOLTBAY_RELINK_PORT is not set.
+        self.relink = _relink(settings, name, self._deliver)
+        self._outlet: Outlet = self.link if self.relink is None else Post(self.link, self.relink)
+        relink = self.relink
         self.dispatcher = Dispatcher(
-            engine, self.link, self.metrics, name=name, clock=clock, vault=Vault.of(settings, PURPOSE)
+            engine,
+            self._outlet,
+            self.metrics,
+            name=name,
+            clock=clock,
+            vault=Vault.of(settings, PURPOSE),
+            connected=lambda: () if relink is None else relink.stations,
         )
         self._build_lanes(settings, engine, handle, clock)
         self._broker_sync = BrokerSync(settings, engine, clock=clock) if settings.broker_folder is not None else None
         extra: dict[str, Watched] = {} if self._broker_sync is None else {"broker-sync": self._broker_sync}
+        if relink is not None:
+            extra["relink"] = relink
         self._watchdog = Watchdog(
             {
                 "mqtt": self.link,
@@ -112,7 +132,7 @@ class Gateway:
         self._duties = EventDuties(
             engine=engine,
             directory=self.directory,
-            link=self.link,
+            link=self._outlet,
             buffer=self._events,
             signs=presence,
             gaps=gaps,
@@ -121,6 +141,7 @@ class Gateway:
             name=self.name,
             clock=clock,
             replays=lambda: replay_requested(engine, handle, settings, clock()),
+            heartbeats=set if self.relink is None else self.relink.take_heard,
         )
         self._event_lane = Lane(
             "events",
@@ -131,9 +152,9 @@ class Gateway:
                 handle,
                 telemetry_s=settings.telemetry_s,
                 clock=clock,
-                vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE)),
+                vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name),
             ),
-            self.link,
+            self._outlet,
             self.metrics,
             batch_max=settings.ingest_batch_max,
             after=self._duties.after,
@@ -159,6 +180,8 @@ class Gateway:
         ]
 
     def start(self) -> None:
+        if self.relink is not None:
+            self.relink.start()
         for thread in (self._event_lane, *self._sample_lanes, self.link, self.dispatcher, self._watchdog):
             thread.start()
         if self._broker_sync is not None:
@@ -188,6 +211,8 @@ class Gateway:
         self._duties.finish()
         for duties in self._sample_duties:
             duties.finish()
+        if self.relink is not None:
+            self.relink.stop(1.0)
         self.link.stop(max(1.0, give_up - monotonic()))
 
     def _deliver(self, received: Received) -> None:

@@ -16,7 +16,7 @@ from device_gateway.backoff import Backoff
 from device_gateway.buffer import Buffer
 from device_gateway.ingest import Done, Ingest
 from device_gateway.metrics import Metrics
-from device_gateway.mqtt import Link
+from device_gateway.post import Outlet
 from device_gateway.received import Received
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class Lane(Thread):
         name: str,
         buffer: Buffer,
         ingest: Ingest,
-        link: Link,
+        link: Outlet,
         metrics: Metrics,
         *,
         batch_max: int,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from device_gateway import events, intake
 from device_gateway.business import FactHandler
+from device_gateway.connections import Connections
 from device_gateway.directory import Directory
 from device_gateway.ingest import Done, reject
 from device_gateway.intake import Arrived, Foreign
@@ -41,19 +42,26 @@ from fleet.telemetry.store import SampleStore
 class VendorIngest:
     """One transaction for sessions, one for what was said, as for native cabinets. Not thread-safe."""
 
-    def __init__(self, engine: Engine, directory: Directory, handle: FactHandler, vault: Vault) -> None:
+    def __init__(
+        self, engine: Engine, directory: Directory, handle: FactHandler, vault: Vault, gateway: str = ""
+    ) -> None:
         self._engine = engine
         self._directory = directory
         self._handle = handle
         self._vault = vault
+        self._gateway = gateway
         self._samples = SampleStore()
 
     def take(self, frames: Sequence[Foreign], now: datetime) -> Done:
         """Commits everything or raises; a frame that cannot be read goes to the dead letters alone."""
+        done = Done()
         with session_scope(self._engine) as session:
             open_for(session, {each.station.id: each for each in frames}, now)
+            bound = Connections(session, self._gateway, self._vault, now, done)
+            free = [each for each in frames if bound.admits(each)]
         with session_scope(self._engine) as session:
-            return self.take_in(session, frames, now)
+            done.add(self.take_in(session, free, now))
+        return done
 
     def take_in(self, session: Session, frames: Sequence[Foreign], now: datetime) -> Done:
         """The same in the caller's transaction, for stations that have a session."""

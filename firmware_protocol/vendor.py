@@ -44,6 +44,8 @@ class Known(Struct, frozen=True, kw_only=True):
     tolerate_checksum: bool = False
     #: Shared with the cabinet, where its dialect has one.
     secret: bytes | None = None
+    #: Now, in seconds since 1970.
+    at_s: int = 0
     #: Of the last days, newest first; at most one is in flight.
     ejects: tuple[KnownEject, ...] = ()
     #: The inventory command that waits longest for its answer.
@@ -81,14 +83,25 @@ class Reading(Struct, frozen=True, kw_only=True):
     login: Login | None = None
     #: What the cabinet is told once the events are stored.
     reply: bytes | None = None
+    #: The heartbeat of a connection that this login begins.
+    heartbeat: bytes | None = None
+
+
+class Admission(Published, frozen=True, kw_only=True):
+    """The reply that lets a cabinet in, on the connection that its topic names."""
+
+    station_id: int
+    epoch: int
+    #: How its heartbeats must look from now on, and are answered; None: as they come.
+    heartbeat: bytes | None = None
 
 
 class Sender(NamedTuple):
     """Whose frame it is, as the transport says."""
 
     hardware_id: str
-    #: The connection it came over, for dialects that are bound to one.
-    connection: str | None = None
+    #: The session that its connection belongs to, for dialects that are bound to one; 0 before it was let in.
+    epoch: int | None = None
 
 
 class VendorDialect(Protocol):
@@ -99,6 +112,10 @@ class VendorDialect(Protocol):
 
     def sender(self, topic: str) -> Sender:
         """WrongChannel for a topic that is not of this dialect."""
+        ...
+
+    def is_login(self, payload: bytes) -> bool:
+        """Whether the frame begins a connection, for dialects that are bound to one."""
         ...
 
     def read(self, topic: str, payload: bytes, known: Known) -> Reading: ...

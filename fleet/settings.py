@@ -139,6 +139,10 @@ class Settings(BaseSettings):
     broker_server_certificate: Path | None = None
     broker_hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
 
+    #: Where gateways listen for Relink cabinets (TCP, clear text: a private network); without a port they do not.
+    relink_host: str = "127.0.0.1"
+    relink_port: int | None = None
+
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
     gateway_name: str | None = None

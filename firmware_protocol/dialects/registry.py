@@ -4,6 +4,7 @@ from typing import Final
 
 from firmware_protocol.dialect import Capabilities, Dialect
 from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.dialects.relink.translate import RELINK
 from firmware_protocol.dialects.volinks.translate import VOLINKS
 from firmware_protocol.errors import UnknownDialect
 from firmware_protocol.vendor import VendorDialect
@@ -11,7 +12,7 @@ from firmware_protocol.vendor import VendorDialect
 #: Spoken by cabinets that number their events.
 DIALECTS: Final[dict[str, Dialect]] = {NATIVE.name: NATIVE}
 #: Spoken by those that were not made for this backend.
-VENDORS: Final[dict[str, VendorDialect]] = {VOLINKS.name: VOLINKS}
+VENDORS: Final[dict[str, VendorDialect]] = {VOLINKS.name: VOLINKS, RELINK.name: RELINK}
 CAPABILITIES: Final[dict[str, Capabilities]] = {
     **{name: dialect.capabilities for name, dialect in DIALECTS.items()},
     **{name: dialect.capabilities for name, dialect in VENDORS.items()},

@@ -35,11 +35,14 @@ SELECT s.id, c.id, c.args, c.state, c.sent_at FROM unnest(CAST(:ids AS int[])) A
      ORDER BY created_at DESC, id DESC LIMIT :most) c
  ORDER BY c.created_at DESC, c.id DESC
 """)
-#: The first that was asked: its answer may be the one that comes, however late (decision 0086).
+#: The first that was asked: its answer may be the one that comes, however late (decision 0086). What was asked over
+#: another connection is answered by nobody.
 _ASKED: Final = text("""
-SELECT DISTINCT ON (station_id) station_id, id FROM device_command
- WHERE station_id = ANY(CAST(:ids AS int[])) AND kind = 'query_inventory' AND state = 'sent' AND deadline > :now
- ORDER BY station_id, sent_at, id
+SELECT DISTINCT ON (c.station_id) c.station_id, c.id FROM device_command c
+  LEFT JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
+ WHERE c.station_id = ANY(CAST(:ids AS int[])) AND c.kind = 'query_inventory' AND c.state = 'sent' AND c.deadline > :now
+   AND (s.held_by IS NULL OR c.sent_at >= s.connected_at)
+ ORDER BY c.station_id, c.sent_at, c.id
 """)
 _SLOTS: Final = text("""
 SELECT s.station_id, s.number, s.fault, b.serial FROM station_slot s LEFT JOIN power_bank b ON b.id = s.power_bank_id
@@ -73,7 +76,8 @@ def known(
             found[station_id].faults[number] = fault
         if serial is not None:
             found[station_id].banks[serial] = number
-    return {row[0]: _known(tuple(row), found[row[0]], vault) for row in session.execute(_CABINETS, {"ids": ids})}
+    at_s = int(now.timestamp())
+    return {row[0]: _known(tuple(row), found[row[0]], vault, at_s) for row in session.execute(_CABINETS, {"ids": ids})}
 
 
 def _eject(command_id: str, args: dict[str, Any], state: str, age: timedelta) -> KnownEject:
@@ -87,7 +91,7 @@ def _eject(command_id: str, args: dict[str, Any], state: str, age: timedelta) ->
     )
 
 
-def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None) -> Known:
+def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None, at_s: int) -> Known:
     _, code, hardware_id, slot_count, layout, revision, tolerate, sealed = row
     return Known(
         station=code,
@@ -97,6 +101,7 @@ def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None) -> Known:
         revision=revision,
         tolerate_checksum=tolerate,
         secret=None if sealed is None or vault is None else vault.open(bytes(sealed), code),
+        at_s=at_s,
         ejects=tuple(found.ejects),
         inventory_asked=found.asked,
         banks=found.banks,

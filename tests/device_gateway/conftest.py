@@ -31,8 +31,15 @@ def start_gateway(clean_database: Database, mqtt_url: str, group: str, facts: Fa
     """Start a gateway on the test's database and the broker, listening; all are stopped after the test."""
     running: list[Gateway] = []
 
-    def start(name: str = "one", url: str = mqtt_url, handle: FactHandler = facts) -> Gateway:
-        settings = Settings(database_url=SecretStr(clean_database.url), mqtt_url=SecretStr(url), gateway_group=group)
+    def start(
+        name: str = "one", url: str = mqtt_url, handle: FactHandler = facts, relink_port: int | None = None
+    ) -> Gateway:
+        settings = Settings(
+            database_url=SecretStr(clean_database.url),
+            mqtt_url=SecretStr(url),
+            gateway_group=group,
+            relink_port=relink_port,
+        )
         engine = create_engine_from(clean_database.url, pool_size=4)
         gateway = Gateway(settings, engine, handle, name=f"{group}-{name}")
         gateway.start()

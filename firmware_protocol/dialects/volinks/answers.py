@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from firmware_protocol.dialects.returning import came_back, just_left, look, seen
 from firmware_protocol.dialects.volinks.codes import PopOutcome, PopState, Revision, pop_revision, return_revision
 from firmware_protocol.dialects.volinks.frames import PopByHoleResult, PopBySerialResult, ReturnResult, SelfTestReturn
 from firmware_protocol.dialects.volinks.inventories import serial_of
@@ -10,19 +11,13 @@ from firmware_protocol.messages import (
     CheckNeeded,
     CommandResult,
     CommandUncertain,
-    Inventory,
     PowerBankEjected,
-    PowerBankInserted,
-    SlotInventory,
 )
-from firmware_protocol.types import CommandOutcome, SlotState
+from firmware_protocol.types import CommandOutcome
 from firmware_protocol.vendor import Known, KnownEject, Reading
 
 #: The cabinet tests its slot for 3 s after an eject; before that an inventory may still list the bank (9.1).
 LOOK_AFTER_S: Final = 5.0
-#: A bank that is told back in the very slot it left so short a while ago: a repeated frame, or a rider who changed
-#: their mind. Only a look into the slot can tell; either way nothing is owed yet.
-JUST_LEFT_S: Final = 120.0
 #: In our words where native cabinets have one.
 _CODES: Final[Mapping[int, str]] = {
     PopState.FAILED: "not_moved",
@@ -92,16 +87,10 @@ def _unordered(outcome: PopOutcome, slot: int | None, serial: str, revision: str
 def returned(frame: ReturnResult, known: Known) -> Reading:
     """0x40. The cabinet says that it took the bank, or that it does not know: then an inventory decides (6.2)."""
     revision = _told(return_revision(frame.state))
-    slot, serial = slot_of(known, frame.hole), serial_of(frame.serial)
-    if not frame.returned or serial is None or not 1 <= slot <= known.slot_count:
+    if not frame.returned:
         return Reading(events=(_look("return_uncertain"),), revision=revision)
-    if known.banks.get(serial) == slot:
-        # Told before, by another frame or by this one: the charge may be news.
-        return Reading(events=(_seen(slot, serial, frame.soc),), revision=revision)
-    if _just_left(known, serial, slot):
-        return Reading(events=(_look("return_after_eject"),), revision=revision)
-    inserted = PowerBankInserted(slot=slot, serial=serial, charge_pct=frame.soc)
-    return Reading(events=(inserted, _look("return_confirmed")), revision=revision)
+    slot, serial = slot_of(known, frame.hole), serial_of(frame.serial)
+    return Reading(events=came_back(known, slot, serial, frame.soc, LOOK_AFTER_S), revision=revision)
 
 
 def self_test_return(frame: SelfTestReturn, known: Known) -> Reading:
@@ -109,23 +98,13 @@ def self_test_return(frame: SelfTestReturn, known: Known) -> Reading:
     revision = _told(return_revision(frame.state))
     slot, serial = slot_of(known, frame.hole), serial_of(frame.serial)
     uncertain = not frame.returned or serial is None or not 1 <= slot <= known.slot_count
-    if uncertain or serial is None or (known.banks.get(serial) != slot and _just_left(known, serial, slot)):
+    if uncertain or serial is None or (known.banks.get(serial) != slot and just_left(known, serial, slot)):
         return Reading(events=(_look("return_uncertain"),), revision=revision)
-    return Reading(events=(_seen(slot, serial, frame.soc), _look("return_confirmed")), revision=revision)
-
-
-def _just_left(known: Known, serial: str, slot: int) -> bool:
-    eject = known.last_eject_of(serial)
-    return eject is not None and eject.slot == slot and eject.age_s < JUST_LEFT_S
-
-
-def _seen(slot: int, serial: str, charge_pct: int | None) -> Inventory:
-    entry = SlotInventory(slot=slot, state=SlotState.OCCUPIED, serial=serial, charge_pct=charge_pct)
-    return Inventory(slots=(entry,), complete=False)
+    return Reading(events=(seen(slot, serial, frame.soc), _look("return_confirmed")), revision=revision)
 
 
 def _look(why: str) -> CheckNeeded:
-    return CheckNeeded(why=why, look_after_s=LOOK_AFTER_S)
+    return look(why, LOOK_AFTER_S)
 
 
 def _told(revision: Revision) -> str | None:

@@ -63,6 +63,10 @@ class VolinksDialect:
         """The cabinet of an uplink topic."""
         return Sender(topics.parse(topic).uuid)
 
+    def is_login(self, payload: bytes) -> bool:
+        del payload
+        return False
+
     def read(self, topic: str, payload: bytes, known: Known) -> Reading:
         del topic  # 0x7A on `update` or an inventory on `heart` would be odd, and no reason to lose it
         layout = None if known.layout is None else tuple(len(board) for board in known.layout)
