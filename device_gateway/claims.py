@@ -189,6 +189,7 @@ def _as_the_dialect_has_it(command: DeviceCommand, dialect: str, now: datetime) 
     can = dialects.CAPABILITIES[dialect]
     if command.kind in can.unanswered:
         command.state, command.settled_at, command.code = CommandState.ABANDONED, now, NEVER_ANSWERED
+        commands.forget_secrets(command)
     elif command.kind == commands.EJECT and not can.honours_deadline:
         command.check_after = now + timedelta(seconds=can.self_check_s)
 

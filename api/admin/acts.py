@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from api.auth import CurrentOperator
 from api.deps import Address, Now, RequestId, SessionDep
 from fleet.users import audit
+from fleet.users.audit import Actor
 from fleet.users.models import User
 
 
@@ -23,6 +24,11 @@ class Acts:
     request_id: str | None
     address: str
     now: datetime
+
+    @property
+    def actor(self) -> Actor:
+        """For services that note the act themselves."""
+        return Actor(user_id=self.operator.id, request_id=self.request_id, address=self.address)
 
     def record(
         self,

@@ -7,7 +7,8 @@ from uuid import UUID
 import msgspec
 from fastapi import Response
 
-from api.admin.acts import ActsDep
+from api.admin.acts import Acts, ActsDep
+from api.admin.device_schemas import CommandsOut, EjectIn
 from api.admin.schemas import Code, CommandIn, CommandOut
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
@@ -26,12 +27,15 @@ from firmware_protocol.commands import (
     QueryInventory,
     Reboot,
     SetConfig,
+    SetNetwork,
     SetVolume,
     ShowScreen,
     UnlockSlot,
 )
+from firmware_protocol.dialects.registry import capabilities_of
 from fleet.common.errors import InvalidInput, NotFound
-from fleet.devices.commands import find_command, queue_command
+from fleet.devices import orders
+from fleet.devices.commands import find_command
 from fleet.devices.models import DeviceCommand
 from fleet.devices.queries import commands_of_station
 from fleet.stations.models import Station
@@ -39,14 +43,14 @@ from fleet.stations.queries import find_station
 
 router = area("admin", "admin")
 
-#: Firmware, credentials and network settings are not for a form: they come with a process of their own.
+#: Firmware and credentials are not for a form: they come with a process of their own.
 _ALLOWED: Final = (
-    CollectLogs, EjectPowerBank, GetConfig, LockSlot, PlaySound, QueryInventory, Reboot, SetConfig, SetVolume,
-    ShowScreen, UnlockSlot,
+    CollectLogs, EjectPowerBank, GetConfig, LockSlot, PlaySound, QueryInventory, Reboot, SetConfig, SetNetwork,
+    SetVolume, ShowScreen, UnlockSlot,
 )  # fmt: skip
 
 
-def _command(body: CommandIn) -> Command:
+def command_from(body: CommandIn) -> Command:
     try:
         command = msgspec.convert({**body.args, "type": body.type}, Command)
     except msgspec.ValidationError as error:
@@ -61,7 +65,7 @@ def _out(row: DeviceCommand, station: Station) -> CommandOut:
         id=row.id,
         station=station.code,
         type=row.kind,
-        args=row.args,
+        args=orders.shown(row.args),
         state=row.state,
         created_at=row.created_at,
         deadline=row.deadline,
@@ -81,25 +85,54 @@ def _out(row: DeviceCommand, station: Station) -> CommandOut:
     status_code=202, response_model=CommandOut, responses=problems(401, 403, 404, 409),
 )  # fmt: skip
 def send_command(code: Code, body: CommandIn, acts: ActsDep, once: Idempotent) -> Response:
-    """Queued; look at the command for its result. An `eject_power_bank` here is for no rental."""
-    command = _command(body)
+    """Queued; look at the command for its result. What the station's cabinet cannot do is refused at once (409).
 
-    def work() -> CommandOut:
-        station = find_station(acts.session, code)
-        row = queue_command(
-            acts.session,
-            station_id=station.id,
-            command=command,
-            deadline=acts.now + timedelta(seconds=body.deadline_s),
-            now=acts.now,
-            requested_by=acts.operator.id,
-            request_id=acts.request_id,
-        )
-        detail = {"command_id": str(row.id), "args": body.args, "reason": body.reason}
-        acts.record(f"command.{body.type}", target=code, detail=detail)
-        return _out(row, station)
+    An `eject_power_bank` here is for no rental: when the bank leaves, an orphan-bank case asks for it until it is back.
+    """
+    command = command_from(body)
+    return once.answer(
+        acts.session, acts.now, lambda: _order(acts, code, command, body.deadline_s, body.reason), status=202
+    )
 
-    return once.answer(acts.session, acts.now, work, status=202)
+
+def _order(acts: Acts, code: str, command: Command, deadline_s: float, reason: str | None) -> CommandOut:
+    row = orders.order(
+        acts.session,
+        code,
+        command,
+        within=timedelta(seconds=deadline_s),
+        reason=reason,
+        actor=acts.actor,
+        abilities=capabilities_of,
+        now=acts.now,
+    )
+    return _out(row, acts.session.get_one(Station, row.station_id))
+
+
+@router.post(
+    "/station/{code}/eject", operation_id="admin_eject", summary="Have a bank ejected, by slot or by serial",
+    status_code=202, response_model=CommandOut, responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def eject(code: Code, body: EjectIn, acts: ActsDep, once: Idempotent) -> Response:
+    """For no rental. No rider is given the bank meanwhile; when it leaves, an orphan-bank case asks for it until it is
+    back, or an operator closes the case. The same `Idempotency-Key` never ejects twice.
+    """
+    if body.slot is None and body.serial is None:
+        raise InvalidInput("name a slot, a serial, or both", field="body.slot")
+    command = EjectPowerBank(slot=body.slot, serial=body.serial)
+    return once.answer(
+        acts.session, acts.now, lambda: _order(acts, code, command, body.deadline_s, body.reason), status=202
+    )
+
+
+@router.get(
+    "/station/{code}/commands", operation_id="admin_station_commands", summary="What a cabinet can be ordered to do",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def station_commands(code: Code, session: SessionDep, _: CurrentOperator) -> CommandsOut:
+    station = find_station(session, code)
+    able = capabilities_of(station.dialect)
+    return CommandsOut(station=code, dialect=station.dialect, commands=orders.supported(station, able))
 
 
 @router.get(

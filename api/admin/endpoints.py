@@ -1,12 +1,16 @@
 """Operators only. Each part is a file; reads ask for `CurrentOperator`, acts for `ActsDep`, which also audits."""
 
 from api.admin import (
+    banks,
     cases,
     commands,
     config,
     credentials,
     dead_letters,
+    exports,
+    histories,
     money,
+    presence,
     rentals,
     stations,
     telemetry,
@@ -19,7 +23,11 @@ ROUTERS = tuple(
         stations,
         commands,
         credentials,
+        presence,
         telemetry,
+        banks,
+        histories,
+        exports,
         rentals,
         cases,
         dead_letters,

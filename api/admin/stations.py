@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 
 from api.admin.acts import ActsDep
+from api.admin.device_schemas import MaintenanceIn
 from api.admin.schemas import (
-    BanksIn,
-    BanksOut,
     Code,
     ImportOut,
     SlotForOperator,
@@ -28,13 +27,16 @@ from api.runtime import Runtime
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.common.errors import InvalidInput
-from fleet.stations import queries, service
+from fleet.stations import operators, queries, service
 from fleet.stations.models import Station
 from fleet.stations.specs import StationSpec, parse_row
+from fleet.users.audit import act
 
 router = area("admin", "admin")
 
 _CSV = "text/csv"
+#: Where a station keeps what a request calls otherwise.
+_COLUMN_OF = {"slots": "slot_count"}
 _IMPORT_BODY = {
     "requestBody": {
         "required": True,
@@ -110,10 +112,28 @@ def patch_station(code: Code, body: StationPatch, runtime: RuntimeDep, acts: Act
     station = queries.find_station(acts.session, code)
     changes = body.model_dump(exclude_unset=True, exclude={"status", "reason"})
     if changes:
+        before = {name: getattr(station, _COLUMN_OF.get(name, name)) for name in changes}
         station = service.create_station(acts.session, replace(_spec_of(station), **changes), acts.now)
+        act(
+            acts.session, acts.actor, "station.change", code, acts.now,
+            reason=body.reason, before=before, after=changes,
+        )  # fmt: skip
     if body.status is not None:
-        station = service.set_status(acts.session, code, body.status, acts.now)
-    acts.record("station.change", target=code, detail=body.model_dump(mode="json", exclude_unset=True))
+        station = operators.set_status(
+            acts.session, code, body.status, reason=body.reason, actor=acts.actor, now=acts.now
+        )
+    return _page(station, runtime, acts)
+
+
+@router.post(
+    "/station/{code}/maintenance", operation_id="admin_maintenance", summary="Take a station into maintenance, or out",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def maintenance(code: Code, body: MaintenanceIn, runtime: RuntimeDep, acts: ActsDep) -> StationDetailForOperator:
+    """In maintenance it gives no banks and takes them back. Again changes nothing. 409: the station is disabled."""
+    station = operators.set_maintenance(
+        acts.session, code, on=body.on, reason=body.reason, actor=acts.actor, now=acts.now
+    )
     return _page(station, runtime, acts)
 
 
@@ -147,8 +167,11 @@ def _page(station: Station, runtime: Runtime, acts: ActsDep) -> StationDetailFor
 )  # fmt: skip
 def patch_slot(code: Code, number: int, body: SlotPatch, runtime: RuntimeDep, acts: ActsDep) -> SlotForOperator:
     """In the backend's books; `lock_slot` makes the cabinet itself refuse. Back in use it counts as healthy again."""
-    slot = service.set_slot_disabled(acts.session, code, number, body.disabled_reason, acts.now)
-    acts.record("slot.change", target=f"{code}/{number}", detail=body.model_dump())
+    if body.disabled_reason is None:
+        slot = operators.enable_slot(acts.session, code, number, reason=None, actor=acts.actor, now=acts.now)
+    else:
+        reason = body.disabled_reason
+        slot = operators.disable_slot(acts.session, code, number, reason=reason, actor=acts.actor, now=acts.now)
     acts.session.flush()  # the slot is read back by SQL
     found = queries.station_by_code(acts.session, code, now=acts.now, min_charge_pct=runtime.policy.min_charge_pct)
     return SlotForOperator.model_validate(next(view for view in found.slots if view.number == slot.number))
@@ -185,13 +208,3 @@ def _rows(content_type: str, body: bytes) -> Iterable[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise InvalidInput("a JSON import is a list of objects", field="body")
     return found
-
-
-@router.post(
-    "/bank", operation_id="admin_add_banks", summary="Enter power banks into the fleet", responses=problems(401, 403)
-)
-def add_banks(body: BanksIn, acts: ActsDep) -> BanksOut:
-    """A bank that a cabinet reported before as foreign is adopted. Sent again it changes nothing."""
-    report = service.add_power_banks(acts.session, body.serials, acts.now)
-    acts.record("bank.add", detail={"serials": body.serials})
-    return BanksOut(added=report.added, already_known=report.already_known)

@@ -18,6 +18,8 @@ from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 
 EJECT: Final = "eject_power_bank"
 INVENTORY: Final = "query_inventory"
+#: Arguments that are nobody's to read; forgotten once the command is settled.
+SECRETS: Final = frozenset({"wifi_password", "token"})
 #: An order that has less time left may not be sent any more.
 SOON: Final = timedelta(seconds=10)
 
@@ -133,6 +135,7 @@ def settle_command(session: Session, command_id: str, result: CommandResult, now
     row.state, row.settled_at = wanted, now
     row.outcome, row.code = result.outcome, result.code
     row.result_slot, row.result_serial = result.slot, result.serial
+    forget_secrets(row)
     _station_is_free(session, row)
     session.flush()  # queries of the same transaction must see the eject as no longer in flight
     return row
@@ -149,6 +152,7 @@ def give_verdict(
         return
     rules.check(command.state, state)
     command.state, command.settled_at, command.code = state, now, code or command.code
+    forget_secrets(command)
     _station_is_free(session, command)
     session.flush()  # see settle_command
 
@@ -247,6 +251,13 @@ def cancel_command(session: Session, command_id: UUID, now: datetime) -> bool:
 
 def is_eject(command: Command) -> bool:
     return isinstance(command, EjectPowerBank)
+
+
+def forget_secrets(command: DeviceCommand) -> None:
+    """A settled command is not sent again: neither its arguments nor its frame need to tell secrets any more."""
+    if SECRETS & command.args.keys():
+        command.args = {name: value for name, value in command.args.items() if name not in SECRETS}
+        command.payload = None
 
 
 def _station_is_free(session: Session, command: DeviceCommand) -> None:

@@ -50,3 +50,27 @@ class NotProvisioned(NotFound):
     """The station (`station`) has no credential that this could be done with."""
 
     code = "not_provisioned"
+
+
+class CommandNotSupported(Conflict):
+    """The station's cabinet (`station`, `dialect`) has no such command (`command`); `supported` lists what it has."""
+
+    code = "command_not_supported"
+
+
+class BankNotThere(Conflict):
+    """The bank (`serial`) is not in this station, as far as is known; `place` is where it is, or null."""
+
+    code = "bank_not_there"
+
+
+class SlotReserved(Conflict):
+    """A rider waits for the bank in this slot (`slot`)."""
+
+    code = "slot_reserved"
+
+
+class EjectUnderWay(Conflict):
+    """An eject is ordered or moving at this station (`station`): what would cut it off has to wait."""
+
+    code = "eject_under_way"

@@ -65,3 +65,15 @@ class CaseNotFound(NotFound):
 
 class CaseClosed(Conflict):
     code = "orphan_case_closed"
+
+
+class BankIsHere(Conflict):
+    """The bank (`serial`) is in a slot (`place`): it cannot be lost."""
+
+    code = "bank_is_here"
+
+
+class BankNotHeld(Conflict):
+    """Nobody holds the bank (`serial`) back; its `state` is for cabinets and rentals to say."""
+
+    code = "bank_not_held"

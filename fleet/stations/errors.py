@@ -1,4 +1,4 @@
-from fleet.common.errors import InvalidInput, NotFound
+from fleet.common.errors import Conflict, InvalidInput, NotFound
 
 
 class StationNotFound(NotFound):
@@ -13,3 +13,13 @@ class NoSuchSlot(InvalidInput):
     """A cabinet told of a slot (`slot`) that its station does not have (`slots`)."""
 
     code = "no_such_slot"
+
+
+class StationIsDisabled(Conflict):
+    """The station (`station`) is taken out of the fleet; it is not for maintenance to bring it back."""
+
+    code = "station_is_disabled"
+
+
+class BankNotFound(NotFound):
+    code = "bank_not_found"

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -36,6 +38,51 @@ def record(
             at=now,
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts on the fleet: an operator over the API, or somebody at the console of this machine (`console`)."""
+
+    user_id: UUID | None = None
+    request_id: str | None = None
+    address: str | None = None
+    #: The account of the operating system; None over the API.
+    console: str | None = None
+
+
+def act(
+    session: Session,
+    actor: Actor,
+    action: str,
+    target: str,
+    now: datetime,
+    *,
+    reason: str | None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    **detail: Any,
+) -> None:
+    """Note an act with what it changed (`before`, `after`) and why, in the transaction that does it."""
+    values = {"before": before, "after": after, "reason": reason, "console": actor.console, **detail}
+    record(
+        session,
+        action=action,
+        now=now,
+        actor_id=actor.user_id,
+        target=target,
+        detail={name: value for name, value in values.items() if value is not None},
+        request_id=actor.request_id,
+        address=actor.address,
+    )
+
+
+def about(session: Session, target: str, *, until: datetime | None = None, limit: int = 100) -> list[UserAuditLog]:
+    """What was done to one target, newest first; nothing later than `until`."""
+    query = select(UserAuditLog).where(UserAuditLog.target == target)
+    if until is not None:
+        query = query.where(UserAuditLog.at <= until)
+    return list(session.scalars(query.order_by(UserAuditLog.at.desc(), UserAuditLog.id.desc()).limit(limit)))
 
 
 def entries(

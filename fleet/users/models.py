@@ -98,7 +98,7 @@ class UserAuditLog(Base):
     """Append-only: who did what to whom. Operators' acts on riders, wallets and cabinets are here too."""
 
     __tablename__ = "user_audit_log"
-    __table_args__ = (Index(None, "user_id", "at"), Index(None, "actor_id", "at"))
+    __table_args__ = (Index(None, "user_id", "at"), Index(None, "actor_id", "at"), Index(None, "target", "at"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     user_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))

@@ -66,6 +66,7 @@ def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None
     }
     assert keyed == {
         "start_rental", "pay_due", "create_top_up", "confirm_top_up", "admin_send_command", "admin_adjust_wallet",
+            "admin_eject",
     }  # fmt: skip
 
 
