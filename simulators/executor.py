@@ -32,23 +32,20 @@ from simulators.board import Board
 from simulators.errors import Refused
 from simulators.faults import FaultKind
 from simulators.memory import Remembered
+from simulators.motor import Motor
 from simulators.slots import Slot
 from simulators.upkeep import Upkeep
 
 Restart = Callable[[int, ResetCause], None]
 
 
-class Executor:
+class Executor(Motor):
     """One command at a time; never twice for one id; nothing after its deadline."""
 
     def __init__(self, board: Board, restart: Restart) -> None:
-        self._board = board
+        super().__init__(board)
         self._restart = restart
         self.upkeep = Upkeep(board, restart, lambda: self.moving is not None)
-        #: The eject under way.
-        self.moving: str | None = None
-        #: How often the motor let a bank go: what a test compares the backend's books with.
-        self.moves = 0
 
     def execute(self, frame: CommandFrame, now_ms: int) -> None:
         """Carry out, refuse or answer again. What comes before the welcome is ignored: the cabinet must be quiet."""
@@ -124,7 +121,7 @@ class Executor:
         late = board.faults.strikes(FaultKind.LATE_ANSWER)
         if late is not None:
             delay_ms += int(late.delay_s * 1000)
-        gone = self._pull(slot, now_ms) if late is not None and late.moves else None
+        gone = self.pull(slot, now_ms) if late is not None and late.moves else None
         if delay_ms == 0:
             self._end_eject(command_id, slot, gone, now_ms)
         else:
@@ -138,7 +135,7 @@ class Executor:
         board = self._board
         if (power_cut := board.faults.strikes(FaultKind.REBOOT_MID_COMMAND)) is not None:
             if power_cut.moves and gone is None and slot.bank is not None:
-                self._pull(slot, now_ms)
+                self.pull(slot, now_ms)
             board.memory.interrupt(silent=power_cut.silent)
             self._restart(now_ms, ResetCause.BROWNOUT)
             return
@@ -151,37 +148,19 @@ class Executor:
             return
         not_taken = board.faults.strikes(FaultKind.NOT_TAKEN) if gone is None else None
         if not_taken is not None:
-            bank = self._let_go(slot, now_ms + int(not_taken.delay_s * 1000), now_ms)
+            relock_ms = now_ms + int(not_taken.delay_s * 1000)
+            bank = self.let_go(slot, relock_ms, now_ms, lambda bank, due_ms: self._relocked(slot, bank, due_ms))
         else:
-            bank = gone or self._pull(slot, now_ms)
+            bank = gone or self.pull(slot, now_ms)
         self._left(command_id, slot, bank, now_ms)
         if failed is not None:
             self._finish(command_id, CommandOutcome.FAILED, now_ms, slot=slot.number, code=failed.code)
         else:
             self._finish(command_id, CommandOutcome.SUCCEEDED, now_ms, slot=slot.number, serial=bank.serial)
 
-    def _pull(self, slot: Slot, now_ms: int) -> PowerBank:
-        """The rider has it."""
-        self.moves += 1
-        bank = self._board.slots.take(slot.number, now_ms)
-        self._board.hands.take(bank)
-        self._board.dirty = True
-        return bank
-
-    def _let_go(self, slot: Slot, relock_ms: int, now_ms: int) -> PowerBank:
-        """The motor releases it, nobody pulls, and at `relock_ms` it is back."""
-        self.moves += 1
-        board = self._board
-        slot.released = bank = board.slots.take(slot.number, now_ms)
-
-        def relock(due_ms: int) -> None:
-            if slot.released is bank:
-                slot.released, slot.bank = None, bank
-                charge = bank.charge_pct if bank.serial else None
-                board.record(PowerBankInserted(slot=slot.number, serial=bank.serial, charge_pct=charge), due_ms)
-
-        board.agenda.at(relock_ms, Scope.WORLD, relock)
-        return bank
+    def _relocked(self, slot: Slot, bank: PowerBank, now_ms: int) -> None:
+        charge = bank.charge_pct if bank.serial else None
+        self._board.record(PowerBankInserted(slot=slot.number, serial=bank.serial, charge_pct=charge), now_ms)
 
     def _left(self, command_id: str, slot: Slot, bank: PowerBank, now_ms: int) -> None:
         left = PowerBankEjected(slot=slot.number, serial=bank.serial, charge_pct=bank.charge_pct, command_id=command_id)
@@ -227,7 +206,7 @@ class Executor:
     def _give_silently(self, command_id: str, eject: EjectPowerBank, now_ms: int) -> None:
         slot, bank = self._board.slots.target(eject.slot, eject.serial)
         self._board.memory.begin(command_id, slot=slot.number, serial=bank.serial, interrupted=True)
-        self._pull(slot, now_ms)
+        self.pull(slot, now_ms)
 
     def _lock(self, number: int, now_ms: int, *, locked: bool) -> None:
         slot = self._board.slots.get(number)

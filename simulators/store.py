@@ -12,8 +12,8 @@ from typing import Final, Self
 
 import msgspec
 
+from simulators.base import AnyCabinet, CabinetSnapshot
 from simulators.battery import PowerBank
-from simulators.cabinet import Cabinet, CabinetSnapshot
 from simulators.errors import StateUnusable
 from simulators.hands import Hands
 
@@ -54,7 +54,7 @@ class StateFile:
             hands.take(decode(snapshot))
         hands.changed.clear()
 
-    def write(self, cabinets: Iterable[Cabinet], hands: Hands) -> None:
+    def write(self, cabinets: Iterable[AnyCabinet], hands: Hands) -> None:
         """Everything given and what changed in riders' hands, in one transaction."""
         kept = [(cabinet.code, self._encode(cabinet.snapshot())) for cabinet in cabinets]
         out = [(serial, self._encode(bank)) for serial in hands.changed if (bank := hands.get(serial)) is not None]
