@@ -18,6 +18,7 @@ from firmware_protocol.errors import ProtocolError, UnknownDialect
 from firmware_protocol.limits import MAX_FRAME_BYTES
 from firmware_protocol.messages import UpFrame
 from firmware_protocol.topics import DownKind
+from simulators.spec import RELINK_SECRET
 
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 #: What people paste between the digits: spaces, lines, colons, dashes, commas.
@@ -105,9 +106,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     full: bool = False
 
 
-#: The secret that simulated cabinets use unless told otherwise. That a token fits it is worth saying, that it does not
-#: says nothing.
-_SIMULATED_SECRET: Final = b"TESTKEY1"
+#: Without a secret that of simulated cabinets is tried: that a token fits it is worth saying, that not says nothing.
+_SIMULATED_SECRET: Final = RELINK_SECRET.encode()
 
 
 def _native(payload: bytes, options: Options) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import typer
 from cli.running import default_home, find_running
 from simulators.main import run
 from simulators.options import DEFAULT_MQTT_URL, SimulatorOptions
+from simulators.spec import Kind
 from simulators.tuning import REALISTIC_EJECT_MS, Wire
 
 
@@ -21,6 +22,9 @@ def simulate(  # noqa: PLR0917  # typer gives them by name
     heartbeat_s: Annotated[float | None, typer.Option(help="Instead of what the backend asks for.")] = None,
     codes_file: Annotated[Path | None, typer.Option(help="A fleet as .json, or one station code a line.")] = None,
     firmware_root: Annotated[Path | None, typer.Option(help="Root of trust: cabinets take signed updates.")] = None,
+    kind: Annotated[Kind, typer.Option(help="What the cabinets are.")] = Kind.NATIVE,
+    http_url: Annotated[str | None, typer.Option(help="Base of the HTTP calls that vendors' cabinets make.")] = None,
+    relink: Annotated[str | None, typer.Option(help="host:port that Relink cabinets connect to.")] = None,
 ) -> None:
     """Run simulated cabinets against a broker, speaking the real protocol."""
     options = SimulatorOptions(
@@ -35,6 +39,9 @@ def simulate(  # noqa: PLR0917  # typer gives them by name
         heartbeat_s=heartbeat_s,
         codes_file=codes_file,
         firmware_root=firmware_root,
+        kind=kind,
+        http_url=http_url,
+        relink=relink,
     )
     raise typer.Exit(run(options))
 

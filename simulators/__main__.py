@@ -7,6 +7,7 @@ from pathlib import Path
 from simulators.fleet import CONNECTS_PER_S
 from simulators.main import run
 from simulators.options import DEFAULT_MQTT_URL, SimulatorOptions
+from simulators.spec import Kind
 from simulators.tuning import Wire
 
 
@@ -33,6 +34,9 @@ def parse(arguments: list[str]) -> SimulatorOptions:
     parser.add_argument("--telemetry-s", type=float, help="instead of what the backend asks for")
     parser.add_argument("--heartbeat-s", type=float, help="instead of what the backend asks for")
     parser.add_argument("--codes-file", type=Path, help=".json fleet, or one station code a line")
+    parser.add_argument("--kind", type=Kind, choices=list(Kind), default=default.kind, help="of cabinets (%(default)s)")
+    parser.add_argument("--http-url", help="base of the HTTP calls that vendors' cabinets make, http://host:port")
+    parser.add_argument("--relink", help="host:port that Relink cabinets connect to")
     parser.add_argument("--connects-per-s", type=float, default=CONNECTS_PER_S)
     parser.add_argument("--firmware-root", type=Path, help="root of trust from the factory: cabinets take updates")
     given = parser.parse_args(arguments)
@@ -49,6 +53,9 @@ def parse(arguments: list[str]) -> SimulatorOptions:
         codes_file=given.codes_file,
         connects_per_s=given.connects_per_s,
         firmware_root=given.firmware_root,
+        kind=given.kind,
+        http_url=given.http_url,
+        relink=given.relink,
     )
 
 

@@ -22,6 +22,7 @@ from simulators.driver import Driver
 from simulators.errors import SimulatorError
 from simulators.faults import Fault, FaultKind
 from simulators.fleet import SimulatedFleet
+from simulators.spec import StationSpec
 
 B = TypeVar("B")
 #: A year: longer absences are for good.
@@ -73,6 +74,7 @@ def control_app(fleet: SimulatedFleet) -> Starlette:
         Route("/health", api.health),
         Route("/banks", api.banks),
         Route("/stations", api.stations),
+        Route("/stations", api.add_station, methods=["POST"]),
         Route("/stations/{code}", api.station),
         Route("/stations/{code}/insert", api.insert, methods=["POST"]),
         Route("/stations/{code}/remove", api.remove, methods=["POST"]),
@@ -126,6 +128,10 @@ class _Control:
 
     async def stations(self, _request: Request) -> Response:
         return _json([views.summary(driver) for driver in self._fleet])
+
+    async def add_station(self, request: Request) -> Response:
+        """A cabinet of any dialect joins the fleet until the process ends."""
+        return self._shown(self._fleet.add(await _body(request, StationSpec)), 201)
 
     async def station(self, request: Request) -> Response:
         return self._shown(self._driver(request))

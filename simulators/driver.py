@@ -6,13 +6,17 @@ from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
 from firmware_protocol.dialect import Published
+from simulators.base import AnyCabinet
 from simulators.broker import Broker
 from simulators.cabinet import Cabinet
 from simulators.download import Downloaded, download
+from simulators.errors import SimulatorError
 from simulators.faults import Fault, FaultKind
-from simulators.outputs import Connect, Fetch, Hangup, Output
-from simulators.session import OPEN_TIMEOUT_S, Session
+from simulators.outputs import Connect, ConnectTcp, ConnectVendor, Fetch, Hangup, HttpCall, Opening, Output
+from simulators.session import OPEN_TIMEOUT_S, Link, native_session, vendor_session
+from simulators.tcp import TcpLink
 from simulators.uplink import Phase
+from simulators.vendor import VendorCabinet
 
 T = TypeVar("T")
 
@@ -22,6 +26,8 @@ class Environment(Protocol):
 
     loop: asyncio.AbstractEventLoop
     broker: Broker
+    #: Where Relink cabinets connect.
+    relink: tuple[str, int] | None
     dialers: Executor
 
     def now_ms(self) -> int: ...
@@ -29,8 +35,11 @@ class Environment(Protocol):
     def carry_out(self, driver: "Driver", outputs: list[Output]) -> None:
         """Make the cabinet's state durable where asked for, then call `driver.perform`."""
 
-    def ask_to_dial(self, driver: "Driver", wish: Connect) -> None:
+    def ask_to_dial(self, driver: "Driver", wish: Opening) -> None:
         """Call `driver.dial(wish)` when the pace allows it."""
+
+    def call(self, driver: "Driver", call: HttpCall) -> None:
+        """Call `driver.answered` with status and text, status 0 when nobody answered."""
 
     def phase_changed(self, driver: "Driver") -> None: ...
 
@@ -38,13 +47,13 @@ class Environment(Protocol):
 class Driver:
     """Everything goes through `do`, on the loop's thread."""
 
-    def __init__(self, environment: Environment, cabinet: Cabinet) -> None:
+    def __init__(self, environment: Environment, cabinet: AnyCabinet) -> None:
         self._env = environment
         self.cabinet = cabinet
-        self.session: Session | None = None
+        self.session: Link | None = None
         self.published = 0
         self.received_count = 0
-        self._wish: Connect | None = None
+        self._wish: Opening | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms: int | None = None
         self._phase = cabinet.phase
@@ -57,7 +66,7 @@ class Driver:
     def welcomed(self) -> bool:
         return self.cabinet.phase is Phase.WELCOMED
 
-    def do(self, action: Callable[[Cabinet, int], T]) -> T:
+    def do(self, action: Callable[[AnyCabinet, int], T]) -> T:
         """One input to the cabinet at the present time, and everything that follows from it."""
         try:
             return action(self.cabinet, self._env.now_ms())
@@ -109,19 +118,30 @@ class Driver:
                 case Published() if self.session is not None:
                     self.published += 1
                     self.session.publish(output)
-                case Connect():
+                case Connect() | ConnectVendor() | ConnectTcp():
                     self._wish = output
                     self._env.ask_to_dial(self, output)
+                case HttpCall():
+                    self._env.call(self, output)
                 case Hangup(clean=clean):
                     self._hang_up(clean=clean)
                 case Fetch():
                     self._fetch(output)
 
-    async def dial(self, wish: Connect) -> None:
+    def answered(self, call: HttpCall, status: int, text: str) -> None:
+        """The HTTP server answered a vendor's cabinet, or did not: status 0."""
+
+        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
+            if isinstance(cabinet, VendorCabinet):
+                cabinet.answered(call, status, text, now_ms)
+
+        self.do(tell)
+
+    async def dial(self, wish: Opening) -> None:
         """Open the session that `wish` asks for, unless the cabinet changed its mind meanwhile."""
         if self._wish is not wish:
             return
-        session = Session(self._env.loop, self._env.broker, self.cabinet.board.station, wish.will)
+        session = self._link(wish)
         try:
             await self._env.loop.run_in_executor(self._env.dialers, session.dial)
         except OSError:
@@ -141,14 +161,31 @@ class Driver:
 
     def _fetched(self, wish: Fetch, future: "asyncio.Future[Downloaded]") -> None:
         got = Downloaded(0, "") if future.cancelled() or future.exception() is not None else future.result()
-        self.do(lambda cabinet, now: cabinet.fetched(wish.command_id, got.size, got.sha256, now))
+
+        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
+            if isinstance(cabinet, Cabinet):
+                cabinet.fetched(wish.command_id, got.size, got.sha256, now_ms)
+
+        self.do(tell)
+
+    def _link(self, wish: Opening) -> Link:
+        env = self._env
+        match wish:
+            case Connect():
+                return native_session(env.loop, env.broker, self.cabinet.board.station, wish.will)
+            case ConnectVendor():
+                return vendor_session(env.loop, env.broker, wish)
+            case ConnectTcp():
+                if env.relink is None:  # refused when the fleet is made
+                    raise SimulatorError("a Relink cabinet needs the address of a Relink server")
+                return TcpLink(env.loop, *env.relink)
 
     def cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._armed_ms = None
 
-    def _give_up(self, session: Session) -> None:
+    def _give_up(self, session: Link) -> None:
         if self.session is session and self.cabinet.phase is Phase.CONNECTING:
             session.cut()
             self.closed()

@@ -31,6 +31,10 @@ class NothingToRemove(SimulatorError):
     """No bank in that slot."""
 
 
+class NotPossible(SimulatorError):
+    """A cabinet that this fleet cannot have."""
+
+
 class NotReady(SimulatorError):
     """The fleet was not welcomed in time."""
 

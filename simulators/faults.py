@@ -46,6 +46,21 @@ class FaultKind(StrEnum):
     UPDATE_HANGS = "update_hangs"
     #: The new firmware does not come up: the one before starts instead.
     UPDATE_ROLLS_BACK = "update_rolls_back"
+    #: Vendors' cabinets: an eject is answered with the code `result`. `moves`: the bank leaves all the same.
+    RESULT_CODE = "result_code"
+    #: Vendors' cabinets: a return is reported with the code `result`. `moves`: the bank is pushed out again.
+    RETURN_CODE = "return_code"
+    #: Vendors' cabinets: a frame says another length than it has, or its check is wrong.
+    WRONG_LENGTH = "wrong_length"
+    WRONG_CHECKSUM = "wrong_checksum"
+    #: Volinks: charge, temperature and charger of every bank read 255, as after a failed reading.
+    SENTINELS = "sentinels"
+    #: Volinks: the connection breaks before an eject is acknowledged; a broker that was told QoS 1 sends it again.
+    LOST_PUBACK = "lost_puback"
+    #: Relink: frames wait for each other, up to `window` of them or 0.3 s, and leave in one write.
+    GLUED = "glued"
+    #: Relink: a frame leaves in two writes, `delay_s` apart.
+    SPLIT = "split"
 
 
 class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +76,8 @@ class Fault(Struct, kw_only=True, forbid_unknown_fields=True):
     drift_ms: Annotated[int, Meta(ge=-(10**13), le=10**13)] = 0
     code: Annotated[str, Meta(min_length=1, max_length=64)] = "motor_stalled"
     window: Annotated[int, Meta(ge=2, le=1000)] = 4
+    #: A vendor's own code, as its frames carry it.
+    result: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
 class FaultSet:

@@ -7,22 +7,36 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self
 
+import httpx
+
+from simulators.base import AnyCabinet
 from simulators.battery import PowerBank
 from simulators.broker import Broker
 from simulators.cabinet import Cabinet
 from simulators.driver import Driver
-from simulators.errors import BankNotOut, CannotInsert, NotReady, UnknownBank, UnknownStation
+from simulators.errors import (
+    BankNotOut,
+    CannotInsert,
+    NotPossible,
+    NotReady,
+    UnknownBank,
+    UnknownStation,
+)
 from simulators.hands import Hands
-from simulators.outputs import Connect, Output
-from simulators.spec import FleetSpec
+from simulators.outputs import HttpCall, Opening, Output
+from simulators.relink import RelinkCabinet
+from simulators.spec import FleetSpec, StationSpec
 from simulators.store import StateFile
 from simulators.tuning import Tuning
+from simulators.volinks import VolinksCabinet
 
 #: New sessions per second: a broker takes thousands, a fleet that lost power should not ask for them.
 CONNECTS_PER_S: Final = 200.0
 #: Each session's keep-alive is looked at this often, a slice of the fleet at a time.
 _KEEPALIVE_ROUND_S: Final = 5.0
 _SLICES: Final = 50
+#: A vendor's HTTP call that takes longer was not answered.
+_HTTP_TIMEOUT_S: Final = 15.0
 #: Time that a planned end leaves for the last messages.
 _GOODBYE_S: Final = 5.0
 
@@ -34,7 +48,10 @@ def wall_clock_ms() -> int:
 class SimulatedFleet:
     """`async with SimulatedFleet(spec, "mqtt://127.0.0.1:1883") as fleet: await fleet.wait_welcomed(10)`.
 
-    Not thread-safe: everything happens on the loop that entered it (see `simulators.testing.FleetThread`).
+    `http_url`: base of the HTTP calls that Volinks cabinets make; without it they go to the broker straight away.
+    `relink`: host and port of the server that Relink cabinets connect to. Raises NotPossible for a cabinet that has
+    nobody to talk to. Not thread-safe: everything happens on the loop that entered it (see
+    `simulators.testing.FleetThread`).
     """
 
     def __init__(
@@ -46,11 +63,16 @@ class SimulatedFleet:
         state: Path | None = None,
         connects_per_s: float = CONNECTS_PER_S,
         clock: Callable[[], int] = wall_clock_ms,
+        http_url: str | None = None,
+        relink: tuple[str, int] | None = None,
     ) -> None:
         self.spec = spec
         self.broker = Broker.from_url(mqtt_url)
+        self.relink = relink
         self.hands = Hands()
         self.now_ms = clock
+        self._http_url = http_url
+        self._http: httpx.AsyncClient | None = None
         self._tuning = tuning or Tuning()
         self._state = state
         self._store: StateFile | None = None
@@ -59,7 +81,7 @@ class SimulatedFleet:
         self._serials = {bank.serial for station in spec.stations for bank in station.banks}
         self._welcomed: set[str] = set()
         self._all_welcomed = asyncio.Event()
-        self._dials: asyncio.Queue[tuple[Driver, Connect]] = asyncio.Queue()
+        self._dials: asyncio.Queue[tuple[Driver, Opening]] = asyncio.Queue()
         self._waiting: list[tuple[Driver, list[Output]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -70,8 +92,10 @@ class SimulatedFleet:
             self._store.restore_hands(self.hands)
         self.dialers: Executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="dial")
         kept = self._store.cabinets() if self._store else {}
+        if self._http_url is not None:
+            self._http = httpx.AsyncClient(base_url=self._http_url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
         for station in self.spec.stations:
-            cabinet = Cabinet(station, self._tuning, self.hands, self.spec.seed, self.now_ms())
+            cabinet = self._cabinet(station)
             if station.code in kept:
                 cabinet.restore(kept[station.code])
             self._drivers[station.code] = Driver(self, cabinet)
@@ -97,6 +121,8 @@ class SimulatedFleet:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.dialers.shutdown(wait=False, cancel_futures=True)
+        if self._http is not None:
+            await self._http.aclose()
         if self._store is not None:
             self._store.close()
 
@@ -123,6 +149,20 @@ class SimulatedFleet:
             await asyncio.wait_for(self._all_welcomed.wait(), timeout_s)
         except TimeoutError:
             raise NotReady(f"{self.welcomed} of {len(self)} stations welcomed after {timeout_s:.0f} s") from None
+
+    def add(self, station: StationSpec) -> Driver:
+        """One more cabinet, powered on. Raises NotPossible for a code, hardware id or bank that the fleet has."""
+        serials = {bank.serial for bank in station.banks}
+        if station.code in self._drivers or station.identity in {d.cabinet.board.station.identity for d in self}:
+            raise NotPossible(f"the fleet has a station {station.code} or {station.identity} already")
+        if serials & self._serials:
+            raise NotPossible(f"the fleet has a bank {min(serials & self._serials)} already")
+        driver = Driver(self, self._cabinet(station))
+        self._drivers[station.code] = driver
+        self._serials |= serials
+        self.phase_changed(driver)
+        driver.do(lambda cabinet, now: cabinet.power_on(now))
+        return driver
 
     def insert(
         self,
@@ -159,8 +199,11 @@ class SimulatedFleet:
             self.loop.call_soon(self._flush)
         self._waiting.append((driver, outputs))
 
-    def ask_to_dial(self, driver: Driver, wish: Connect) -> None:
+    def ask_to_dial(self, driver: Driver, wish: Opening) -> None:
         self._dials.put_nowait((driver, wish))
+
+    def call(self, driver: Driver, call: HttpCall) -> None:
+        self._spawn(self._call(driver, call))
 
     def phase_changed(self, driver: Driver) -> None:
         if driver.welcomed:
@@ -171,6 +214,31 @@ class SimulatedFleet:
             self._all_welcomed.set()
         else:
             self._all_welcomed.clear()
+
+    async def _call(self, driver: Driver, call: HttpCall) -> None:
+        if self._http is None:
+            driver.answered(call, 0, "")
+            return
+        try:
+            method = "GET" if call.body is None else "POST"
+            headers = {} if call.body is None else {"content-type": "text/plain"}  # whatever is in it, as real ones do
+            answer = await self._http.request(
+                method, call.path, params=call.parameters, content=call.body, headers=headers
+            )
+        except httpx.HTTPError:
+            driver.answered(call, 0, "")
+        else:
+            driver.answered(call, answer.status_code, answer.text)
+
+    def _cabinet(self, station: StationSpec) -> AnyCabinet:
+        made = station, self._tuning, self.hands, self.spec.seed, self.now_ms()
+        if station.dialect == "volinks":
+            return VolinksCabinet(*made, http=self._http is not None)
+        if station.dialect == "relink":
+            if self.relink is None:
+                raise NotPossible(f"{station.code} speaks Relink, and the fleet was not told of a Relink server")
+            return RelinkCabinet(*made)
+        return Cabinet(*made)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -41,6 +41,8 @@ async def simulate(options: SimulatorOptions) -> None:
         tuning=options.tuning(),
         state=options.state,
         connects_per_s=options.connects_per_s,
+        http_url=options.http_url,
+        relink=options.relink_address(),
     )
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(fleet)

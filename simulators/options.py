@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from firmware_protocol.firmware.trust import factory_trust
 from simulators.fleet import CONNECTS_PER_S
-from simulators.spec import FleetSpec, default_fleet, load_fleet
+from simulators.spec import FleetSpec, Kind, default_fleet, load_fleet
 from simulators.tuning import REALISTIC_EJECT_MS, Tuning, Wire
 
 DEFAULT_MQTT_URL: Final = "mqtt://127.0.0.1:1883"
@@ -34,12 +34,26 @@ class SimulatorOptions(Struct, frozen=True, kw_only=True):
     connects_per_s: float = CONNECTS_PER_S
     #: Envelope of the root of trust that the cabinets left the factory with; None: they take no updates.
     firmware_root: Path | None = None
+    #: What `stations` cabinets are; a .json file says it for each of its own.
+    kind: Kind = Kind.NATIVE
+    #: Base of vendors' HTTP calls, and host:port of the server for Relink cabinets.
+    http_url: str | None = None
+    relink: str | None = None
+
+    def relink_address(self) -> tuple[str, int] | None:
+        """Raises ValueError for anything but host:port."""
+        if self.relink is None:
+            return None
+        host, _, port = self.relink.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"expected host:port of a Relink server, got {self.relink!r}")
+        return host, int(port)
 
     def fleet(self) -> FleetSpec:
         """The stations to simulate. Raises OSError and ValueError for a file that cannot be used."""
         if self.codes_file is not None:
             return load_fleet(self.codes_file, self.seed)
-        return default_fleet(self.stations, self.seed)
+        return default_fleet(self.stations, self.seed, kind=self.kind)
 
     def tuning(self) -> Tuning:
         """Raises OSError and FirmwareRefused for a root of trust that cannot be used."""

@@ -1,4 +1,4 @@
-"""One MQTT 5 session of one cabinet: a paho client without a thread, driven by the asyncio loop.
+"""One MQTT session of one cabinet: a paho client without a thread, driven by the asyncio loop.
 
 Each connection is a new client: with a clean start nothing of an old session may follow into a new one (paho would send
 unacknowledged messages again before the boot gate opens; the cabinet's own journal does that in its own time).
@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from firmware_protocol.dialect import Published
 from firmware_protocol.topics import all_down
 from simulators.broker import Broker
+from simulators.outputs import ConnectVendor
 from simulators.spec import StationSpec
 
 KEEPALIVE_S: Final = 60
@@ -37,23 +39,70 @@ class Listener(Protocol):
     def received(self, topic: str, payload: bytes, content_type: str | None) -> None: ...
 
 
+class Link(Protocol):
+    """A connection that is opened once. The loop owns it from `attach` on."""
+
+    def dial(self) -> None: ...
+
+    def attach(self, listener: Listener) -> None: ...
+
+    def publish(self, message: Published) -> None: ...
+
+    def close(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+    @property
+    def gone(self) -> bool: ...
+
+    def tick(self) -> None: ...
+
+
+def native_session(loop: asyncio.AbstractEventLoop, broker: Broker, station: StationSpec, will: Published) -> "Session":
+    """MQTT 5, a clean start, the will of a presence topic."""
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2, client_id=station.code, protocol=mqtt.MQTTv5, reconnect_on_failure=False
+    )
+    client.username_pw_set(station.code, station.secret or broker.password)
+    client.will_set(will.topic, will.payload, will.qos, will.retain, properties=_properties(will, will_message=True))
+    client.connect_async(broker.host, broker.port, KEEPALIVE_S, clean_start=True)
+    return Session(loop, client, broker, (all_down(station.code),))
+
+
+def vendor_session(loop: asyncio.AbstractEventLoop, broker: Broker, wish: ConnectVendor) -> "Session":
+    """MQTT 3.1.1, a session that the broker keeps, and acknowledgements that may never leave."""
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=wish.client_id,
+        protocol=mqtt.MQTTv311,
+        clean_session=False,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.username_pw_set(wish.username, wish.password or broker.password)
+    client.connect_async(wish.host or broker.host, wish.port or broker.port, KEEPALIVE_S)
+    return Session(loop, client, broker, wish.topics, manual_ack=True)
+
+
 class Session:
     """Opened once. The loop owns it from `attach` on."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, broker: Broker, station: StationSpec, will: Published) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        client: mqtt.Client,
+        broker: Broker,
+        topics: Sequence[str],
+        *,
+        manual_ack: bool = False,
+    ) -> None:
         self._loop = loop
-        self._station = station
+        self._topics = topics
+        self._manual_ack = manual_ack
         self._listener: Listener | None = None
         self._sock: socket.socket | None = None
         self._writing = False
-        self._subscribed = False
-        self.client = client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=station.code, protocol=mqtt.MQTTv5, reconnect_on_failure=False
-        )
-        client.username_pw_set(station.code, station.secret or broker.password)
-        client.will_set(
-            will.topic, will.payload, will.qos, will.retain, properties=_properties(will, will_message=True)
-        )
+        self.client = client
         if broker.tls is not None:
             client.tls_set_context(broker.tls)
         client.on_connect = self._on_connect
@@ -63,7 +112,6 @@ class Session:
         client.on_socket_register_write = self._on_want_write
         client.on_socket_unregister_write = self._on_written
         client.on_socket_close = self._on_socket_close
-        client.connect_async(broker.host, broker.port, KEEPALIVE_S, clean_start=True)
 
     def dial(self) -> None:
         """TCP, TLS and the first packet; blocks, so it belongs on a worker thread. Raises OSError."""
@@ -139,7 +187,7 @@ class Session:
         if reason.is_failure:
             self._loop.call_soon(self._lost)
         else:
-            client.subscribe(all_down(self._station.code), qos=1)
+            client.subscribe([(topic, 1) for topic in self._topics])
 
     def _on_subscribe(self, _client: Any, _userdata: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
         if any(reason.is_failure for reason in reasons):
@@ -155,6 +203,13 @@ class Session:
         if self._listener is not None:
             content_type = getattr(message.properties, "ContentType", None)
             self._listener.received(message.topic, bytes(message.payload), content_type)
+        if self._manual_ack and message.qos:
+            # Later: a cabinet that hangs up on this message takes its acknowledgement with it.
+            self._loop.call_soon(self._acknowledge, message.mid, message.qos)
+
+    def _acknowledge(self, mid: int, qos: int) -> None:
+        if self._listener is not None:
+            self.client.ack(mid, qos)
 
     def _lost(self) -> None:
         listener, self._listener = self._listener, None

@@ -34,9 +34,17 @@ class FleetThread:
         tuning: Tuning | None = None,
         state: Path | None = None,
         connects_per_s: float = CONNECTS_PER_S,
+        http_url: str | None = None,
+        relink: tuple[str, int] | None = None,
     ) -> None:
         self.spec = spec
-        self._settings: dict[str, Any] = {"tuning": tuning, "state": state, "connects_per_s": connects_per_s}
+        self._settings: dict[str, Any] = {
+            "tuning": tuning,
+            "state": state,
+            "connects_per_s": connects_per_s,
+            "http_url": http_url,
+            "relink": relink,
+        }
         self._mqtt_url = mqtt_url
         self._started: Future[SimulatedFleet] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="simulators", daemon=True)

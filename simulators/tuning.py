@@ -36,6 +36,16 @@ class Tuning(Struct, frozen=True, kw_only=True):
     backoff_cap_s: float = 60.0
     #: Booted is repeated when no welcome comes, with the same jitter on top.
     welcome_timeout_s: float = 10.0
+    #: Vendors' cabinets. Volinks: an inventory this soon after an eject may still show the bank.
+    self_check_ms: int = 3000
+    #: Volinks: from a return that could not be read to the report of the self-test.
+    self_test_ms: int = 60_000
+    #: Volinks: first HTTP upload and advert fetch after a start, and from then on.
+    first_upload_s: float = 60
+    upload_s: float = 1200
+    #: Relink: from a return to the closing of the slot's switch, and between repeats of an unanswered return.
+    switch_ms: int = 1500
+    return_repeat_ms: int = 5000
     firmware: str = "1.0.0"
     hardware: str = "sim-8"
     #: The root of trust that the factory put in; None: a cabinet without updates.

@@ -29,6 +29,7 @@ class SlotView(Struct, frozen=True, kw_only=True):
 class StationSummary(Struct, frozen=True, kw_only=True):
     code: str
     name: str
+    dialect: str
     connection: Phase
     banks: int
     free: int
@@ -38,6 +39,8 @@ class StationSummary(Struct, frozen=True, kw_only=True):
 class StationView(Struct, frozen=True, kw_only=True):
     code: str
     name: str
+    dialect: str
+    hardware_id: str | None
     lat: float
     lon: float
     connection: Phase
@@ -69,6 +72,7 @@ def summary(driver: Driver) -> StationSummary:
     return StationSummary(
         code=driver.code,
         name=board.station.name,
+        dialect=board.station.dialect,
         connection=driver.cabinet.phase,
         banks=banks,
         free=len(board.slots) - banks,
@@ -81,6 +85,8 @@ def station(driver: Driver, now_ms: int) -> StationView:
     return StationView(
         code=driver.code,
         name=board.station.name,
+        dialect=board.station.dialect,
+        hardware_id=board.station.hardware_id,
         lat=board.station.lat,
         lon=board.station.lon,
         connection=driver.cabinet.phase,
