@@ -10,12 +10,17 @@ from device_gateway import events, faults, intake, welcomes
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.ingest import UNKNOWN_STATION
-from device_gateway.intake import Intake
+from device_gateway.intake import Foreign, Intake
 from device_gateway.received import Received
+from device_gateway.vendor_sessions import INVENTORY_WITHIN
 from device_gateway.work import Work
+from firmware_protocol.commands import QueryInventory
+from firmware_protocol.errors import ProtocolError
 from fleet.common.errors import Conflict, NotFound
+from fleet.common.vault import Vault
 from fleet.db import session_scope
-from fleet.devices import dead_letters, streams
+from fleet.devices import dead_letters, profiles, streams
+from fleet.devices.commands import queue_command
 from fleet.devices.models import DeadLetter
 from fleet.settings import Settings
 from fleet.telemetry.samples import Sample
@@ -42,7 +47,7 @@ def replay(engine: Engine, dead_letter_id: int, handle: FactHandler, settings: S
     try:
         with session_scope(engine) as session:
             letter = _open_letter(session, dead_letter_id)
-            _apply(session, _received(letter), handle, settings, now)
+            apply(session, _received(letter), handle, settings, now)
             dead_letters.mark_replayed(session, dead_letter_id, now)
     except (NotFound, Conflict):
         raise
@@ -75,7 +80,8 @@ def _open_letter(session: Session, dead_letter_id: int) -> DeadLetter:
     return letter
 
 
-def _apply(session: Session, received: Received, handle: FactHandler, settings: Settings, now: datetime) -> None:
+def apply(session: Session, received: Received, handle: FactHandler, settings: Settings, now: datetime) -> None:
+    """One frame in the caller's transaction. Raises ReplayRefused."""
     directory = Directory()
     sorted_ = intake.sort([received], directory)
     for frame, _ in sorted_.strangers:
@@ -84,13 +90,32 @@ def _apply(session: Session, received: Received, handle: FactHandler, settings: 
         sorted_ = intake.sort([received], directory)
     if sorted_.strangers:
         raise ReplayRefused(UNKNOWN_STATION, f"no station has the code {sorted_.strangers[0][0].station}")
+    if sorted_.foreign_strangers:
+        directory.learn_hardware(session, [each[2].hardware_id for each in sorted_.foreign_strangers])
+        sorted_ = intake.sort([received], directory)
+    if sorted_.foreign_strangers:
+        hardware_id = sorted_.foreign_strangers[0][2].hardware_id
+        raise ReplayRefused(UNKNOWN_STATION, f"no station has the hardware id {hardware_id}")
     for rejected in sorted_.rejected:
         raise ReplayRefused(rejected.error_code, rejected.error)
+    for foreign in sorted_.vendors:
+        _ask_instead(session, foreign, settings, now)
     if sorted_.session:
         # What it says to the cabinet is not sent: the session it belongs to is long over.
         welcomes.take(session, sorted_.session, now, telemetry_s=settings.telemetry_s)
     _samples(session, sorted_, now)
     _events(session, sorted_, directory, handle, now)
+
+
+def _ask_instead(session: Session, foreign: Foreign, settings: Settings, now: datetime) -> None:
+    """A vendor's frame has no number that says how old it is: when it can be read, its cabinet is asked instead."""
+    station_id = foreign.station.id
+    known = profiles.known(session, [station_id], now, Vault.of(settings, profiles.PURPOSE))
+    try:
+        foreign.dialect.read(foreign.received.topic, foreign.received.payload, known[station_id])
+    except ProtocolError as error:
+        raise ReplayRefused(error.code, str(error)) from error
+    queue_command(session, station_id=station_id, command=QueryInventory(), deadline=now + INVENTORY_WITHIN, now=now)
 
 
 def _samples(session: Session, sorted_: Intake, now: datetime) -> None:

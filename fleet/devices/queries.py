@@ -11,6 +11,8 @@ import cbor2
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import Session
 
+from firmware_protocol.topics import PREFIX
+from fleet.devices.inbox import VENDOR_ENCODING
 from fleet.devices.models import DeviceCommand, DeviceEvent, DeviceSession
 from fleet.stations.models import Station
 
@@ -102,9 +104,11 @@ def _answers(session: Session, command: DeviceCommand) -> Sequence[DeviceEvent]:
         DeviceEvent.station_id == command.station_id,
         DeviceEvent.received_at >= command.created_at,
         DeviceEvent.received_at < sent_at + _ANSWERED_WITHIN,
-        text("position(convert_to(:command_id, 'UTF8') IN device_event.raw) > 0").bindparams(
-            command_id=str(command.id)
-        ),
+        # What a vendor's frame was read as names the command; its bytes never do.
+        text(
+            "(position(convert_to(:command_id, 'UTF8') IN device_event.raw) > 0"
+            " OR device_event.message ->> 'command_id' = :command_id)"
+        ).bindparams(command_id=str(command.id)),
     )
     return session.scalars(query).all()
 
@@ -127,7 +131,11 @@ def _parse(ref: str) -> tuple[str, int, int] | None:
 def _sent(command: DeviceCommand, station_code: str) -> Frame:
     assert command.payload is not None
     payload = bytes(command.payload)
-    body = body_of(payload, _JSON if payload[:1] == b"{" else 2)
+    if payload[:1] == b"{":
+        body = body_of(payload, _JSON)
+    else:
+        native = (command.topic or "").startswith(f"{PREFIX}/")
+        body = body_of(payload, 2) if native else {"hex": payload.hex()}
     at = command.sent_at or command.created_at
     return Frame(at=at, sent=True, station_code=station_code, type=command.kind, boot=None, seq=None, body=body)
 
@@ -140,8 +148,15 @@ def _received(event: DeviceEvent, station_code: str) -> Frame:
         type=event.type,
         boot=event.boot,
         seq=event.seq,
-        body=_plain(body_of(bytes(event.raw), event.encoding)),
+        body=_body(event),
     )
+
+
+def _body(event: DeviceEvent) -> Any:
+    raw = bytes(event.raw)
+    if event.encoding == VENDOR_ENCODING:
+        return {"hex": raw.hex(), "read_as": event.message}
+    return _plain(body_of(raw, event.encoding))
 
 
 def _plain(value: Any) -> Any:

@@ -6,15 +6,20 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from device_gateway.received import Received
+from device_gateway.replay import ReplayRefused
+from device_gateway.replay import apply as replay_in
 from firmware_protocol.commands import Reboot
-from firmware_protocol.dialects.volinks import commands
-from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory, PopByHoleResult
+from firmware_protocol.dialects.volinks import codec, commands
+from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory, PopByHoleResult, ReturnResult
 from fleet.common.models import OutboxEvent
 from fleet.devices import profiles
 from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceProfile
+from fleet.devices.queries import frames_of_rental
 from fleet.rentals import deadlines
 from fleet.rentals.models import Rental, RentalState
+from fleet.settings import Settings
 from fleet.stations.models import MovementKind, PowerBankMovement
 from tests.device_gateway.volinks_world import BANKS, CODE, VolinksWorld
 from tests.fleet.rentals.world import HOUR, MINUTE, SECOND
@@ -390,3 +395,28 @@ def test_a_queued_eject_is_not_sent_by_two_gateways(world: VolinksWorld) -> None
     world.claim()
     assert world.pops == [10001001]
     assert len(world.session.scalars(select(DeviceCommand).where(DeviceCommand.kind == "eject_power_bank")).all()) == 1
+
+
+def test_the_trace_of_a_rental_shows_frames_and_what_they_were_read_as(world: VolinksWorld) -> None:
+    rental, command = world.ordered()
+    world.popped(10001001)
+    frames = frames_of_rental(world.session, rental.id)
+    assert [(each.sent, each.type) for each in frames] == [(True, "eject_power_bank"), (False, "command_result")]
+    assert frames[0].body["cmd"] == "popup_sn"
+    assert frames[1].body["hex"].startswith("a8000c31")
+    assert frames[1].body["read_as"]["command_id"] == str(command.id)
+
+
+def test_a_replayed_frame_has_the_cabinet_asked_instead(world: VolinksWorld) -> None:
+    world.hear(bytes.fromhex("a8000540ff"))
+    letter = world.session.scalars(select(DeadLetter)).one()
+    rental, _ = world.ordered()
+    world.popped(10001001)
+    good = codec.encode_up(ReturnResult(board=1, hole=1, area=0, sn=10001001, state=1))
+    received = Received(letter.topic, good, None, 0, 0, 0, world.now.timestamp())
+    replay_in(world.session, received, world.nobody, Settings(), world.now)
+    assert state_of(rental) is RentalState.ACTIVE
+    assert world.claim()[0] in CHECKS
+    bad = Received(letter.topic, bytes(letter.payload), None, 0, 0, 0, world.now.timestamp())
+    with pytest.raises(ReplayRefused, match="checksum"):
+        replay_in(world.session, bad, world.nobody, Settings(), world.now)

@@ -29,6 +29,7 @@ from firmware_protocol.dialects.volinks.frames import (
 from firmware_protocol.dialects.volinks.topics import Kind
 from fleet.common.vault import Vault
 from fleet.devices import presence
+from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand, DeviceEvent
 from fleet.rentals.ejects import ask_inventory
 from fleet.rentals.models import Rental
@@ -138,6 +139,11 @@ class VolinksWorld(World):
         """An inventory is asked for, now."""
         ask_inventory(self.session, self.stations[CODE].id, self.policy, self.now)
         assert commands.Plain(commands.Word.CHECK) in self.claim()
+
+    @staticmethod
+    def nobody(session: Session, fact: DeviceFact, now: datetime) -> None:
+        """A handler that must not be reached."""
+        raise AssertionError((session, fact, now))
 
     def another_rider(self) -> UUID:
         return add_rider(self.session, self.now)
