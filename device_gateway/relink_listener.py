@@ -67,7 +67,8 @@ class RelinkListener(Thread):
         self._gateway = gateway
         self._deliver = deliver
         self._selector = selectors.DefaultSelector()
-        self._server = socket.create_server((host, port), backlog=1024)
+        # Several gateways of one machine share the port; the kernel gives each its part of the connections.
+        self._server = socket.create_server((host, port), backlog=1024, reuse_port=True)
         self._server.setblocking(False)
         self.port: int = self._server.getsockname()[1]
         self._wake_r, self._wake_w = socket.socketpair()
