@@ -3,6 +3,7 @@
 import typer
 
 from cli import (
+    alerts,
     broker_sync,
     dead_letters,
     decode,
@@ -38,6 +39,7 @@ app.command()(fixtures.loaddata)
 app.command()(demo_data.seed)
 app.command()(operators.createsuperuser)
 app.command()(jobs.jobs)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
 app.command()(tools.shell)

@@ -1,10 +1,24 @@
 """Which tasks hear of which event. An event that is not here has no consumer and is settled as soon as it is seen."""
 
+from fleet.devices.events import InventoryFresh, InventoryStale, StationInventoryRefused, StationOffline, StationOnline
 from fleet.payments.events import TopUpSucceeded, WebhookReceived
+from fleet.stations.events import FaultReported, SlotDisabled
 from fleet.users.events import OtpRequested
+
+#: Something is different at a station (all have `station_id`): rules of alerts look at it.
+_AT_A_STATION = (
+    FaultReported,
+    InventoryFresh,
+    InventoryStale,
+    SlotDisabled,
+    StationInventoryRefused,
+    StationOffline,
+    StationOnline,
+)
 
 ROUTES: dict[str, tuple[str, ...]] = {
     OtpRequested.name: ("users.deliver_code",),
     WebhookReceived.name: ("payments.apply_webhook",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
+    **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
 }

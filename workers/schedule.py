@@ -28,6 +28,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},
     # Metal that must not be given to anybody.
     "health of power banks": every(20, "stations.judge_banks"),
+    # What operators must hear of.
+    "alerts": every(30, "telemetry.evaluate_alerts"),
     # Housekeeping.
     "telemetry": every(600, "telemetry.upkeep"),
     "calls of cabinets": every(3600, "devices.forget_calls"),

@@ -1,6 +1,7 @@
 """Operators only. Each part is a file; reads ask for `CurrentOperator`, acts for `ActsDep`, which also audits."""
 
 from api.admin import (
+    alerts,
     banks,
     cases,
     commands,
@@ -28,6 +29,7 @@ ROUTERS = tuple(
         banks,
         histories,
         exports,
+        alerts,
         rentals,
         cases,
         dead_letters,

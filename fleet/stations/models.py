@@ -238,6 +238,7 @@ class HealthEvent(Base):
         Index("uq_health_event_source", "station_id", "slot_number", "kind", "source", unique=True),
         Index(None, "station_id", "slot_number", "at"),
         Index(None, "power_bank_id", "at"),
+        Index(None, "at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -2,12 +2,27 @@
 migration makes them and these classes describe them for queries and the drift check.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
 
-from sqlalchemy import REAL, BigInteger, Integer, LargeBinary, SmallInteger, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fleet.db import Base
+from fleet.db import Base, text_enum
+from fleet.stations.models import PowerBank, Station
 
 
 class SlotTelemetryRow(Base):
@@ -93,3 +108,126 @@ class FleetTemperature(Base):
     subject: Mapped[str] = mapped_column(String(16), primary_key=True)
     degrees: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     things: Mapped[int]
+
+
+class AlertKind(StrEnum):
+    OFFLINE = "offline"
+    #: A bank (threshold: °C), or a cabinet that says so itself.
+    OVER_TEMPERATURE = "over_temperature"
+    SMOKE = "smoke"
+    TAMPER = "tamper"
+    POWER_LOST = "power_lost"
+    #: The best bank of a station has less charge than the threshold, percent.
+    LOW_CHARGE = "low_charge"
+    #: No more free slots than the threshold.
+    FULL = "full"
+    #: No more banks than the threshold.
+    EMPTY = "empty"
+    #: So many jams and failed ejects of one station within a day.
+    JAM_RATE = "jam_rate"
+    #: A cabinet's inventories cannot be read or do not come: what is known of its slots is old.
+    INVENTORY = "inventory"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertState(StrEnum):
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+class AlertRule(Base):
+    """When operators are told. For one station, one city, or (both NULL) all; every rule that fits counts."""
+
+    __tablename__ = "alert_rule"
+    __table_args__ = (
+        CheckConstraint("station_id IS NULL OR city IS NULL", name="scope"),
+        CheckConstraint("duration >= interval '0' AND clear_after >= interval '0'", name="durations"),
+        Index("uq_alert_rule_name", "name", unique=True, postgresql_where=text("removed_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    kind: Mapped[AlertKind] = mapped_column(text_enum(AlertKind, 32))
+    severity: Mapped[Severity] = mapped_column(text_enum(Severity, 16))
+    #: In the unit of its kind; NULL for kinds that are simply so.
+    threshold: Mapped[float | None]
+    #: How long it must be so before it is told, and how long not any more before it is over.
+    duration: Mapped[timedelta]
+    clear_after: Mapped[timedelta]
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    city: Mapped[str | None] = mapped_column(String(100))
+    enabled: Mapped[bool] = mapped_column(default=True, server_default="true")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    #: Rules are never deleted: alerts tell of them.
+    removed_at: Mapped[datetime | None]
+
+    station: Mapped[Station | None] = relationship(lazy="raise")
+
+
+class AlertWatch(Base):
+    """Something that may become an alert: it is so since `since`, not yet for as long as the rule asks."""
+
+    __tablename__ = "alert_watch"
+
+    rule_id: Mapped[int] = mapped_column(ForeignKey("alert_rule.id"), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
+
+
+class Alert(Base):
+    """What a rule found. At most one that is not closed per rule and subject (`station:5`, `bank:77`)."""
+
+    __tablename__ = "alert"
+    __table_args__ = (
+        Index("uq_alert_open", "rule_id", "subject", unique=True, postgresql_where=text("state <> 'closed'")),
+        Index(None, "station_id", "id"),
+        Index(None, "state", "id"),
+        CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    rule_id: Mapped[int] = mapped_column(ForeignKey("alert_rule.id"))
+    kind: Mapped[AlertKind] = mapped_column(text_enum(AlertKind, 32))
+    severity: Mapped[Severity] = mapped_column(text_enum(Severity, 16))
+    subject: Mapped[str] = mapped_column(String(64))
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    slot_number: Mapped[int | None]
+    power_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"))
+    state: Mapped[AlertState] = mapped_column(text_enum(AlertState, 16))
+    #: Since when it was so; `opened_at`: when that was long enough.
+    since: Mapped[datetime]
+    opened_at: Mapped[datetime]
+    #: The newest measured value while it was so, in the unit of its kind.
+    value: Mapped[float | None]
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    #: It is not so any more since then; NULL while it is.
+    clear_since: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    close_reason: Mapped[str | None] = mapped_column(String(32))
+
+    rule: Mapped[AlertRule] = relationship(lazy="raise")
+    station: Mapped[Station | None] = relationship(lazy="raise")
+    power_bank: Mapped[PowerBank | None] = relationship(lazy="raise")
+    history: Mapped[list["AlertEvent"]] = relationship(lazy="raise", order_by="AlertEvent.id")
+
+
+class AlertEvent(Base):
+    """Append-only: what became of an alert."""
+
+    __tablename__ = "alert_event"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alert.id"), index=True)
+    at: Mapped[datetime]
+    #: opened, acknowledged, noted, closed.
+    what: Mapped[str] = mapped_column(String(16))
+    actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    note: Mapped[str | None] = mapped_column(String(1000))

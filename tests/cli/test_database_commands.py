@@ -1,6 +1,7 @@
 """Commands that read and change the fleet's database."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from fleet.devices.dead_letters import Rejected
 from fleet.payments.wallets import balance, wallet_of
 from fleet.rentals.models import Tariff
 from fleet.stations.models import PowerBank, Station, StationSlot
+from fleet.telemetry import alerting
 from fleet.users.models import Role, User
 from simulators.spec import default_fleet
 from tests.conftest import NOON
 from tests.databases import Database
+from tests.factories import add_station
 
 _FIXTURES = Path(__file__).parents[2] / "fixtures" / "initial_data.json"
 
@@ -155,3 +158,20 @@ def test_a_larger_fleet_later_adds_to_the_smaller(clean_database: Database) -> N
         seed_demo(clean_database.url, default_fleet(stations), "EUR", NOON)
     with session_scope(clean_database.engine) as session:
         assert session.scalar(select(func.count(Station.id))) == 4
+
+
+def test_alerts_are_listed_shown_and_acknowledged(voltbay: Any, clean_database: Database) -> None:
+    assert voltbay("loaddata", str(_FIXTURES)).exit_code == 0
+    assert "smoke" in voltbay("alerts", "rules").output
+    assert "no alerts" in voltbay("alerts", "list").output
+    with session_scope(clean_database.engine) as session:
+        station = add_station(session, NOON, "VB-0007", online=False)
+        station.online_changed_at = NOON
+        session.flush()
+        alerting.sweep(session, NOON + timedelta(minutes=11))
+    assert "VB-0007" in voltbay("alerts", "list").output
+    assert "no alerts" in voltbay("alerts", "list", "--closed").output
+    assert voltbay("alerts", "acknowledge", "1", "--note", "on my way").exit_code == 0
+    assert "acknowledged: on my way" in voltbay("alerts", "show", "1").output
+    missing = voltbay("alerts", "show", "99")
+    assert (missing.exit_code, "no alert 99" in missing.stderr) == (1, True)

@@ -1,5 +1,12 @@
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
 from fleet.common.clock import utc_now
+from fleet.telemetry import alerting
 from fleet.telemetry.upkeep import upkeep as telemetry_upkeep
+from workers.consumers import consumer
 from workers.context import transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
@@ -10,3 +17,16 @@ def upkeep() -> None:
     """Partitions ahead, rollups, retention, and which samples were stored."""
     with transaction() as session:
         telemetry_upkeep(session, utc_now())
+
+
+@task("telemetry.evaluate_alerts", NEXT_TICK)
+def evaluate_alerts() -> int:
+    """All rules on all stations: durations pass without an event. Returns how many alerts opened."""
+    with transaction() as session:
+        return alerting.sweep(session, utc_now()).opened
+
+
+@consumer("telemetry.look_at_station")
+def look_at_station(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """Something happened there: what needs no duration is told at once."""
+    alerting.look_at_station(session, payload["station_id"], now)
