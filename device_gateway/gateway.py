@@ -19,7 +19,9 @@ from device_gateway.dispatcher import Dispatcher
 from device_gateway.duties import EventDuties, Presence, SampleDuties
 from device_gateway.event_ingest import EventIngest
 from device_gateway.gaps import Gaps
+from device_gateway.guard import Guard, Keyring
 from device_gateway.habits import Habits
+from device_gateway.ingest import Ingest
 from device_gateway.lane import Lane
 from device_gateway.metrics import Metrics
 from device_gateway.mqtt import Link
@@ -78,6 +80,7 @@ class Gateway:
         self._events = Buffer()
         self._samples = Buffer(settings.ingest_buffer_max)
         self._limit = settings.ingest_buffer_max
+        self._keyring = Keyring(Vault.of(settings, PURPOSE))
         self._closed = False
         self.link = Link(
             url=settings.mqtt_url.get_secret_value(),
@@ -87,6 +90,7 @@ class Gateway:
             deliver=self._deliver,
             metrics=self.metrics,
             ca_file=str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None,
+            seal=lambda message: self._keyring.seal(message, round(clock().timestamp() * 1000)),
         )
         #: For Relink cabinets; None: VOLTBAY_RELINK_PORT is not set.
         self.relink = _relink(settings, name, self._deliver)
@@ -146,13 +150,17 @@ class Gateway:
         self._event_lane = Lane(
             "events",
             self._events,
-            EventIngest(
+            self._guarded(
                 engine,
-                self.directory,
-                handle,
-                telemetry_s=settings.telemetry_s,
-                clock=clock,
-                vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name),
+                clock,
+                EventIngest(
+                    engine,
+                    self.directory,
+                    handle,
+                    telemetry_s=settings.telemetry_s,
+                    clock=clock,
+                    vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name),
+                ),
             ),
             self._outlet,
             self.metrics,
@@ -169,7 +177,7 @@ class Gateway:
             Lane(
                 "samples",
                 self._samples,
-                duties.ingest,
+                self._guarded(engine, clock, duties.ingest),
                 self.link,
                 self.metrics,
                 batch_max=SAMPLE_BATCH,
@@ -178,6 +186,9 @@ class Gateway:
             )
             for duties in self._sample_duties
         ]
+
+    def _guarded(self, engine: Engine, clock: Callable[[], datetime], ingest: Ingest) -> Guard:
+        return Guard(ingest, engine, self._keyring, clock)
 
     def start(self) -> None:
         if self.relink is not None:

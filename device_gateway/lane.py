@@ -14,7 +14,8 @@ import structlog
 from device_gateway import faults
 from device_gateway.backoff import Backoff
 from device_gateway.buffer import Buffer
-from device_gateway.ingest import Done, Ingest
+from device_gateway.guard import Pipeline
+from device_gateway.ingest import Done
 from device_gateway.metrics import Metrics
 from device_gateway.post import Outlet
 from device_gateway.received import Received
@@ -33,7 +34,7 @@ class Lane(Thread):
         self,
         name: str,
         buffer: Buffer,
-        ingest: Ingest,
+        ingest: Pipeline,
         link: Outlet,
         metrics: Metrics,
         *,

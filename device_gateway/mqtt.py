@@ -50,10 +50,12 @@ class Link(Thread):
         deliver: Callable[[Received], None],
         metrics: Metrics,
         ca_file: str | None = None,
+        seal: Callable[[Published], Published] | None = None,
     ) -> None:
         super().__init__(name="mqtt", daemon=True)
         self._subscriptions = list(subscriptions)
         self._deliver = deliver
+        self._seal = seal
         self._metrics = metrics
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
@@ -101,6 +103,8 @@ class Link(Thread):
 
     def publish(self, message: Published, expiry_s: int | None = None) -> None:
         """Hand over for sending. QoS 1 is kept over a reconnect, QoS 0 is not."""
+        if self._seal is not None:
+            message = self._seal(message)
         properties = self._publish_properties(message.content_type)
         if expiry_s is not None:
             properties = _make(PacketTypes.PUBLISH)

@@ -13,9 +13,10 @@ from device_gateway.outbound import Outbound
 from firmware_protocol.commands import Welcome
 from firmware_protocol.messages import Booted, Offline
 from firmware_protocol.types import ResetCause
-from fleet.devices import sessions
+from fleet.devices import credentials, sessions
 from fleet.devices.configuration import reports
 from fleet.devices.configuration.reports import BootWord
+from fleet.devices.models import CredentialKind
 from fleet.devices.sessions import BootAnswer, BootNotice, OfflineNotice, Standing
 
 #: How long a cabinet may take to answer the inventory that every boot asks for.
@@ -32,6 +33,8 @@ def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemet
     if boots:
         answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
         reports.booted(session, [_boot_word(each.notice) for each in answers if each.standing is Standing.OPENED])
+        for each in answers:
+            _confirm(session, each.notice, now)
         wanted = reports.wanted_versions(session, [each.notice.station_id for each in answers])
         for answer in answers:
             ref = refs[answer.notice.station_id]
@@ -44,6 +47,13 @@ def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemet
     if ends:
         sessions.close_sessions(session, ends, now)
     return outbound
+
+
+def _confirm(session: Session, notice: BootNotice, now: datetime) -> None:
+    """A certificate that a session was opened with is in use. Signing keys show themselves (`guard`)."""
+    used = notice.booted.credential
+    if used is not None:
+        credentials.confirm(session, notice.station_id, used, now, kind=CredentialKind.CERTIFICATE)
 
 
 def not_ready(boots: Sequence[Arrived], now: datetime) -> Outbound:

@@ -100,6 +100,9 @@ class Booted(Struct, frozen=True, kw_only=True, tag_field="type", tag="booted"):
     reset_cause: ResetCause = ResetCause.UNKNOWN
     iccid: Annotated[Text, Meta(description="SIM card id")] | None = None
     config_version: Annotated[CounterOrZero, Meta(description="version of the last SetConfig accepted")] | None = None
+    credential: Annotated[Text, Meta(description="`key_id` of the credential this session was opened with")] | None = (
+        None
+    )
     journal: Annotated[
         tuple[JournalRange, ...],
         Meta(max_length=MAX_JOURNAL_RANGES, description="events still held unacknowledged, oldest first"),

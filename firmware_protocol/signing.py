@@ -7,6 +7,7 @@ from typing import Final
 
 #: Bytes of the secret that device and backend share.
 SECRET_BYTES: Final = 32
+MAC_BYTES: Final = 32
 _PASSWORD_LABEL: Final = b"vdp1 mqtt password"
 _SIGNING_LABEL: Final = b"vdp1 signing key"
 
@@ -50,3 +51,8 @@ def rotation_proof(secret: bytes, token: str, request_digest: bytes) -> bytes:
 def same(left: bytes, right: bytes) -> bool:
     """Compare in constant time."""
     return hmac.compare_digest(left, right)
+
+
+def envelope_mac(key: bytes, topic: str, boot: int, seq: int, body: bytes) -> bytes:
+    """HMAC-SHA256 over topic, counters and frame: `topic LF boot LF seq LF body`, numbers in decimal."""
+    return hmac.new(key, f"{topic}\n{boot}\n{seq}\n".encode() + body, hashlib.sha256).digest()

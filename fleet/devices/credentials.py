@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -99,14 +99,18 @@ def discard_next(session: Session, station_id: int, reason: str, now: datetime) 
     _revoke(session, station_id, (CredentialState.NEXT,), reason, now)
 
 
-def confirm(session: Session, station_id: int, key_id: str, now: datetime) -> bool:
-    """The device was seen using the credential `key_id`: the first time, what it replaces is revoked.
+def confirm(
+    session: Session, station_id: int, key_id: str, now: datetime, *, kind: CredentialKind | None = None
+) -> bool:
+    """The device was seen using the credential `key_id` (of that kind): the first time, what it replaces is revoked.
 
     Returns whether anything changed. Any order and repetition of calls ends the same; what is revoked stays revoked.
     """
     seen = session.execute(
         select(DeviceCredential.state, DeviceCredential.confirmed_at).where(
-            DeviceCredential.station_id == station_id, DeviceCredential.key_id == key_id
+            DeviceCredential.station_id == station_id,
+            DeviceCredential.key_id == key_id,
+            true() if kind is None else DeviceCredential.kind == kind,
         )
     ).one_or_none()
     if seen is None or seen.state is CredentialState.REVOKED or seen.confirmed_at is not None:
