@@ -147,6 +147,8 @@ class Gateway:
             replays=lambda: replay_requested(engine, handle, settings, clock()),
             heartbeats=set if self.relink is None else self.relink.take_heard,
         )
+        deadband = Deadband.from_settings(settings)
+        thin = None if deadband is None else deadband.thin
         self._event_lane = Lane(
             "events",
             self._events,
@@ -159,7 +161,9 @@ class Gateway:
                     handle,
                     telemetry_s=settings.telemetry_s,
                     clock=clock,
-                    vendors=VendorIngest(engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name),
+                    vendors=VendorIngest(
+                        engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name, thin=thin
+                    ),
                 ),
             ),
             self._outlet,
@@ -168,8 +172,6 @@ class Gateway:
             after=self._duties.after,
             tick=self._duties.tick,
         )
-        deadband = Deadband.from_settings(settings)
-        thin = None if deadband is None else deadband.thin
         self._sample_duties = [
             SampleDuties(SampleIngest(engine, self.directory, clock, thin, habits)) for _ in range(SAMPLE_LANES)
         ]

@@ -36,21 +36,29 @@ from fleet.db import session_scope
 from fleet.devices import inbox, profiles, streams
 from fleet.devices.cursor import Cursor
 from fleet.telemetry.samples import Sample
-from fleet.telemetry.store import SampleStore
+from fleet.telemetry.store import SampleStore, Thin
 
 
 class VendorIngest:
     """One transaction for sessions, one for what was said, as for native cabinets. Not thread-safe."""
 
     def __init__(
-        self, engine: Engine, directory: Directory, handle: FactHandler, vault: Vault, gateway: str = ""
+        self,
+        engine: Engine,
+        directory: Directory,
+        handle: FactHandler,
+        vault: Vault,
+        gateway: str = "",
+        *,
+        thin: Thin | None = None,
     ) -> None:
+        """`thin`: which samples become rows; all of them without it."""
         self._engine = engine
         self._directory = directory
         self._handle = handle
         self._vault = vault
         self._gateway = gateway
-        self._samples = SampleStore()
+        self._samples = SampleStore(thin)
 
     def take(self, frames: Sequence[Foreign], now: datetime) -> Done:
         """Commits everything or raises; a frame that cannot be read goes to the dead letters alone."""

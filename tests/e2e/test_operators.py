@@ -4,6 +4,8 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx
+
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import SlotLocked, UpFrame
 from tests.system.clients import Operator, Rider
@@ -110,3 +112,40 @@ def test_a_station_under_maintenance_gives_nothing(
     assert refused.status_code == 409, refused.text
     assert system.cabinets.moves(station) == 0
     assert rider.wallet()["held"]["amount_minor"] == 0
+
+
+def _slot_fault(system: System, station: str, slot: int, kind: str) -> None:
+    answer = httpx.post(
+        f"{system.cabinets.fleet.control_url}/stations/{station}/slot-fault", json={"slot": slot, "kind": kind}
+    )
+    assert answer.is_success, answer.text
+
+
+def test_a_jam_becomes_an_alert_and_a_short_circuit_takes_a_slot_out_of_use(
+    system: System, station: str, operator: Operator
+) -> None:
+    body = {
+        "name": f"jams of {station}",
+        "kind": "jam_rate",
+        "severity": "critical",
+        "threshold": 1,
+        "station": station,
+    }
+    rule = operator.post("/admin/alert-rule", body)
+    _slot_fault(system, station, 1, "jam")
+    (alert,) = until(lambda: operator.get("/admin/alert", station=station, kind="jam_rate")["items"], "an alert")
+    assert (alert["rule"], alert["value"], alert["state"]) == (rule["name"], 1, "open")
+    looked_after = operator.post(f"/admin/alert/{alert['id']}/acknowledge", {"note": "spring replaced"})
+    assert [each["what"] for each in looked_after["history"]] == ["opened", "acknowledged"]
+
+    def disabled() -> str | None:
+        reason: str | None = operator.get(f"/admin/station/{station}")["slot_list"][1]["disabled_reason"]
+        return reason
+
+    _slot_fault(system, station, 2, "short")
+    assert until(disabled, "the slot is out of use") == "health: short circuit"
+    _command(operator, station, "query_inventory")
+    assert disabled() is not None
+    assert operator.http.patch(f"/admin/station/{station}/slot/2", json={"disabled_reason": None}).is_success
+    assert disabled() is None
+    assert operator.http.delete(f"/admin/alert-rule/{rule['id']}").is_success
