@@ -5,14 +5,16 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 
-from api.admin.schemas import Code
+from api.admin.schemas import Code, Serial
 from api.auth import CurrentOperator
-from api.deps import Now, SessionDep
+from api.deps import Now, RuntimeDep, SessionDep
 from api.problems import problems
 from api.schemas import Instant, Schema
 from api.v1 import area
+from fleet.stations.models import HealthKind, PowerBankState
 from fleet.stations.queries import find_station
-from fleet.telemetry import charts
+from fleet.telemetry import charts, health
+from fleet.telemetry.health import BankHealth
 from fleet.telemetry.rules import Resolution
 
 router = area("admin", "admin")
@@ -102,3 +104,75 @@ def fleet_availability(
     """By hour or (beyond 31 days) by day; disabled stations do not count."""
     points = charts.fleet_availability(session, **_range(start, end, now))
     return AvailabilityChartOut(points=[AvailabilityPointOut.model_validate(point) for point in points])
+
+
+class HealthEventOut(Schema):
+    at: Instant
+    kind: HealthKind
+    detail: str | None
+    source: str | None
+
+
+class SlotHealthOut(Schema):
+    number: int
+    score: int
+    fault: str | None
+    disabled_reason: str | None
+    history: list[HealthEventOut]
+
+
+class StationHealthOut(Schema):
+    slots: list[SlotHealthOut]
+
+
+class BankHealthOut(Schema):
+    """`pct_per_hour` null: it was not seen to gain charge; `stuck`: hours without any gain below 90 %."""
+
+    serial: str
+    state: PowerBankState
+    score: int
+    fault: str | None
+    flagged_at: Instant | None
+    cycles: int | None
+    health_pct: int | None
+    temperature_c: float | None
+    pct_per_hour: float | None
+    stuck: bool
+    history: list[HealthEventOut]
+
+    @classmethod
+    def of(cls, found: BankHealth) -> "BankHealthOut":
+        bank = found.bank
+        return cls(
+            serial=bank.serial,
+            state=bank.state,
+            score=found.score,
+            fault=found.fault,
+            flagged_at=found.flagged_at,
+            cycles=bank.cycles,
+            health_pct=bank.health_pct,
+            temperature_c=bank.temperature_c,
+            pct_per_hour=found.curve.pct_per_hour,
+            stuck=found.curve.stuck,
+            history=[HealthEventOut.model_validate(event) for event in found.history],
+        )
+
+
+@router.get(
+    "/station/{code}/health", operation_id="admin_station_health", summary="How a station's slots are, and why",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def get_station_health(code: Code, session: SessionDep, _: CurrentOperator) -> StationHealthOut:
+    """The newest hundred events of the station, by slot."""
+    slots = health.station_health(session, code)
+    return StationHealthOut(slots=[SlotHealthOut.model_validate(slot) for slot in slots])
+
+
+@router.get(
+    "/bank/{serial}/health", operation_id="admin_bank_health", summary="How a power bank is, and why",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def get_bank_health(
+    serial: Serial, session: SessionDep, runtime: RuntimeDep, _: CurrentOperator, now: Now
+) -> BankHealthOut:
+    return BankHealthOut.of(health.bank_health(session, serial, runtime.policy.health, now))

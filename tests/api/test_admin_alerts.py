@@ -72,5 +72,10 @@ def test_charts_answer_for_any_range(live: Live) -> None:
                 assert answer.status_code == 200, answer.text
                 assert 20 <= len(answer.json()["points"]) <= 24 * 32
         assert boss.http.get(f"{ADMIN}/station/NOPE/charge").status_code == 404
+        slots = boss.http.get(f"{ADMIN}/station/ZRH-0001/health").json()["slots"]
+        assert [(slot["score"], slot["history"]) for slot in slots] == [(100, [])] * 4
+        bank = boss.http.get(f"{ADMIN}/bank/ZRH-0001-B1/health").json()
+        assert (bank["score"], bank["fault"], bank["stuck"]) == (100, None, False)
+        assert boss.http.get(f"{ADMIN}/bank/NOPE/health").status_code == 404
         back = {"start": now.isoformat(), "end": (now - timedelta(days=1)).isoformat()}
         assert boss.http.get(f"{ADMIN}/fleet/availability", params=back).status_code == 422

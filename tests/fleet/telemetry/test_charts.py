@@ -7,15 +7,18 @@ from random import Random
 from statistics import quantiles
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import event, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
+from firmware_protocol.types import SlotState
 from fleet.common.errors import InvalidInput
 from fleet.devices import presence
 from fleet.settings import Settings
-from fleet.stations.models import StationStatus
-from fleet.telemetry import charts
+from fleet.stations.health import sweep_banks
+from fleet.stations.models import PowerBank, PowerBankState, StationSlot, StationStatus
+from fleet.stations.rules import HealthPolicy
+from fleet.telemetry import charts, health
 from fleet.telemetry.deadband import Deadband
 from fleet.telemetry.rules import Resolution, buckets, filled, percentile, resolution_for
 from fleet.telemetry.samples import Sample
@@ -181,3 +184,30 @@ def test_no_chart_reads_history_from_end_to_end(session: Session) -> None:
     assert [(kind, name) for kind, name in seen if kind == "Seq Scan" and name != "telemetry_rollup"] == []
     first_day = {name for kind, name in plans(session, queries[:1])}
     assert first_day <= {f"slot_telemetry_p{day:%Y%m%d}" for day in (today - DAY, today)} | {"slot_telemetry_default"}
+
+
+def test_the_health_of_a_bank_and_of_slots(session: Session) -> None:
+    """A bank that gains nothing for hours is stuck; what the rules did is told with it."""
+    station = add_station(session, MIDNIGHT, "A")
+    bank = PowerBank(serial="PB1", cycles=520, health_pct=55, created_at=MIDNIGHT, updated_at=MIDNIGHT)
+    session.add(bank)
+    session.flush()
+    place = update(StationSlot).where(StationSlot.station_id == station.id, StationSlot.number == 1)
+    session.execute(place.values(power_bank_id=bank.id, state=SlotState.OCCUPIED))
+    store = SampleStore()
+    for hour in range(6):
+        sample = telemetry(
+            station.id, hour + 1, MIDNIGHT + hour * HOUR, SlotSample(slot=1, serial="PB1", charge_pct=41)
+        )
+        store.store(session, [sample], MIDNIGHT)
+    now, policy = MIDNIGHT + 6 * HOUR, HealthPolicy()
+    before = health.bank_health(session, "PB1", policy, now)
+    assert (before.score, before.fault) == (54, "worn: 55 % of its capacity left")
+    assert (before.curve.stuck, before.curve.pct_per_hour) == (True, None)
+    sweep_banks(session, policy, now)
+    after = health.bank_health(session, "PB1", policy, now)
+    assert {event.kind.value for event in after.history} == {"quarantined", "flagged"}
+    assert (after.bank.state, after.fault) == (PowerBankState.QUARANTINED, None)
+    slots = health.station_health(session, "A")
+    assert [slot.number for slot in slots] == [1, 2, 3, 4]
+    assert [event.kind.value for event in slots[0].history] == ["quarantined"]
