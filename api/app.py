@@ -19,6 +19,8 @@ from starlette.middleware.cors import CORSMiddleware
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
 from api.config.endpoints import router as config
+from api.devices.downloads import Downloads
+from api.devices.firmware import router as firmware
 from api.devices.provisioning import router as provisioning
 from api.devices.volinks import router as volinks
 from api.errors import Failures
@@ -43,7 +45,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, rentals, payments, config, provisioning, *ADMIN)
+AREAS = (users, stations, rentals, payments, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25
@@ -101,6 +103,7 @@ def _runtime(settings: Settings) -> Runtime:
         limiter=RateLimiter(redis, settings.rate_limit_scale),
         metrics=metrics,
         cursors=Cursors(settings.secret_bytes("cursors")),
+        downloads=Downloads(settings.firmware_downloads_max, settings.firmware_download_bps),
     )
 
 

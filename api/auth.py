@@ -63,8 +63,13 @@ def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
     return user
 
 
+def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> User:
+    return _current_operator(user)
+
+
 #: In the request's own transaction.
 CurrentUser = Annotated[User, Depends(_current_user)]
 CurrentOperator = Annotated[User, Depends(_current_operator)]
 #: For operations that wait or stream: checked in a transaction that is over before the waiting begins.
 WaitingUser = Annotated[User, Depends(_waiting_user)]
+WaitingOperator = Annotated[User, Depends(_waiting_operator)]

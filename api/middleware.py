@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import route_of
 from api.problems import problem
+from firmware_protocol.firmware.documents import MAX_IMAGE_BYTES
 from fleet.db import new_id
 
 log = structlog.get_logger("api.access")
@@ -24,6 +25,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-site",
 }
+#: Firmware images are streamed to disk, and only operators may send them.
+_IMAGE = re.compile(r"/api/v1/admin/firmware/release/[0-9]+/image")
 #: What an API answer may do in a browser: nothing.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -107,9 +110,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = MAX_IMAGE_BYTES if _IMAGE.fullmatch(scope["path"]) and scope["method"] == "PUT" else self._limit
         declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self._limit:
-            answer = problem(413, "too_large", self._detail(), request_id=scope["state"]["request_id"])
+        if not declared.isdecimal() or int(declared) > limit:
+            answer = problem(413, "too_large", _detail(limit), request_id=scope["state"]["request_id"])
             await answer(scope, receive, send)
             return
         taken = 0
@@ -118,11 +122,12 @@ class BodyLimit:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise HTTPException(413, self._detail())
+            if taken > limit:
+                raise HTTPException(413, _detail(limit))
             return message
 
         await self.app(scope, counting, send)
 
-    def _detail(self) -> str:
-        return f"a body has at most {self._limit} bytes"
+
+def _detail(limit: int) -> str:
+    return f"a body has at most {limit} bytes"

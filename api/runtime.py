@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
+from api.devices.downloads import Downloads
 from api.hub import Hub
 from api.metrics import Metrics
 from api.paging import Cursors
@@ -26,6 +27,7 @@ class Runtime:
     limiter: RateLimiter
     metrics: Metrics
     cursors: Cursors
+    downloads: Downloads
 
 
 def runtime_of(connection: HTTPConnection) -> Runtime:

@@ -9,7 +9,9 @@ from cli import (
     decode,
     demo,
     demo_data,
+    device_upkeep,
     doctor,
+    firmware,
     fixtures,
     jobs,
     migrate,
@@ -41,6 +43,10 @@ app.command()(operators.createsuperuser)
 app.command()(jobs.jobs)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(firmware.app, name="firmware")
+app.add_typer(device_upkeep.rollouts, name="rollouts")
+app.add_typer(device_upkeep.config, name="device-config")
+app.add_typer(device_upkeep.logs, name="device-logs")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
 app.command()(tools.shell)
 app.command()(tools.openapi)

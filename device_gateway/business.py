@@ -13,6 +13,7 @@ from firmware_protocol.messages import (
     CommandResult,
     CommandUncertain,
     ConfigReport,
+    FirmwareProgress,
     Inventory,
     LogChunk,
     PowerBankEjected,
@@ -25,6 +26,7 @@ from firmware_protocol.messages import (
 from fleet.devices.commands import find_command, kind_of
 from fleet.devices.configuration import reports
 from fleet.devices.facts import DeviceFact
+from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
 from fleet.rentals.evidence import apply_fact
 from fleet.rentals.rules import RentalPolicy
@@ -46,6 +48,7 @@ FACTS: Final = frozenset(
         CommandUncertain,
         CheckNeeded,
         ConfigReport,
+        FirmwareProgress,
         LogChunk,
     },
 )
@@ -81,6 +84,8 @@ def _upkeep(session: Session, fact: DeviceFact, now: datetime) -> None:
     message = fact.message
     if isinstance(message, ConfigReport):
         reports.take_report(session, fact, message, now)
+    elif isinstance(message, FirmwareProgress):
+        sweep.take_progress(session, fact, message, now)
     elif isinstance(message, LogChunk):
         collect.take_chunk(session, fact, message, now)
     elif isinstance(message, CommandResult):

@@ -142,6 +142,13 @@ class Settings(BaseSettings):
     #: Where gateways listen for Relink cabinets (TCP, clear text: a private network); without a port they do not.
     relink_host: str = "127.0.0.1"
     relink_port: int | None = None
+    #: Firmware images and other files; default: `blobs` under `home`. Shared by all API processes.
+    blob_folder: Path | None = None
+    #: How cabinets reach the API for firmware; default: as phones do.
+    device_http_url: str | None = None
+    #: Firmware downloads at once and bytes per second of each, per API process.
+    firmware_downloads_max: int = 32
+    firmware_download_bps: int = 1_000_000
 
     gateway_group: str = "gateway"
     #: Unique among gateways, the same after a restart: the broker keeps a session under it. Default: the host's name.
@@ -158,6 +165,14 @@ class Settings(BaseSettings):
     @cached_property
     def base_url(self) -> str:
         return self.public_url or f"http://{self.http_host}:{self.http_port}"
+
+    @property
+    def device_base_url(self) -> str:
+        return self.device_http_url or self.base_url
+
+    @property
+    def blobs(self) -> Path:
+        return self.blob_folder or self.home / "blobs"
 
     def secret_bytes(self, purpose: str) -> bytes:
         """Key material for one purpose; never the same bytes for two purposes."""

@@ -21,6 +21,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "inventories": every(15, "devices.reconcile"),
     # What operators wait for.
     "configuration": every(2, "device_upkeep.sync_configuration"),
+    "firmware": every(2, "device_upkeep.roll_out_firmware"),
     "device logs": every(3, "device_upkeep.collect_logs"),
     # Money whose fate a provider knows and we do not.
     "unknown payments": every(15, "payments.settle_unknown"),

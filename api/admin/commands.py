@@ -18,7 +18,6 @@ from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from firmware_protocol.commands import (
-    CollectLogs,
     Command,
     EjectPowerBank,
     GetConfig,
@@ -26,7 +25,6 @@ from firmware_protocol.commands import (
     PlaySound,
     QueryInventory,
     Reboot,
-    SetConfig,
     SetNetwork,
     SetVolume,
     ShowScreen,
@@ -43,10 +41,10 @@ from fleet.stations.queries import find_station
 
 router = area("admin", "admin")
 
-#: Firmware and credentials are not for a form: they come with a process of their own.
+#: Firmware, configuration, logs and credentials come with a process of their own.
 _ALLOWED: Final = (
-    CollectLogs, EjectPowerBank, GetConfig, LockSlot, PlaySound, QueryInventory, Reboot, SetConfig, SetNetwork,
-    SetVolume, ShowScreen, UnlockSlot,
+    EjectPowerBank, GetConfig, LockSlot, PlaySound, QueryInventory, Reboot, SetNetwork, SetVolume, ShowScreen,
+    UnlockSlot,
 )  # fmt: skip
 
 
