@@ -1,39 +1,19 @@
 """`voltbay alerts`: what operators should look after, on the command line."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.orm import Session
 
-from cli.running import settings_with_database
+from cli.database import fleet_session
 from fleet.common.clock import utc_now
-from fleet.common.errors import FleetError
-from fleet.db import create_engine_from, session_scope
 from fleet.telemetry import alerts
 from fleet.telemetry.alerts import Only
 from fleet.telemetry.models import Alert, AlertState, Severity
 
 app = typer.Typer(help="Alerts: list, show, acknowledge; and the rules that make them.", no_args_is_help=True)
 _Id = Annotated[int, typer.Argument(help="As `list` shows it.")]
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    """One transaction; what the business refuses ends the command with its message and exit code 1."""
-    with settings_with_database() as settings:
-        engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-alerts")
-        try:
-            with session_scope(engine) as session:
-                yield session
-        except FleetError as error:
-            typer.echo(f"voltbay: {error}", err=True)
-            raise typer.Exit(1) from None
-        finally:
-            engine.dispose()
 
 
 @app.command("list")
@@ -46,7 +26,7 @@ def list_(
     """Those that are not over, newest first."""
     state = AlertState.CLOSED if closed else None
     only = Only(state=state, severity=severity, station=station, current=not closed)
-    with _session() as session:
+    with fleet_session("alerts") as (session, _):
         found = alerts.list_alerts(session, only, limit)
     table = Table("id", "since", "severity", "what", "where", "value", "state", box=None)
     for alert in found:
@@ -66,7 +46,7 @@ def list_(
 @app.command()
 def show(alert_id: _Id) -> None:
     """One alert with its history."""
-    with _session() as session:
+    with fleet_session("alerts") as (session, _):
         alert = alerts.get_alert(session, alert_id)
     typer.echo(f"{alert.id}: {alert.rule.name} ({alert.kind}, {alert.severity}) at {_where(alert)}: {alert.state}")
     for event in alert.history:
@@ -76,7 +56,7 @@ def show(alert_id: _Id) -> None:
 @app.command()
 def acknowledge(alert_id: _Id, note: Annotated[str | None, typer.Option(help="What is being done.")] = None) -> None:
     """Say that somebody looks after it; again, it adds the note."""
-    with _session() as session:
+    with fleet_session("alerts") as (session, _):
         alerts.acknowledge(session, alert_id, actor_id=None, note=note, now=utc_now())
     typer.echo(f"{alert_id}: acknowledged")
 
@@ -84,7 +64,7 @@ def acknowledge(alert_id: _Id, note: Annotated[str | None, typer.Option(help="Wh
 @app.command()
 def rules() -> None:
     """The rules that make alerts."""
-    with _session() as session:
+    with fleet_session("alerts") as (session, _):
         found = alerts.list_rules(session)
     table = Table("id", "name", "kind", "severity", "threshold", "for", "where", "enabled", box=None)
     for rule in found:

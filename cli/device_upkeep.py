@@ -1,8 +1,6 @@
 """`voltbay device-config`, `voltbay device-logs`, `voltbay rollouts`: what operators do over HTTP, from a shell."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,10 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from cli.running import settings_with_database
+from cli.database import fleet_session
 from fleet.common.clock import utc_now
-from fleet.common.errors import FleetError
-from fleet.db import create_engine_from, session_scope
 from fleet.devices.configuration import layers, queries, rules, sync
 from fleet.devices.configuration.models import ConfigScope
 from fleet.devices.firmware import releases
@@ -31,21 +27,6 @@ logs = typer.Typer(help="Cabinets' logs: fetch, list, save.", no_args_is_help=Tr
 rollouts = typer.Typer(help="Firmware on its way: plan, show, steer.", no_args_is_help=True)
 _Code = Annotated[str, typer.Argument(help="Station code.")]
 _Values = Annotated[list[str] | None, typer.Argument(help="KEY=VALUE, VALUE as JSON or plain text; none: nothing.")]
-
-
-@contextmanager
-def _database() -> Iterator[Session]:
-    """One transaction; what the business refuses ends the command with its message and exit code 1."""
-    with settings_with_database() as settings:
-        engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-devices")
-        try:
-            with session_scope(engine) as session:
-                yield session
-        except FleetError as error:
-            typer.echo(f"voltbay: {error}", err=True)
-            raise typer.Exit(1) from None
-        finally:
-            engine.dispose()
 
 
 def _record(session: Session, action: str, target: str, **detail: Any) -> None:
@@ -69,7 +50,7 @@ def _parsed(pairs: list[str] | None) -> dict[str, Any]:
 @config.command("show")
 def show_config(code: _Code) -> None:
     """What a station should have, what it says it has, and where they differ; as JSON."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         row = queries.config_of(session, code)
         found = [] if row.reported is None else rules.differences(row.desired, row.reported)
         shown = {
@@ -87,7 +68,7 @@ def show_config(code: _Code) -> None:
 def set_config(code: _Code, values: _Values = None) -> None:
     """Replace what one station alone is told."""
     parsed = _parsed(values)
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         row = layers.set_overrides(session, code, parsed, utc_now())
         sync.sync_station(session, row.station_id, utc_now())
         _record(session, "device_config.put", code, values=parsed)
@@ -102,7 +83,7 @@ def set_layer(
 ) -> None:
     """Replace what a dialect, model or group is told."""
     parsed = _parsed(values)
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         layer = layers.put_layer(session, scope, name, parsed, utc_now())
         _record(session, "device_config.put", f"{scope}:{name}", values=parsed)
         typer.echo(f"{scope} {name}: version {layer.version}")
@@ -111,7 +92,7 @@ def set_layer(
 @logs.command("fetch")
 def fetch_log(code: _Code) -> None:
     """Ask a cabinet for its log; `save` writes what has come."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         log = collect.request_log(session, code, utc_now())
         _record(session, "device_log.request", code, log_id=str(log.id))
         typer.echo(str(log.id))
@@ -121,7 +102,7 @@ def fetch_log(code: _Code) -> None:
 def list_logs(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
     """Newest first."""
     table = Table("id", "station", "state", "bytes", "asked for", box=None)
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         for log in collect.logs_of(session, station_id=None, limit=limit):
             code = session.get_one(Station, log.station_id).code
             table.add_row(str(log.id), code, log.state, str(log.size), f"{log.created_at:%Y-%m-%d %H:%M}")
@@ -131,7 +112,7 @@ def list_logs(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None
 @logs.command("save")
 def save_log(log_id: UUID, output: Annotated[Path, typer.Argument(help="A gzip file.")]) -> None:
     """Write what has come of a log."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         output.write_bytes(b"".join(collect.content_gzip(session, log_id)))
         _record(session, "device_log.download", str(log_id))
         typer.echo(f"{collect.get_log(session, log_id).state}: {output}")
@@ -147,7 +128,7 @@ def plan(  # noqa: PLR0917  # typer gives them by name
     deadline_s: Annotated[int, typer.Option(min=30, max=604_800, help="For one station.")] = 1800,
 ) -> None:
     """A draft: nothing is sent before it is approved."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         row = service.create(
             session,
             release_id=release_id,
@@ -165,7 +146,7 @@ def plan(  # noqa: PLR0917  # typer gives them by name
 @rollouts.command("show")
 def show_rollout(rollout_id: UUID) -> None:
     """How far it is, group by group."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         row = service.get_rollout(session, rollout_id)
         version = releases.get_release(session, row.release_id).version
         typer.echo(f"{row.name} ({version}): {row.state}{f', {row.reason}' if row.reason else ''}")
@@ -183,7 +164,7 @@ def steer(
     retry_failed: Annotated[bool, typer.Option(help="With resume: those that failed get another turn.")] = False,
 ) -> None:
     """Approve, pause, resume, next group, abort."""
-    with _database() as session:
+    with fleet_session("devices") as (session, _):
         row = service.steer(
             session, rollout_id, action, utc_now(), actor_id=None, reason=reason or None, retry_failed=retry_failed
         )

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from cli.running import settings_with_database
+from cli.database import fleet_session
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.firmware.documents import (
     ROOT_TYPE,
@@ -39,8 +39,6 @@ from firmware_protocol.firmware.envelope import key_id, raw_key, read_envelope, 
 from firmware_protocol.firmware.trust import check_image, check_release, check_signed_release, factory_trust
 from fleet.common.blobs import FolderBlobs
 from fleet.common.clock import utc_now
-from fleet.common.errors import FleetError
-from fleet.db import create_engine_from, session_scope
 from fleet.devices.firmware import releases
 from fleet.settings import Settings
 
@@ -55,7 +53,7 @@ def _refusals() -> Iterator[None]:
     """What is wrong with a file or a signature ends the command with one line and exit code 1."""
     try:
         yield
-    except (ProtocolError, FleetError, ValueError, OSError) as error:
+    except (ProtocolError, ValueError, OSError) as error:
         typer.echo(f"voltbay: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -162,7 +160,7 @@ def add(
     notes: Annotated[str, typer.Option(help="For people.")] = "",
 ) -> None:
     """Add a signed root, or a signed release with its image, to the fleet."""
-    with _refusals(), _database() as (session, settings):
+    with _refusals(), fleet_session("firmware") as (session, settings):
         data = file.read_bytes()
         if read_envelope(data).payload_type == ROOT_TYPE:
             typer.echo(f"root {releases.add_root(session, data, utc_now()).version}")
@@ -188,7 +186,7 @@ def _add_release(session: Session, settings: Settings, data: bytes, image: Path,
 @app.command("list")
 def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
     """Releases, newest first."""
-    with _refusals(), _database() as (session, _):
+    with _refusals(), fleet_session("firmware") as (session, _):
         table = Table("id", "version", "counter", "hardware", "state", "expires", "bytes", box=None)
         rows = releases.releases(session, limit=limit)
         for row in rows:
@@ -197,17 +195,6 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
                 f"{row.expires_at:%Y-%m-%d}", str(row.size),
             )  # fmt: skip
         Console().print(table if rows else "no release yet")
-
-
-@contextmanager
-def _database() -> Iterator[tuple[Session, Settings]]:
-    with settings_with_database() as settings:
-        engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-firmware")
-        try:
-            with session_scope(engine) as session:
-                yield session, settings
-        finally:
-            engine.dispose()
 
 
 def _public(path: Path) -> Ed25519PublicKey:
