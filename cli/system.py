@@ -71,6 +71,7 @@ class System:
         self._stopped = threading.Event()
         self._http_port = 0
         self._control_port = 0
+        self._relink_port = 0
 
     def run(self) -> str | None:
         """None after an orderly stop, else why it ended. Raises EmbeddedError and PortTaken before anything runs."""
@@ -95,6 +96,8 @@ class System:
         made |= self.environment_secrets()
         if "cabinet_secret_url" not in self.settings.model_fields_set:
             made["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
+        if self._relink_port:
+            made["VOLTBAY_RELINK_PORT"] = str(self._relink_port)
         if self.options.fast:
             made["VOLTBAY_TELEMETRY_S"] = "2"
         return self.stack.environment | made
@@ -109,6 +112,8 @@ class System:
     def _prepare(self) -> None:
         self._http_port = self._choose_http_port()
         self._control_port = self.home.port("simulators")
+        if self.options.simulators and "relink_port" not in self.settings.model_fields_set:
+            self._relink_port = self.home.port("relink")
         if self.stack.options.mqtt_url is not None:  # otherwise it was done before the broker
             upgrade(self.stack.database_url)
         if not self.settings.production:

@@ -3,6 +3,7 @@
 from api.admin import (
     alerts,
     banks,
+    cabinets,
     cases,
     commands,
     config,
@@ -25,6 +26,7 @@ ROUTERS = tuple(
     part.router
     for part in (
         stations,
+        cabinets,
         commands,
         credentials,
         presence,

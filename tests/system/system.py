@@ -81,6 +81,7 @@ class System:
         upgrade(self.stack.database_url)
         self.engine: Engine = create_engine_from(self.stack.database_url, name="voltbay-test")
         self.url = f"http://{LOOPBACK}:{self.stack.home.port('http')}"
+        self.relink_port = self.stack.home.port("relink")
         for name in (*self.gateways, *APPLICATION[1:]):
             command = command_of(name.partition("-")[0], home=self.stack.home.root)
             log = self.stack.home.logs / f"{name}.log"
@@ -111,8 +112,11 @@ class System:
     def environment(self) -> dict[str, str]:
         given = {f"VOLTBAY_{name}": value for name, value in self.options.settings.items()}
         home = {"VOLTBAY_HOME": str(self.stack.home.root), "VOLTBAY_HTTP_PORT": self.url.rpartition(":")[2]}
-        broker = {"VOLTBAY_CABINET_SECRET_URL": self.stack.device_mqtt_url}
-        return {**self.stack.environment, **broker, **_SETTINGS, **home, **given}
+        cabinets = {
+            "VOLTBAY_CABINET_SECRET_URL": self.stack.device_mqtt_url,
+            "VOLTBAY_RELINK_PORT": str(self.relink_port),
+        }
+        return {**self.stack.environment, **cabinets, **_SETTINGS, **home, **given}
 
     @property
     def process_environment(self) -> dict[str, str]:

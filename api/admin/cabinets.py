@@ -1,0 +1,98 @@
+"""What operators enter and see of vendors' cabinets: secret, tolerance, layout, what was refused."""
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, SecretStr
+
+from api.admin.acts import ActsDep
+from api.admin.schemas import Code
+from api.auth import CurrentOperator
+from api.deps import RuntimeDep, SessionDep
+from api.problems import problems
+from api.schemas import Input, Instant, Schema
+from api.v1 import area
+from fleet.common.vault import Vault
+from fleet.devices import profiles
+from fleet.devices.models import DeviceProfile
+from fleet.stations.models import Station
+from fleet.stations.queries import find_station
+
+router = area("admin", "admin")
+
+
+class CabinetPatch(Input):
+    """What is absent stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tolerate_checksum": True}]})
+
+    secret: Annotated[
+        SecretStr | None,
+        Field(min_length=1, max_length=128, description="what a Relink cabinet makes its tokens with; never shown"),
+    ] = None
+    tolerate_checksum: Annotated[bool | None, Field(description="read frames with a wrong check byte")] = None
+    forget_layout: Annotated[bool, Field(description="the next complete inventory is a new layout")] = False
+
+
+class CabinetOut(Schema):
+    """`layout`: the numbers of the holes, board by board."""
+
+    code: str
+    dialect: str
+    hardware_id: str | None
+    has_secret: bool
+    tolerate_checksum: bool
+    revision: str | None
+    layout: list[list[int]] | None
+    commissioned_at: Instant | None
+    stale_since: Instant | None
+    stale_reason: str | None
+    connect_called_at: Instant | None
+    connect_called_from: str | None
+    firmware: str | None
+
+
+@router.get(
+    "/station/{code}/cabinet", operation_id="admin_get_cabinet", summary="What is known of a vendor's cabinet",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def get_cabinet(code: Code, session: SessionDep, _: CurrentOperator) -> CabinetOut:
+    station = find_station(session, code)
+    return _out(station, profiles.profile_of(session, station.id))
+
+
+@router.patch(
+    "/station/{code}/cabinet", operation_id="admin_patch_cabinet", summary="Change what a vendor's cabinet goes by",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def patch_cabinet(code: Code, body: CabinetPatch, acts: ActsDep, runtime: RuntimeDep) -> CabinetOut:
+    """A cabinet that was rebuilt is refused until its layout is forgotten."""
+    station = find_station(acts.session, code)
+    if body.secret is not None:
+        vault = Vault.of(runtime.settings, profiles.PURPOSE)
+        profiles.set_secret(acts.session, station, body.secret.get_secret_value().encode(), vault)
+    if body.tolerate_checksum is not None:
+        profiles.set_tolerance(acts.session, station.id, tolerate_checksum=body.tolerate_checksum)
+    if body.forget_layout:
+        profiles.forget_layout(acts.session, station.id)
+    detail = body.model_dump(mode="json", exclude={"secret"}, exclude_unset=True)
+    acts.record("cabinet.change", target=code, detail={**detail, "secret": body.secret is not None})
+    return _out(station, profiles.profile_of(acts.session, station.id))
+
+
+def _out(station: Station, known: DeviceProfile | None) -> CabinetOut:
+    profile = known or DeviceProfile(station_id=station.id, tolerate_checksum=False)
+    return CabinetOut(
+        code=station.code,
+        dialect=station.dialect,
+        hardware_id=station.hardware_id,
+        has_secret=profile.sealed_secret is not None,
+        tolerate_checksum=profile.tolerate_checksum,
+        revision=profile.revision,
+        layout=profile.layout,
+        commissioned_at=profile.commissioned_at,
+        stale_since=profile.stale_since,
+        stale_reason=profile.stale_reason,
+        connect_called_at=profile.connected_at,
+        connect_called_from=profile.connected_from,
+        firmware=profile.firmware,
+    )

@@ -1,0 +1,32 @@
+"""What operators enter of vendors' cabinets."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fleet.common.vault import Vault
+from fleet.devices import profiles
+from fleet.stations.models import Station
+from fleet.users.models import UserAuditLog
+from tests.api.conftest import Live
+from tests.api.people import operator
+from tests.api.world import add_station
+
+
+def test_a_secret_is_kept_sealed_and_never_shown(live: Live) -> None:
+    add_station(live, "R-1")
+    path = "/api/v1/admin/station/R-1/cabinet"
+    change = {"secret": "of-this-cabinet", "tolerate_checksum": True, "forget_layout": True}
+    with operator(live) as someone:
+        before = someone.http.get(path).json()
+        answer = someone.http.patch(path, json=change)
+    assert (before["has_secret"], before["layout"], before["tolerate_checksum"]) == (False, None, False)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["has_secret"], answer.json()["tolerate_checksum"]) == (True, True)
+    assert "of-this-cabinet" not in answer.text
+    with Session(live.engine) as session:
+        station = session.scalars(select(Station)).one()
+        vault = Vault.of(live.settings, profiles.PURPOSE)
+        from_database = profiles.known(session, [station.id], station.created_at, vault)[station.id]
+        assert from_database.secret == b"of-this-cabinet"
+        details = session.scalars(select(UserAuditLog.detail).where(UserAuditLog.action == "cabinet.change")).all()
+        assert details == [{"tolerate_checksum": True, "forget_layout": True, "secret": True}]
