@@ -42,6 +42,8 @@ def _stations(session: Session, fleet: FleetSpec, now: datetime) -> None:
             longitude=station.lon,
             slots=station.slots,
             address=station.address or None,
+            dialect=station.dialect,
+            hardware_id=station.hardware_id,
             **_PLACE,
         )
         for station in fleet.stations

@@ -154,6 +154,9 @@ class System:
         command += [sys.executable, "-m", "simulators", "--mqtt", self.stack.device_mqtt_url]
         command += ["--stations", str(self.options.stations), "--seed", str(self.options.seed)]
         command += ["--control-port", str(self._control_port), "--state", str(self.home.root / "simulators")]
+        command += ["--http-url", self.url]
+        if self._relink_port:
+            command += ["--relink", f"{LOOPBACK}:{self._relink_port}"]
         return command + (["--eject-ms", "50-150"] if self.options.fast else [])
 
     def _watch(self, supervisor: Supervisor, pids: Mapping[str, int]) -> None:
