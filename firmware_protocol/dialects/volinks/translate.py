@@ -134,7 +134,10 @@ def _pop(known: Known, command: EjectPowerBank, deadline_ms: int) -> commands.Do
     # The stamped form is the documented one. No cabinet that was tested honours it: nothing here relies on it.
     stamp = deadline_ms // 1000 - _TTL_S
     serial = command.serial
-    if serial is not None and serial.isascii() and serial.isdecimal() and 0 < int(serial) < NO_SERIAL:
+    # A leading zero is lost on the way, and the answer would name another bank.
+    if serial is not None and serial.isascii() and serial.isdecimal() and str(int(serial)) == serial != "0":
+        if int(serial) >= NO_SERIAL:
+            raise UnsupportedCommand(f"eject {serial}: a Volinks serial is a 32-bit number")
         return commands.PopBySerial(sn=int(serial), timestamp=stamp, ttl=_TTL_S)
     if command.slot is None or serial is not None:
         raise UnsupportedCommand(f"eject {serial!r}: a Volinks serial is a number, and a hole is popped without one")
