@@ -78,3 +78,19 @@ def test_a_lost_result_is_found_by_the_inventory(
     vendors.insert(vendor_station, rental["power_bank"])
     rider.wait_state(rental["id"], "completed", timeout_s=60)
     until(lambda: not system.pending(), lambda: f"{system.pending()}", 60)
+
+
+def test_a_connection_that_breaks_at_an_eject_costs_no_second_bank(
+    system: System, vendors: FleetThread, new_rider: Callable[[], Rider]
+) -> None:
+    """A broker told QoS 1 would send the eject again, and the cabinet would give the next bank."""
+    station = next(each.code for each in vendors.spec.stations if each.dialect == "volinks")
+    before = set(vendors.banks_out())
+    vendors.add_fault(station, Fault(kind=FaultKind.LOST_PUBACK, count=1))
+    rider = new_rider()
+    rental = rider.wait_state(rider.start(station)["id"], "active", timeout_s=60)
+    until(lambda: not system.pending(), lambda: f"{system.pending()}", 60)
+    assert set(vendors.banks_out()) - before == {rental["power_bank"]}
+    vendors.insert(station, rental["power_bank"])
+    rider.wait_state(rental["id"], "completed", timeout_s=60)
+    until(lambda: not system.pending(), lambda: f"{system.pending()}", 60)
