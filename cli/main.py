@@ -4,6 +4,7 @@ import typer
 
 from cli import (
     alerts,
+    banks,
     broker_sync,
     dead_letters,
     decode,
@@ -53,6 +54,7 @@ app.command()(tools.openapi)
 app.command()(tools.version)
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(stations.app, name="stations")
+app.add_typer(banks.app, name="banks")
 processes.register(app)
 
 

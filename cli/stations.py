@@ -2,7 +2,8 @@
 
 import typer
 
-from cli import station_credentials
+from cli import station_credentials, station_desk
 
 app = typer.Typer(help="Stations and what they prove themselves with.", no_args_is_help=True)
+station_desk.register(app)
 station_credentials.register(app)
