@@ -23,3 +23,7 @@ class StationIsDisabled(Conflict):
 
 class BankNotFound(NotFound):
     code = "bank_not_found"
+
+
+class VenueNotFound(NotFound):
+    code = "venue_not_found"

@@ -65,6 +65,22 @@ class HealthKind(StrEnum):
     FLAGGED = "flagged"
 
 
+class Venue(Base):
+    """A place with one name and any number of stations: a mall, a chain's shop, an airport."""
+
+    __tablename__ = "venue"
+    __table_args__ = (CheckConstraint("code ~ '^[A-Za-z0-9._-]{1,64}$'", name="code"),)
+
+    id: Mapped[int] = mapped_column(Identity(always=False), primary_key=True)
+    code: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    address: Mapped[str | None] = mapped_column(String(300))
+    city: Mapped[str | None] = mapped_column(String(100))
+    country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
 class Station(Base):
     __tablename__ = "station"
     __table_args__ = (
@@ -79,6 +95,7 @@ class Station(Base):
     address: Mapped[str | None] = mapped_column(String(300))
     city: Mapped[str | None] = mapped_column(String(100), index=True)
     country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    venue_id: Mapped[int | None] = mapped_column(ForeignKey("venue.id"), index=True)
     latitude: Mapped[float] = mapped_column(Float(53))
     longitude: Mapped[float] = mapped_column(Float(53))
     #: H3 index at resolution 8 (cells of about 0.7 km²), as a signed 64-bit integer.
