@@ -20,10 +20,24 @@ def minor_digits(currency: str) -> int:
     return _DIGITS.get(currency, 2)
 
 
+def rounded(numerator: int, denominator: int) -> int:
+    """The one rounding rule: to the nearest minor unit, a half away from zero. `denominator` is positive."""
+    whole = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return -whole if numerator < 0 else whole
+
+
 def round_half_up(value: Fraction) -> int:
-    """The one rounding rule: to the nearest minor unit, a half away from zero."""
-    sign = -1 if value < 0 else 1
-    return sign * int(abs(value) + Fraction(1, 2))
+    """`rounded`, of a fraction."""
+    return rounded(value.numerator, value.denominator)
+
+
+#: Basis points in the whole: rates and multipliers are integers of hundredths of a per cent.
+WHOLE_BP = 10_000
+
+
+def share(amount_minor: int, basis_points: int) -> int:
+    """So many hundredths of a per cent of an amount, by the one rounding rule."""
+    return rounded(amount_minor * basis_points, WHOLE_BP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,59 +1,45 @@
-"""What a rental costs. Pure: no session, no clock, integers only.
+"""What a rental costs, and why. Pure: no session, no clock, integers only.
 
-The one rounding rule: an interval that has begun counts whole. Everything else is exact (decision 0030).
+Everything that has to be made whole is made so by one function, `fleet.common.money.rounded` (an interval under its
+multiplier, a percentage, a tax: to the nearest minor unit, a half away from zero); an interval or an hour that has
+begun counts whole; what is to pay in the end is rounded down to the tariff's step. Decision 0120.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final, Self
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
 
-from fleet.common.money import Money
+from fleet.common.money import WHOLE_BP, Money
+from fleet.rentals.adjustments import Adjustment, Amounts, Applied, Effect, adjusted, in_order
+from fleet.rentals.gross import Day, Gross, cap_reached_at, gross
+from fleet.rentals.meter import Paused, used
+from fleet.rentals.terms import Prepaid, TariffTerms
 
-#: How far `cap_reached_at` looks: a cap that is not reached in two years is not reached.
-HORIZON: Final = timedelta(days=731)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_NOTHING: Final = timedelta(0)
-
-Paused = Sequence[tuple[datetime, datetime]]
+__all__ = ["LineKind", "Paused", "Price", "PriceLine", "TariffTerms", "cap_reached_at", "free_of_charge", "price"]
 
 
-@dataclass(frozen=True, slots=True)
-class TariffTerms:
-    """A tariff as it is frozen into a rental. Amounts in minor units of `currency`; a cap of 0 is none."""
-
-    currency: str
-    unlock_minor: int
-    free_period: timedelta
-    interval_minor: int
-    interval_length: timedelta
-    daily_cap_minor: int
-    total_cap_minor: int
-    hold_minor: int
-    overdue_after: timedelta
-
-    def to_json(self) -> dict[str, Any]:
-        """Durations in seconds."""
-        return {
-            name: value.total_seconds() if isinstance(value, timedelta) else value
-            for name in self.__slots__
-            for value in (getattr(self, name),)
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        durations = {key: timedelta(seconds=data[key]) for key in ("free_period", "interval_length", "overdue_after")}
-        rest: dict[str, Any] = {**data, **durations}
-        return cls(**rest)
-
-    def money(self, amount_minor: int) -> Money:
-        return Money(amount_minor, self.currency)
+class LineKind(StrEnum):
+    UNLOCK = "unlock"
+    FREE_PERIOD = "free_period"
+    PACKAGE = "package"
+    USAGE = "usage"
+    DAILY_CAP = "daily_cap"
+    LATE_FEE = "late_fee"
+    LATE_CAP = "late_cap"
+    TOTAL_CAP = "total_cap"
+    BUYOUT = "buyout"
+    ADJUSTMENT = "adjustment"
+    TAX = "tax"
+    ROUNDING = "rounding"
+    NOT_STARTED = "not_started"
+    NOT_TAKEN = "not_taken"
 
 
 @dataclass(frozen=True, slots=True)
 class PriceLine:
-    """One component; the lines of a price add up to its total. Caps are negative."""
+    """One component; the lines of a price add up to its total. Caps and what makes it cheaper are negative."""
 
     kind: str
     text: str
@@ -62,16 +48,22 @@ class PriceLine:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Minor units of `currency`; unlock + usage = total."""
+    """Minor units of `currency`: unlock + usage + tax = total, the first two without tax.
+
+    A tax that the tariff's amounts contain is in `tax_minor` and has a line of 0; one on top has a line of its amount.
+    """
 
     total_minor: int
     unlock_minor: int
     currency: str
     lines: tuple[PriceLine, ...]
+    tax_minor: int = 0
+    #: What each adjustment came to, in the order in which they were applied.
+    applied: tuple[Applied, ...] = ()
 
     @property
     def usage_minor(self) -> int:
-        return self.total_minor - self.unlock_minor
+        return self.total_minor - self.tax_minor - self.unlock_minor
 
     @property
     def total(self) -> Money:
@@ -83,112 +75,138 @@ def free_of_charge(terms: TariffTerms, kind: str, text: str) -> Price:
     return Price(0, 0, terms.currency, (PriceLine(kind, text, 0),))
 
 
-def price(terms: TariffTerms, started: datetime, ended: datetime, paused: Paused = (), time_zone: str = "UTC") -> Price:
+def price(
+    terms: TariffTerms,
+    started: datetime,
+    ended: datetime,
+    paused: Paused = (),
+    time_zone: str = "UTC",
+    *,
+    prepaid: tuple[Prepaid, ...] = (),
+    adjustments: Sequence[Adjustment] = (),
+) -> Price:
     """What the time from `started` to `ended` costs, without the `paused` ranges. Days are local to `time_zone`.
 
-    Monotone in `ended`, never above the caps, nothing at all within the free period.
+    Monotone in `ended`, never above the caps (a tax on top is above them), never raised by a pause, nothing at all
+    within the free period. `prepaid` takes the place of unlock fee and free period; beyond it the tariff counts.
     """
-    meter = _Meter(terms, started, paused)
-    used = meter.used(ended)
-    if terms.free_period > _NOTHING and used <= terms.free_period:
-        return free_of_charge(terms, "free_period", f"Within the free {_length(terms.free_period)}")
-    lines = [PriceLine("unlock", "Unlock fee", terms.unlock_minor)] if terms.unlock_minor else []
-    if terms.free_period:
-        lines.append(PriceLine("free_period", f"First {_length(terms.free_period)} free", 0))
-    for day, count in _intervals_by_day(meter, started, ended, ZoneInfo(time_zone)):
-        lines += _day_lines(terms, day, count)
-    total = sum(line.amount_minor for line in lines)
-    if terms.total_cap_minor and total > terms.total_cap_minor:
-        most = terms.money(terms.total_cap_minor)
-        lines.append(PriceLine("total_cap", f"Never more than {most}", terms.total_cap_minor - total))
-        total = terms.total_cap_minor
-    return Price(total, min(terms.unlock_minor, total), terms.currency, tuple(lines))
+    duration = used(started, ended, paused)
+    found = gross(terms, started, duration, time_zone, prepaid)
+    if found.free:
+        return free_of_charge(terms, LineKind.FREE_PERIOD, f"Within the free {_length(terms.free_period)}")
+    amounts = found.capped(terms)
+    lines = [*_gross_lines(terms, found), *_cap_lines(terms, found, amounts)]
+    if not adjustments:
+        return _to_pay(terms, found.unlock, amounts.total, lines, ())
+
+    def without(free: timedelta) -> Gross:
+        return gross(terms, started, max(duration - free, timedelta(0)), time_zone, prepaid)
+
+    amounts, applied = _adjust(terms, amounts, in_order(adjustments), without)
+    lines += [PriceLine(LineKind.ADJUSTMENT, each.adjustment.text, each.amount_minor) for each in applied]
+    return _to_pay(terms, found.unlock, amounts.total, lines, applied)
 
 
-def cap_reached_at(terms: TariffTerms, started: datetime, time_zone: str = "UTC") -> datetime | None:
-    """From when on the price is the total cap; None when that never happens (within HORIZON)."""
-    left = terms.total_cap_minor - terms.unlock_minor
-    if not terms.total_cap_minor:
-        return None
-    billed_from = started + terms.free_period
-    if left <= 0:
-        return billed_from + (_MICROSECOND if terms.free_period else _NOTHING)
-    if not terms.interval_minor:
-        return None
-    done = 0
-    for _, count in _intervals_by_day(_Meter(terms, started, ()), started, started + HORIZON, ZoneInfo(time_zone)):
-        needed = -(-left // terms.interval_minor)
-        amount = count * terms.interval_minor
-        today = min(amount, terms.daily_cap_minor) if terms.daily_cap_minor else amount
-        if today >= left:
-            return billed_from + (done + needed - 1) * terms.interval_length + _MICROSECOND
-        left -= today
-        done += count
-    return None
+def _adjust(
+    terms: TariffTerms, amounts: Amounts, adjustments: Sequence[Adjustment], without: Callable[[timedelta], Gross]
+) -> tuple[Amounts, tuple[Applied, ...]]:
+    """`without`: the same rental, so much shorter."""
+    applied = []
+    free = timedelta(0)
+    for each in adjustments:
+        if each.effect is Effect.FREE_TIME:
+            free += timedelta(seconds=each.value)
+            shorter = without(free).capped(terms)
+            after = Amounts(min(amounts.rental, shorter.rental), amounts.late, amounts.ceiling)
+        else:
+            after = adjusted(amounts, each)
+        applied.append(Applied(each, after.total - amounts.total))
+        amounts = after
+    return amounts, tuple(applied)
 
 
-class _Meter:
-    """Turns instants into billed time and billed time into intervals begun."""
-
-    def __init__(self, terms: TariffTerms, started: datetime, paused: Paused) -> None:
-        self._terms = terms
-        self._started = started
-        self._paused = list(_merged(paused))
-
-    def used(self, at: datetime) -> timedelta:
-        """Time since the start that is not paused; nothing before the start."""
-        total = max(at - self._started, _NOTHING)
-        for begin, end in self._paused:
-            total -= max(min(end, at) - max(begin, self._started), _NOTHING)
-        return total
-
-    def begun(self, at: datetime) -> int:
-        """Intervals begun before `at`: one that would begin at that very instant has not."""
-        billed = self.used(at) - self._terms.free_period
-        return max(0, -(-billed // self._terms.interval_length))
+def _to_pay(
+    terms: TariffTerms, unlock: int, amount: int, lines: list[PriceLine], applied: tuple[Applied, ...]
+) -> Price:
+    """Tax, then rounding. The tax is always that of what is paid in the end."""
+    exact = amount + terms.tax.on_top_of(amount)
+    total = exact - exact % terms.rounding_step_minor
+    tax = terms.tax.inside(total)
+    if not terms.tax.inclusive:
+        lines += [PriceLine(LineKind.TAX, f"{terms.tax.label} on {terms.money(total - tax)}", tax)] if tax else []
+        amount += tax
+    if total != amount:
+        text = f"Rounded down to {terms.money(terms.rounding_step_minor)}"
+        lines.append(PriceLine(LineKind.ROUNDING, text, total - amount))
+    if terms.tax.inclusive and tax:
+        lines.append(PriceLine(LineKind.TAX, f"Contains {terms.tax.label}: {terms.money(tax)}", 0))
+    return Price(total, _unlock_part(terms, unlock, total - tax), terms.currency, tuple(lines), tax, applied)
 
 
-def _merged(paused: Paused) -> Iterator[tuple[datetime, datetime]]:
-    """The same ranges by time, overlaps joined."""
-    current: tuple[datetime, datetime] | None = None
-    for begin, end in sorted(paused):
-        if current is not None and begin <= current[1]:
-            current = (current[0], max(current[1], end))
-            continue
-        if current is not None:
-            yield current
-        current = (begin, end)
-    if current is not None:
-        yield current
+def recorded(terms: TariffTerms, total_minor: int, lines: tuple[PriceLine, ...]) -> Price:
+    """A price as it was written down when it was charged."""
+    tax = terms.tax.inside(total_minor)
+    unlock = sum(line.amount_minor for line in lines if line.kind == LineKind.UNLOCK)
+    return Price(total_minor, _unlock_part(terms, unlock, total_minor - tax), terms.currency, lines, tax)
 
 
-def _intervals_by_day(meter: _Meter, started: datetime, ended: datetime, zone: ZoneInfo) -> Iterator[tuple[date, int]]:
-    """Local days and how many intervals begin on each; days without any are left out."""
-    day = started.astimezone(zone).date()
-    done = 0
-    while True:
-        next_day = day + timedelta(days=1)
-        midnight = datetime.combine(next_day, time(0), zone).astimezone(UTC)
-        count = meter.begun(min(midnight, ended))
-        if count > done:
-            yield day, count - done
-            done = count
-        if midnight >= ended:
-            return
-        day = next_day
+def _unlock_part(terms: TariffTerms, unlock: int, net: int) -> int:
+    """The unlock fee without tax, as far as what makes the rental cheaper has left it: usage gives way first."""
+    return min(unlock - terms.tax.inside(unlock) if terms.tax.inclusive else unlock, net)
 
 
-def _day_lines(terms: TariffTerms, day: date, count: int) -> list[PriceLine]:
-    amount, cap = count * terms.interval_minor, terms.daily_cap_minor
-    each = f"{_length(terms.interval_length)} at {terms.money(terms.interval_minor)}"
-    lines = [PriceLine("usage", f"{day.isoformat()}: {count} x {each}", amount)]
-    if cap and amount > cap:
-        lines.append(
-            PriceLine("daily_cap", f"{day.isoformat()}: never more than {terms.money(cap)} a day", cap - amount)
-        )
-    return lines
+def _gross_lines(terms: TariffTerms, found: Gross) -> Iterator[PriceLine]:
+    if found.unlock:
+        yield PriceLine(LineKind.UNLOCK, "Unlock fee", found.unlock)
+    for each in found.prepaid:
+        yield PriceLine(LineKind.PACKAGE, f"{each.name}: {_length(each.duration)} prepaid", each.price_minor)
+    if terms.free_period and not found.prepaid:
+        yield PriceLine(LineKind.FREE_PERIOD, f"First {_length(terms.free_period)} free", 0)
+    for day in found.days:
+        yield from _day_lines(terms, day)
 
 
+def _day_lines(terms: TariffTerms, found: Day) -> Iterator[PriceLine]:
+    name = date.fromordinal(found.day).isoformat()
+    for basis_points, count in found.bands:
+        each = terms.interval_at(basis_points)
+        text = f"{name}: {count} x {_length(terms.interval_length)} at {terms.money(each)}"
+        if basis_points != WHOLE_BP:
+            text += f" ({basis_points / 100:g} % of {terms.money(terms.interval_minor)})"
+        yield PriceLine(LineKind.USAGE, text, count * each)
+    if found.usage < found.uncapped:
+        cap = terms.money(terms.daily_cap_minor)
+        yield PriceLine(LineKind.DAILY_CAP, f"{name}: never more than {cap} a day", found.usage - found.uncapped)
+    yield from _late_lines(terms, found, name)
+
+
+def _late_lines(terms: TariffTerms, found: Day, name: str) -> Iterator[PriceLine]:
+    late = terms.late
+    if found.late_extra:
+        percent = f"{(late.multiplier_bp - WHOLE_BP) / 100:g} %"
+        text = f"{name}: late, {percent} on {terms.money(found.late_usage)}"
+        yield PriceLine(LineKind.LATE_FEE, text, found.late_extra)
+    by_hour = found.late_hours * late.hourly_minor
+    if by_hour:
+        text = f"{name}: late, {found.late_hours} h begun at {terms.money(late.hourly_minor)}"
+        yield PriceLine(LineKind.LATE_FEE, text, by_hour)
+    over = found.late - found.late_extra - by_hour
+    if over:
+        cap = terms.money(late.daily_cap_minor)
+        yield PriceLine(LineKind.LATE_CAP, f"{name}: late fees never more than {cap} a day", over)
+
+
+def _cap_lines(terms: TariffTerms, found: Gross, amounts: Amounts) -> Iterator[PriceLine]:
+    difference = amounts.total - found.rental - found.late
+    cap = terms.money(terms.total_cap_minor)
+    if difference > 0 and terms.buyout_after is not None:
+        text = f"Kept for {_length(terms.buyout_after)} or longer: {cap} for the power bank"
+        yield PriceLine(LineKind.BUYOUT, text, difference)
+    elif difference:
+        yield PriceLine(LineKind.TOTAL_CAP, f"Never more than {cap}", difference)
+
+
+@lru_cache(maxsize=256)
 def _length(duration: timedelta) -> str:
     """`30 min`, `2 h`, `90 s`: the largest unit that leaves nothing over."""
     seconds = duration.total_seconds()

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fleet.rentals.price import TariffTerms, cap_reached_at, price
 
@@ -110,97 +108,3 @@ def test_a_cap_that_is_never_reached() -> None:
     assert cap_reached_at(free, NOON) is None
     uncapped = replace(TERMS, total_cap_minor=0)
     assert cap_reached_at(uncapped, NOON) is None
-
-
-amounts = st.integers(0, 5_000)
-any_terms = st.builds(
-    TariffTerms,
-    currency=st.just("EUR"),
-    unlock_minor=amounts,
-    free_period=st.integers(0, 3600).map(lambda seconds: timedelta(seconds=seconds)),
-    interval_minor=amounts,
-    interval_length=st.integers(60, 86_400).map(lambda seconds: timedelta(seconds=seconds)),
-    daily_cap_minor=amounts,
-    total_cap_minor=amounts,
-    hold_minor=amounts,
-    overdue_after=st.just(timedelta(days=1)),
-)
-starts = st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001  # the strategy adds the zone
-durations = st.timedeltas(timedelta(0), timedelta(days=12))
-zones = st.sampled_from(
-    [
-        "UTC",
-        "Europe/Zurich",
-        "America/Sao_Paulo",
-        "Asia/Kathmandu",
-        "Australia/Lord_Howe",
-        "Asia/Beirut",
-        "Africa/Cairo",
-    ]
-)
-pauses = st.lists(st.tuples(durations, st.timedeltas(timedelta(0), timedelta(days=2))), max_size=3)
-
-
-def _ranges(started: datetime, given_pauses: list[tuple[timedelta, timedelta]]) -> list[tuple[datetime, datetime]]:
-    return [(started + begin, started + begin + length) for begin, length in given_pauses]
-
-
-@given(any_terms, starts, durations, durations, zones, pauses)
-def test_price_never_falls_with_time(
-    terms: TariffTerms,
-    started: datetime,
-    one: timedelta,
-    other: timedelta,
-    zone: str,
-    paused: list[tuple[timedelta, timedelta]],
-) -> None:
-    early, late = sorted((one, other))
-    ranges = _ranges(started, paused)
-    first = price(terms, started, started + early, ranges, zone)
-    second = price(terms, started, started + late, ranges, zone)
-    assert first.total_minor <= second.total_minor
-    assert first.usage_minor <= second.usage_minor
-
-
-@given(any_terms, starts, durations, zones, pauses)
-def test_price_is_explained_and_capped(
-    terms: TariffTerms, started: datetime, length: timedelta, zone: str, paused: list[tuple[timedelta, timedelta]]
-) -> None:
-    result = price(terms, started, started + length, _ranges(started, paused), zone)
-    assert sum(line.amount_minor for line in result.lines) == result.total_minor >= 0
-    assert 0 <= result.unlock_minor <= terms.unlock_minor
-    assert result.usage_minor >= 0
-    if terms.total_cap_minor:
-        assert result.total_minor <= terms.total_cap_minor
-    if terms.daily_cap_minor:
-        days = (started + length).astimezone(ZoneInfo(zone)).date() - started.astimezone(ZoneInfo(zone)).date()
-        assert result.usage_minor <= terms.daily_cap_minor * (days.days + 1)
-
-
-@given(any_terms, starts, st.floats(0, 1), zones)
-def test_nothing_is_due_within_the_free_period(terms: TariffTerms, started: datetime, part: float, zone: str) -> None:
-    used = terms.free_period * part
-    total = price(terms, started, started + used, (), zone).total_minor
-    assert total == 0 or not terms.free_period
-
-
-@given(any_terms, starts, durations, zones, pauses)
-def test_a_pause_never_costs(
-    terms: TariffTerms, started: datetime, length: timedelta, zone: str, paused: list[tuple[timedelta, timedelta]]
-) -> None:
-    """More than one more day's cap can never come of a pause: it may move intervals to another day, not add any."""
-    uncapped = replace(terms, daily_cap_minor=0)
-    ended = started + length
-    with_pause = price(uncapped, started, ended, _ranges(started, paused), zone).total_minor
-    assert with_pause <= price(uncapped, started, ended, (), zone).total_minor
-
-
-@given(any_terms, starts, zones)
-def test_the_cap_is_reached_when_it_is_said_to_be(terms: TariffTerms, started: datetime, zone: str) -> None:
-    reached = cap_reached_at(terms, started, zone)
-    if reached is None:
-        return
-    assert price(terms, started, reached, (), zone).total_minor == terms.total_cap_minor
-    if reached > started:
-        before = price(terms, started, reached - timedelta(microseconds=1), (), zone)
-        assert before.total_minor < terms.total_cap_minor
