@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import ingest, machine, stream, telemetry, wire
+from benchmarks import ingest, machine, price, stream, telemetry, wire
 from benchmarks.results import Figure, percentile, ratio_of_pairs
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import SlotLocked, SlotUnlocked
@@ -46,6 +46,10 @@ def test_ingest_stores_every_event_once() -> None:
 def test_telemetry_stores_every_row() -> None:
     names = {figure.name: figure.value for figure in telemetry.run(quick=True).figures}
     assert names["pipeline against raw COPY"] > 0
+
+
+def test_prices_are_counted() -> None:
+    assert all(figure.value > 0 for figure in price.run(quick=True).figures)
 
 
 def test_machine_has_limits() -> None:
