@@ -33,6 +33,7 @@ from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
 from api.payments.endpoints import router as payments
+from api.payments.invoices import router as invoices
 from api.ratelimit import RateLimiter
 from api.rentals.endpoints import router as rentals
 from api.runtime import Runtime
@@ -45,7 +46,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, rentals, payments, config, provisioning, firmware, *ADMIN)
+AREAS = (users, stations, rentals, payments, invoices, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

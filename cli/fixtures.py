@@ -11,6 +11,7 @@ from fleet.common.clock import utc_now
 from fleet.common.errors import FleetError
 from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
+from fleet.payments.taxes import load_tax_rates
 from fleet.rentals.fixtures import load_tariffs
 from fleet.telemetry.alerts import load_rules
 
@@ -20,7 +21,7 @@ INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.
 def loaddata(
     file: Annotated[Path, typer.Argument(help="As fixtures/initial_data.json.", exists=True, dir_okay=False)],
 ) -> None:
-    """Load countries, configuration, tariffs and alert rules; what is there already stays, so it may be run again."""
+    """Load countries, configuration, taxes, tariffs, alert rules; what is there stays; run it again at will."""
     with settings_with_database() as settings:
         engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-loaddata")
         try:
@@ -44,6 +45,7 @@ def load(session: Session, file: Path, now: datetime, *, currency: str | None = 
     return {
         "countries": fixtures.load_countries(session, data["countries"]),
         "configuration added": load_config(session, data["config"], now),
+        "tax rates added": load_tax_rates(session, data["tax_rates"], now),
         "tariffs added": load_tariffs(session, tariffs, now),
         "alert rules added": load_rules(session, data["alert_rules"], now),
     }

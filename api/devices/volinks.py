@@ -28,7 +28,7 @@ from fleet.config import service as config
 from fleet.devices import calls, profiles
 from fleet.devices.calls import Call
 from fleet.devices.credentials import PURPOSE
-from fleet.rentals.tariffs import tariff_for
+from fleet.rentals.tariffs import find_tariff
 from fleet.stations.models import Station
 
 #: Not in the API's document: only cabinets call here, and they know nothing of it.
@@ -197,7 +197,7 @@ def pre_auth_amount(caller: _Amount) -> JSONResponse:
     """What a start holds on the wallet there, in the currency's own unit."""
     if caller.station is None:
         return caller.refused()
-    tariff = tariff_for(caller.session, caller.station, caller.now)
+    tariff = find_tariff(caller.session, caller.station, caller.now)
     if tariff is None:
         return envelope(None, caller.now, NOT_CONFIGURED, "no tariff")
     amount, _, _ = str(Money(tariff.hold_minor, tariff.currency)).partition(" ")

@@ -1,5 +1,5 @@
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -36,8 +36,16 @@ router = area("rental", "rentals")
     responses=problems(401, 403, 404, 409),
 )  # fmt: skip
 def quote(body: QuoteIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> QuoteOut:
-    found = quotes.quote(session, user_id=user.id, station_code=body.station, now=now, policy=runtime.policy)
-    return QuoteOut.of(found)
+    """With what a rental of `minutes` would cost, line by line. Nothing is held or reserved."""
+    found = quotes.quote(
+        session,
+        user_id=user.id,
+        station_code=body.station,
+        now=now,
+        policy=runtime.policy,
+        duration=timedelta(minutes=body.minutes),
+    )
+    return QuoteOut.of(found, now)
 
 
 @router.post(

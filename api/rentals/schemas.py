@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
 from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.price import Price
+from fleet.rentals.price import LineKind, Price, PriceLine
 from fleet.rentals.quotes import Quote
 
 StationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
@@ -17,6 +17,9 @@ class QuoteIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
 
     station: StationCode
+    minutes: Annotated[
+        int, Field(ge=0, le=60 * 24 * 366, description="how long the rental lasts whose price is shown")
+    ] = 60
 
 
 class QuoteOut(Schema):
@@ -24,16 +27,20 @@ class QuoteOut(Schema):
 
     station: str
     tariff: TariffOut
+    minutes: int
+    price: Annotated["PriceOut", Field(description="of a rental that begins now and lasts for `minutes`")]
     available: MoneyOut
     can_start: Annotated[bool, Field(description="as far as can be known before the cabinet moves")]
     reason: Annotated[str | None, Field(description="why not, as the `code` that a start would answer")]
     charge_pct: Annotated[int | None, Field(description="of the bank that would be chosen")]
 
     @classmethod
-    def of(cls, found: Quote) -> "QuoteOut":
+    def of(cls, found: Quote, now: datetime) -> "QuoteOut":
         return cls(
             station=found.station.code,
             tariff=TariffOut.of(found.terms),
+            minutes=int(found.duration.total_seconds() // 60),
+            price=PriceOut.of(found.price, final=False, at=now + found.duration),
             available=MoneyOut.model_validate(found.available),
             can_start=found.can_start,
             reason=found.reason,
@@ -51,25 +58,30 @@ class StartIn(Input):
 class PriceLineOut(Schema):
     """Why an amount is what it is."""
 
-    kind: Annotated[str, Field(examples=["usage"])]
-    text: Annotated[str, Field(examples=["2 intervals of 30 min at 1.00 EUR"])]
+    kind: Annotated[LineKind, Field(examples=["usage"])]
+    text: Annotated[str, Field(examples=["2026-11-23: 2 x 30 min at 1.00 EUR"])]
     amount: MoneyOut
+
+    @classmethod
+    def of(cls, line: PriceLine, currency: str) -> "PriceLineOut":
+        return cls(kind=LineKind(line.kind), text=line.text, amount=MoneyOut.of(line.amount_minor, currency))
 
 
 class PriceOut(Schema):
+    """The amounts of the lines add up to the total exactly."""
+
     total: MoneyOut
+    tax: Annotated[MoneyOut, Field(description="contained in the total")]
     lines: list[PriceLineOut]
-    final: Annotated[bool, Field(description="false: what it would cost if the bank came back now")]
+    final: Annotated[bool, Field(description="false: what it would cost if the bank came back at `at`")]
     at: Instant
 
     @classmethod
     def of(cls, price: Price, *, final: bool, at: datetime) -> "PriceOut":
         return cls(
             total=MoneyOut.of(price.total_minor, price.currency),
-            lines=[
-                PriceLineOut(kind=line.kind, text=line.text, amount=MoneyOut.of(line.amount_minor, price.currency))
-                for line in price.lines
-            ],
+            tax=MoneyOut.of(price.tax_minor, price.currency),
+            lines=[PriceLineOut.of(line, price.currency) for line in price.lines],
             final=final,
             at=at,
         )

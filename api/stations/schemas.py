@@ -5,7 +5,8 @@ from pydantic import Field, field_validator
 
 from api.schemas import Instant, MoneyOut, Schema
 from firmware_protocol.types import SlotState
-from fleet.rentals.price import TariffTerms
+from fleet.common.money import WHOLE_BP
+from fleet.rentals.terms import TariffTerms
 from fleet.stations.models import StationStatus
 from fleet.stations.queries import StationDetail
 
@@ -49,6 +50,30 @@ class SlotOut(Schema):
     returnable: bool
 
 
+class MultiplierOut(Schema):
+    """What an interval costs that begins in these local hours, in hundredths of a per cent (10,000: as usual)."""
+
+    weekdays: Annotated[list[int], Field(description="1 Monday … 7 Sunday")]
+    from_hour: int
+    to_hour: Annotated[int, Field(description="not included; 24 is midnight")]
+    basis_points: int
+
+
+class LateFeeOut(Schema):
+    """What being late costs besides the time; nothing within the grace period."""
+
+    percent_bp: Annotated[int, Field(description="on top of late time, in hundredths of a per cent")]
+    per_hour: Annotated[MoneyOut, Field(description="for each hour begun")]
+    grace_s: int
+    daily_cap: Annotated[MoneyOut | None, Field(description="most per local day; null: no cap")]
+
+
+class TaxOut(Schema):
+    name: str
+    basis_points: int
+    inclusive: Annotated[bool, Field(description="whether the tariff's amounts contain it")]
+
+
 class TariffOut(Schema):
     """What a rental from here costs. It is frozen into the rental at its start."""
 
@@ -60,6 +85,10 @@ class TariffOut(Schema):
     total_cap: Annotated[MoneyOut | None, Field(description="most a rental can ever cost; null: no cap")]
     hold: Annotated[MoneyOut, Field(description="held on the wallet at the start")]
     overdue_after_minutes: int
+    buyout_after_minutes: Annotated[int | None, Field(description="null: when the price reaches the total cap")]
+    multipliers: list[MultiplierOut]
+    late_fee: LateFeeOut | None
+    tax: TaxOut | None
 
     @classmethod
     def of(cls, terms: TariffTerms) -> "TariffOut":
@@ -75,7 +104,21 @@ class TariffOut(Schema):
             total_cap=money(terms.total_cap_minor) if terms.total_cap_minor else None,
             hold=money(terms.hold_minor),
             overdue_after_minutes=_minutes(terms.overdue_after),
+            buyout_after_minutes=None if terms.buyout_after is None else _minutes(terms.buyout_after),
+            multipliers=[MultiplierOut.model_validate(each) for each in terms.multipliers],
+            late_fee=None if terms.late.nothing else _late_fee(terms),
+            tax=TaxOut.model_validate(terms.tax) if terms.tax.basis_points else None,
         )
+
+
+def _late_fee(terms: TariffTerms) -> LateFeeOut:
+    late = terms.late
+    return LateFeeOut(
+        percent_bp=late.multiplier_bp - WHOLE_BP,
+        per_hour=MoneyOut.of(late.hourly_minor, terms.currency),
+        grace_s=int(late.grace.total_seconds()),
+        daily_cap=MoneyOut.of(late.daily_cap_minor, terms.currency) if late.daily_cap_minor else None,
+    )
 
 
 def _minutes(duration: timedelta) -> int:

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 
-#: Which area loads which key: common, config, rentals, telemetry.
-KEYS = ("countries", "config", "tariffs", "alert_rules")
+#: Which area loads which key: common, config, payments, rentals, telemetry.
+KEYS = ("countries", "config", "tax_rates", "tariffs", "alert_rules")
 
 _COUNTRY = ("iso_code", "name", "dial_code", "currency", "locale", "time_zone", "active")
 

@@ -45,3 +45,7 @@ class WebhookRefused(Forbidden):
     """Signature, time or form of a provider's call is wrong."""
 
     code = "webhook_refused"
+
+
+class InvoiceNotFound(NotFound):
+    code = "invoice_not_found"

@@ -4,7 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
 
@@ -180,6 +181,84 @@ class PaymentWebhook(Base):
     received_at: Mapped[datetime]
     applied_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(String(1000))
+
+
+class TaxRate(Base):
+    """The tax that a country takes of a rental's price, while it holds."""
+
+    __tablename__ = "tax_rate"
+    __table_args__ = (
+        ExcludeConstraint(
+            ("country", "="), (text("tstzrange(valid_from, valid_to)"), "&&"), using="gist", name="ex_tax_rate_overlap"
+        ),
+        CheckConstraint("basis_points BETWEEN 0 AND 10000", name="basis_points"),
+        CheckConstraint("valid_to >= valid_from", name="validity"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    country: Mapped[str] = mapped_column(ForeignKey("country.iso_code"))
+    #: As invoices name it: VAT, MwSt., GST.
+    name: Mapped[str] = mapped_column(String(32))
+    basis_points: Mapped[int]
+    valid_from: Mapped[datetime]
+    valid_to: Mapped[datetime | None]
+
+
+class InvoiceKind(StrEnum):
+    INVOICE = "invoice"
+    #: Says by how much those before it were wrong; negative when money comes back.
+    CORRECTION = "correction"
+
+
+class Invoice(Base):
+    """What a rider was told to owe. Append-only, lines too; the lines add up to the total (triggers)."""
+
+    __tablename__ = "invoice"
+    __table_args__ = (
+        UniqueConstraint("rental_id", "sequence"),
+        Index(None, "user_id", "id"),
+        CheckConstraint("(kind = 'invoice') = (corrects_id IS NULL)", name="corrects"),
+        CheckConstraint("(kind = 'invoice') = (sequence = 0)", name="sequence"),
+        CheckConstraint("kind = 'correction' OR total_minor > 0 AND tax_minor BETWEEN 0 AND total_minor", name="total"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    #: As people name it. Grows; a transaction that fails may leave a gap.
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    #: A plain id because rentals are above payments; NULL for what is no rental.
+    rental_id: Mapped[UUID | None]
+    #: 0 is the invoice of its rental, those after it correct it.
+    sequence: Mapped[int] = mapped_column(default=0, server_default="0")
+    kind: Mapped[InvoiceKind] = mapped_column(text_enum(InvoiceKind, 16))
+    corrects_id: Mapped[UUID | None] = mapped_column(ForeignKey("invoice.id"))
+    currency: Mapped[str] = mapped_column(String(3))
+    #: Of a correction: the difference.
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    #: Contained in the total.
+    tax_minor: Mapped[int] = mapped_column(BigInteger)
+    tax_name: Mapped[str] = mapped_column(String(32))
+    tax_bp: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(String(300))
+    issued_at: Mapped[datetime]
+
+    lines: Mapped[list["InvoiceLine"]] = relationship(
+        back_populates="invoice", lazy="raise", order_by="InvoiceLine.position"
+    )
+
+
+class InvoiceLine(Base):
+    __tablename__ = "invoice_line"
+
+    invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoice.id"), primary_key=True)
+    #: From 1.
+    position: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    text: Mapped[str] = mapped_column(String(300))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+
+    invoice: Mapped[Invoice] = relationship(back_populates="lines", lazy="raise")
 
 
 class SandboxCharge(Base):

@@ -15,9 +15,9 @@ from fleet.rentals.errors import (
     StationOffline,
     TooManyOpenRentals,
 )
-from fleet.rentals.models import OPEN_STATES, Rental, Tariff
+from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.tariffs import tariff_for
+from fleet.rentals.tariffs import InForce, tariff_in_force
 from fleet.stations.models import Station, StationStatus
 from fleet.users.models import User, UserStatus
 
@@ -68,9 +68,9 @@ def check_station(station: Station, policy: RentalPolicy, now: datetime) -> None
         raise StationOffline(f"station {station.code} is not connected", station=station.code)
 
 
-def tariff_at(session: Session, station: Station, now: datetime) -> Tariff:
+def tariff_at(session: Session, station: Station, now: datetime) -> InForce:
     """Raises NoTariff."""
-    tariff = tariff_for(session, station, now)
+    tariff = tariff_in_force(session, station, now)
     if tariff is None:
         raise NoTariff(f"station {station.code} has no tariff", station=station.code)
     return tariff

@@ -7,33 +7,54 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments import holds
+from fleet.payments.invoices import Bill, Line, issue
 from fleet.payments.models import AccountKind
+from fleet.rentals.adjustments import Adjustment, free_time
+from fleet.rentals.gross import bought_at, due_after
 from fleet.rentals.models import Rental, RentalState, StartEvidence
-from fleet.rentals.price import Price, TariffTerms, cap_reached_at, free_of_charge, price
+from fleet.rentals.price import LineKind, Price, free_of_charge, price
 from fleet.rentals.states import Evidence, move, note, unreserve
+from fleet.rentals.terms import Prepaid, TariffTerms
 from fleet.stations.models import StationSlot
 
 NOT_TAKEN = "not_taken"
+TOO_LONG = "the time with the bank was shorter than was thought"
 
 
 def terms_of(rental: Rental) -> TariffTerms:
     return TariffTerms.from_json(rental.terms)
 
 
+def prepaid_of(rental: Rental) -> tuple[Prepaid, ...]:
+    return tuple(Prepaid.from_json(each) for each in rental.prepaid)
+
+
+def adjustments_of(rental: Rental) -> tuple[Adjustment, ...]:
+    return tuple(Adjustment.from_json(each) for each in rental.adjustments)
+
+
 def price_at(rental: Rental, at: datetime) -> Price:
     """What an open rental would cost if the bank came back at `at`."""
     terms = terms_of(rental)
     if rental.started_at is None:
-        return free_of_charge(terms, "not_started", "The bank has not left yet")
-    return price(terms, rental.started_at, max(at, rental.started_at), time_zone=rental.time_zone)
+        return free_of_charge(terms, LineKind.NOT_STARTED, "The bank has not left yet")
+    return price(
+        terms,
+        rental.started_at,
+        max(at, rental.started_at),
+        time_zone=rental.time_zone,
+        prepaid=prepaid_of(rental),
+        adjustments=adjustments_of(rental),
+    )
 
 
 def set_start(rental: Rental, at: datetime, told: StartEvidence) -> None:
     """When the bank left, and what follows from it."""
-    terms = terms_of(rental)
+    terms, prepaid = terms_of(rental), prepaid_of(rental)
     rental.started_at, rental.start_evidence = at, told
-    rental.overdue_at = at + terms.overdue_after
-    rental.buyout_at = cap_reached_at(terms, at, rental.time_zone)
+    rental.overdue_at = at + due_after(terms, prepaid)
+    bought = bought_at(terms, at, rental.time_zone, prepaid)
+    rental.buyout_at = None if bought is None else bought + free_time(adjustments_of(rental))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +96,7 @@ def _ended(rental: Rental, back: Return, now: datetime) -> datetime:
 
 def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
     if back.why == NOT_TAKEN:
-        return free_of_charge(terms_of(rental), NOT_TAKEN, "The bank was not taken: free of charge")
+        return free_of_charge(terms_of(rental), LineKind.NOT_TAKEN, "The bank was not taken: free of charge")
     return price_at(rental, ended_at)
 
 
@@ -91,7 +112,7 @@ def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: dateti
     assert rental.buyout_at is not None
     rental.ended_at = rental.buyout_at
     result = price_at(rental, rental.buyout_at)
-    _charge(session, rental, result, [(AccountKind.BUYOUT_REVENUE, result.total)], now)
+    _charge(session, rental, result, _parts(result, bought=True), now)
     move(session, rental, RentalState.BOUGHT_OUT, why="total_cap", evidence=evidence, at=rental.buyout_at, now=now)
 
 
@@ -150,12 +171,16 @@ def correct_start(
     )
 
 
-def _parts(result: Price) -> list[tuple[AccountKind, Money]]:
-    parts = [
-        (AccountKind.UNLOCK_FEES, Money(result.unlock_minor, result.currency)),
-        (AccountKind.REVENUE, Money(result.usage_minor, result.currency)),
-    ]
-    return [(kind, money) for kind, money in parts if money.amount_minor > 0]
+def _parts(result: Price, *, bought: bool = False) -> list[tuple[AccountKind, Money]]:
+    """Without tax what is the house's, and the tax, which is not."""
+    net = result.total_minor - result.tax_minor
+    own = (
+        {AccountKind.BUYOUT_REVENUE: net}
+        if bought
+        else {AccountKind.UNLOCK_FEES: result.unlock_minor, AccountKind.REVENUE: result.usage_minor}
+    )
+    parts = {**own, AccountKind.TAX: result.tax_minor}
+    return [(kind, Money(amount, result.currency)) for kind, amount in parts.items() if amount > 0]
 
 
 def _lines(result: Price) -> list[object]:
@@ -178,6 +203,21 @@ def _charge(
     else:
         holds.release_hold(session, rental.hold_transfer_id, now)
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
+    issue(session, _bill(rental, result), now)
+
+
+def _bill(rental: Rental, result: Price) -> Bill:
+    tax = terms_of(rental).tax
+    return Bill(
+        user_id=rental.user_id,
+        rental_id=rental.id,
+        currency=result.currency,
+        total_minor=result.total_minor,
+        tax_minor=result.tax_minor,
+        tax_name=tax.name,
+        tax_bp=tax.basis_points,
+        lines=[Line(line.kind, line.text, line.amount_minor) for line in result.lines],
+    )
 
 
 def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: datetime) -> None:
@@ -186,6 +226,7 @@ def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: dat
     if too_much <= 0:
         return
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
+    issue(session, _bill(rental, result), now, TOO_LONG)
     refund = too_much - min(rental.due_minor, too_much)
     rental.due_minor -= too_much - refund
     # An operator may have given some of it back already; a fact must not fail for that.
@@ -196,7 +237,7 @@ def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: dat
             session,
             rental_id=rental.id,
             money=Money(refund, rental.currency),
-            reason="the time with the bank was shorter than was thought",
+            reason=TOO_LONG,
             # The price falls with every correction: a key of its own for each, the same for a repetition.
             key=f"{key}:{result.total_minor}",
             now=now,

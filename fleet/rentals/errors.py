@@ -77,3 +77,19 @@ class BankNotHeld(Conflict):
     """Nobody holds the bank (`serial`) back; its `state` is for cabinets and rentals to say."""
 
     code = "bank_not_held"
+
+
+class TariffNotFound(NotFound):
+    code = "tariff_not_found"
+
+
+class TariffOverlap(Conflict):
+    """Two tariffs for the same station, venue, city, country or for everywhere cannot hold at once."""
+
+    code = "tariff_overlap"
+
+
+class TariffRevised(Conflict):
+    """Only the newest version can be revised or ended (`version`, `newest`): somebody else was faster."""
+
+    code = "tariff_revised"

@@ -6,17 +6,22 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Identity,
     Index,
     Interval,
     SmallInteger,
     String,
+    Text,
+    UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fleet.db import Base, text_enum, uuid_pk
+from fleet.db import Base, new_id, text_enum, uuid_pk
+from fleet.rentals.terms import LATE_GRACE
 from fleet.stations.models import PowerBank, Station
 
 
@@ -53,25 +58,55 @@ class CaseState(StrEnum):
     RESOLVED = "resolved"
 
 
+#: What a tariff is for, as one text: no two may hold at once for the same. Mirrors `tariffs.Scope`.
+_SCOPE = (
+    "CASE WHEN station_id IS NOT NULL THEN 'station:' || station_id"
+    " WHEN venue_id IS NOT NULL THEN 'venue:' || venue_id"
+    " WHEN city IS NOT NULL THEN 'city:' || coalesce(country, '') || ':' || city"
+    " WHEN country IS NOT NULL THEN 'country:' || country ELSE 'default' END"
+)
+
+
 class Tariff(Base):
-    """What a rental costs. Most specific first: station, city, country, everywhere. Frozen into the rental at start."""
+    """One version of what a rental costs, frozen into each rental at its start. Most specific first: station, venue,
+    city, country, everywhere.
+
+    A version never changes but in when it ends (trigger); an edit is a new one that begins where the old one ends.
+    """
 
     __tablename__ = "tariff"
     __table_args__ = (
+        UniqueConstraint("series_id", "version"),
+        ExcludeConstraint(
+            ("scope", "="), (text("tstzrange(valid_from, valid_to)"), "&&"), using="gist", name="ex_tariff_overlap"
+        ),
         CheckConstraint(
             "unlock_minor >= 0 AND interval_minor >= 0 AND daily_cap_minor >= 0 AND total_cap_minor >= 0"
-            " AND hold_minor >= 0",
+            " AND hold_minor >= 0 AND rounding_step_minor >= 1",
             name="amounts",
         ),
         CheckConstraint("interval_length > interval '0' AND free_period >= interval '0'", name="durations"),
+        CheckConstraint("num_nonnulls(station_id, venue_id, coalesce(city, country)) <= 1", name="one_scope"),
+        CheckConstraint("valid_to >= valid_from", name="validity"),
+        CheckConstraint(
+            "late_multiplier_bp >= 10000 AND late_hourly_minor >= 0 AND late_daily_cap_minor >= 0"
+            " AND late_grace >= interval '0'",
+            name="late",
+        ),
+        CheckConstraint("buyout_after IS NULL OR total_cap_minor > 0", name="buyout"),
     )
 
     id: Mapped[UUID] = uuid_pk()
+    #: The same for all versions of one tariff.
+    series_id: Mapped[UUID] = mapped_column(default=new_id)
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
     name: Mapped[str] = mapped_column(String(100))
     currency: Mapped[str] = mapped_column(String(3))
     station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"), index=True)
+    venue_id: Mapped[int | None] = mapped_column(ForeignKey("venue.id"))
     city: Mapped[str | None] = mapped_column(String(100))
     country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
+    scope: Mapped[str] = mapped_column(Text, Computed(_SCOPE, persisted=True))
     unlock_minor: Mapped[int] = mapped_column(BigInteger)
     free_period: Mapped[timedelta] = mapped_column(Interval)
     interval_minor: Mapped[int] = mapped_column(BigInteger)
@@ -83,6 +118,16 @@ class Tariff(Base):
     #: Held on the wallet at the start.
     hold_minor: Mapped[int] = mapped_column(BigInteger)
     overdue_after: Mapped[timedelta] = mapped_column(Interval)
+    buyout_after: Mapped[timedelta | None] = mapped_column(Interval)
+    #: terms.Multiplier as JSON.
+    multipliers: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    rounding_step_minor: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")
+    #: Whether the amounts contain the country's tax, or it comes on top.
+    tax_inclusive: Mapped[bool] = mapped_column(default=True, server_default="true")
+    late_multiplier_bp: Mapped[int] = mapped_column(default=10_000, server_default="10000")
+    late_hourly_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    late_grace: Mapped[timedelta] = mapped_column(Interval, default=LATE_GRACE, server_default="2 minutes")
+    late_daily_cap_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     valid_from: Mapped[datetime]
     valid_to: Mapped[datetime | None]
 
@@ -136,6 +181,9 @@ class Rental(Base):
     hold_transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"))
     price_minor: Mapped[int | None] = mapped_column(BigInteger)
     price_lines: Mapped[list[Any] | None]
+    #: terms.Prepaid and adjustments.Adjustment as JSON, frozen like the terms.
+    prepaid: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    adjustments: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     charged_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: Owed beyond what the wallet held.
     due_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
-from fleet.rentals.closing import price_at
+from fleet.rentals.closing import price_at, terms_of
 from fleet.rentals.errors import RentalNotFound
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState
-from fleet.rentals.price import Price, PriceLine
+from fleet.rentals.price import Price, PriceLine, recorded
 
 
 def _rentals() -> Select[Rental]:
@@ -95,5 +95,4 @@ def price_now(rental: Rental, now: datetime) -> Price:
     if rental.price_minor is None:
         return price_at(rental, rental.closed_at or now)
     lines = tuple(PriceLine(**line) for line in rental.price_lines or [])
-    unlock = sum(line.amount_minor for line in lines if line.kind == "unlock")
-    return Price(rental.price_minor, min(unlock, rental.price_minor), rental.currency, lines)
+    return recorded(terms_of(rental), rental.price_minor, lines)

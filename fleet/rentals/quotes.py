@@ -1,7 +1,8 @@
 """What a rental from a station would cost, and whether it could start now. Locks nothing, promises nothing."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -11,13 +12,17 @@ from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
 from fleet.payments.wallets import balance, wallet_of
 from fleet.rentals import checks
+from fleet.rentals.adjustments import Occasion, granted
 from fleet.rentals.errors import NoBankAvailable
-from fleet.rentals.price import TariffTerms
+from fleet.rentals.price import Price, price
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.tariffs import terms
+from fleet.rentals.terms import TariffTerms
 from fleet.stations.availability import best_bank
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station
+
+#: How long a quote's example lasts when nobody says.
+EXAMPLE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,9 @@ class Quote:
 
     station: Station
     terms: TariffTerms
+    #: What a rental costs that begins now and lasts for `duration`, with what the rider is granted.
+    price: Price
+    duration: timedelta
     available: Money
     reason: str | None
     #: Of the bank that would be chosen.
@@ -36,24 +44,39 @@ class Quote:
         return self.reason is None
 
 
-def quote(session: Session, *, user_id: UUID, station_code: str, now: datetime, policy: RentalPolicy) -> Quote:
+def quote(
+    session: Session,
+    *,
+    user_id: UUID,
+    station_code: str,
+    now: datetime,
+    policy: RentalPolicy,
+    duration: timedelta = EXAMPLE,
+) -> Quote:
     """Raises StationNotFound and NoTariff: without a price there is nothing to quote."""
     station = find_station(session, station_code)
-    tariff = checks.tariff_at(session, station, now)
-    wallet = wallet_of(session, user_id, tariff.currency, now)
-    available = Money(balance(session, wallet).available_minor, tariff.currency)
+    terms = checks.tariff_at(session, station, now).terms
+    wallet = wallet_of(session, user_id, terms.currency, now)
+    available = Money(balance(session, wallet).available_minor, terms.currency)
     best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False)
     charge = None if best is None or best.power_bank is None else best.power_bank.charge_pct
-    reason = None
+    reason = _refusal(session, user_id, station, policy, now)
+    if reason is None and available.amount_minor < terms.hold_minor:
+        reason = InsufficientFunds.code
+    if reason is None and best is None:
+        reason = NoBankAvailable.code
+    occasion = Occasion(user_id, station.id, terms, now, rental_id=None)
+    adjustments = granted(session, policy.sources, occasion)
+    example = price(terms, now, now + duration, time_zone=station.time_zone, adjustments=adjustments)
+    return Quote(station, terms, example, duration, available, reason, charge)
+
+
+def _refusal(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> str | None:
     try:
         checks.check_rider(session, user_id)
         checks.check_station(station, policy, now)
         checks.free_place(session, user_id, policy)
         checks.check_debts(session, user_id)
     except FleetError as refused:
-        reason = refused.code
-    if reason is None and available.amount_minor < tariff.hold_minor:
-        reason = InsufficientFunds.code
-    if reason is None and best is None:
-        reason = NoBankAvailable.code
-    return Quote(station, terms(tariff), available, reason, charge)
+        return refused.code
+    return None

@@ -5,23 +5,10 @@ from datetime import timedelta
 from typing import Final, Self
 
 from fleet.common.errors import IllegalTransition
-from fleet.rentals.models import OPEN_STATES, RentalState, StartEvidence
-from fleet.rentals.price import Price, PriceLine, TariffTerms, cap_reached_at, price
+from fleet.rentals.adjustments import AdjustmentSource
+from fleet.rentals.models import RentalState, StartEvidence
 from fleet.settings import Settings
 from fleet.stations.rules import HealthPolicy
-
-__all__ = [
-    "OPEN_STATES",
-    "TRANSITIONS",
-    "Price",
-    "PriceLine",
-    "RentalPolicy",
-    "TariffTerms",
-    "cap_reached_at",
-    "check",
-    "may",
-    "price",
-]
 
 _S = RentalState
 #: Closed is not the end: a bank that leaves late re-opens what was thought to have failed.
@@ -85,6 +72,8 @@ class RentalPolicy:
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
     health: HealthPolicy = field(default_factory=HealthPolicy)
+    #: Who may have something to say about a price.
+    sources: tuple[AdjustmentSource, ...] = ()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

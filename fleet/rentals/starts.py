@@ -10,13 +10,14 @@ from fleet.payments import ledger
 from fleet.payments.holds import hold_for_rental
 from fleet.payments.wallets import wallet_of
 from fleet.rentals import checks
+from fleet.rentals.adjustments import Occasion, granted
 from fleet.rentals.ejects import order_eject
 from fleet.rentals.errors import NoBankAvailable, SlotNotAvailable
-from fleet.rentals.models import Rental, RentalState, Tariff
-from fleet.rentals.price import TariffTerms
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import note
-from fleet.rentals.tariffs import terms
+from fleet.rentals.tariffs import InForce
+from fleet.rentals.terms import TariffTerms
 from fleet.stations.availability import best_bank
 from fleet.stations.models import PowerBank, Station, StationSlot
 from fleet.stations.queries import find_station
@@ -42,13 +43,14 @@ def start(
     station = find_station(session, station_code)
     checks.check_station(station, policy, now)
     tariff = checks.tariff_at(session, station, now)
-    wallet = wallet_of(session, user_id, tariff.currency, now)
+    wallet = wallet_of(session, user_id, tariff.terms.currency, now)
     ledger.lock_accounts(session, wallet.account_id)
     place = checks.free_place(session, user_id, policy)
     checks.check_debts(session, user_id)
     rental_id = new_id()
-    hold_id = _hold(session, user_id, rental_id, terms(tariff), now)
+    hold_id = _hold(session, user_id, rental_id, tariff.terms, now)
     chosen, bank = _choose(session, station, slot, policy, now)
+    occasion = Occasion(user_id, station.id, tariff.terms, now, rental_id)
     rental = Rental(
         id=rental_id,
         user_id=user_id,
@@ -62,6 +64,7 @@ def start(
         hold_transfer_id=hold_id,
         request_id=request_id,
         **_frozen(tariff, station),
+        adjustments=[each.to_json() for each in granted(session, policy.sources, occasion)],
     )
     session.add(rental)
     session.flush()  # what follows refers to it
@@ -78,12 +81,12 @@ def _hold(session: Session, user_id: UUID, rental_id: UUID, frozen: TariffTerms,
     return hold_for_rental(session, user_id=user_id, rental_id=rental_id, money=money, now=now).id
 
 
-def _frozen(tariff: Tariff, station: Station) -> dict[str, object]:
+def _frozen(tariff: InForce, station: Station) -> dict[str, object]:
     """The tariff as it stands now, whatever becomes of it."""
     return {
-        "tariff_id": tariff.id,
-        "terms": terms(tariff).to_json(),
-        "currency": tariff.currency,
+        "tariff_id": tariff.tariff_id,
+        "terms": tariff.terms.to_json(),
+        "currency": tariff.terms.currency,
         "time_zone": station.time_zone,
     }
 

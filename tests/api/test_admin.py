@@ -44,6 +44,7 @@ def test_every_operation_of_operators_is_theirs_alone(live: Live) -> None:
                     code="X", number=1, command_id=uuid4(), rental_id=uuid4(), case_id=uuid4(), dead_letter_id=1,
                     user_id=uuid4(), key="k", serial="S", what="banks", alert_id=1, rule_id=1, scope="dialect",
                     name="n", log_id=uuid4(), release_id=1, rollout_id=uuid4(), action="pause",
+                    tariff_id=uuid4(), country="CH",
                 )  # fmt: skip
                 body = _example(document, operation)
                 nobody = live.client.request(method, where, json=body, headers=keyed())

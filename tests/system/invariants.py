@@ -30,6 +30,10 @@ _FORBIDDEN = {
     "a price that is neither charged nor due": """
         SELECT id, price_minor, charged_minor, due_minor FROM rental
         WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor""",
+    "a rental's invoices are not its price": """
+        SELECT r.id, r.price_minor, coalesce(sum(i.total_minor), 0)
+        FROM rental r LEFT JOIN invoice i ON i.rental_id = r.id
+        GROUP BY r.id HAVING coalesce(r.price_minor, 0) <> coalesce(sum(i.total_minor), 0)""",
     "a rider paid for a bank that was not given": """
         SELECT id, state, charged_minor, due_minor FROM rental
         WHERE (state IN ('eject_failed', 'cancelled') OR started_at IS NULL) AND charged_minor + due_minor > 0""",

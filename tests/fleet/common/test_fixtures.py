@@ -74,4 +74,10 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: str) -> None:
 def test_keys_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text(json.dumps({"tariffs": [{"name": "t"}]}))
-    assert fixtures.read(path) == {"countries": [], "config": [], "tariffs": [{"name": "t"}], "alert_rules": []}
+    assert fixtures.read(path) == {
+        "countries": [],
+        "config": [],
+        "tax_rates": [],
+        "tariffs": [{"name": "t"}],
+        "alert_rules": [],
+    }

@@ -1,0 +1,103 @@
+"""What a rental cost, as the rider was told. Never changed; a correction is a new invoice (decision 0123)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, selectinload
+
+from fleet.payments.errors import InvoiceNotFound
+from fleet.payments.models import Invoice, InvoiceKind, InvoiceLine
+
+CORRECTION = "correction"
+#: Characters of invoice_line.text: a charge must not fail for a long name of a coupon.
+TEXT_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`amount_minor` in the invoice's currency."""
+
+    kind: str
+    text: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What is to be told, as a whole: the lines add up to the total, which contains the tax."""
+
+    user_id: UUID
+    rental_id: UUID
+    currency: str
+    total_minor: int
+    tax_minor: int
+    tax_name: str
+    tax_bp: int
+    lines: Sequence[Line]
+
+
+def issue(session: Session, bill: Bill, now: datetime, reason: str | None = None) -> Invoice | None:
+    """An invoice for the rental, or a correction that brings those before it to `bill`; None when they say so already.
+
+    The caller holds the rental's lock: two at once would be refused by the database, not told the same twice.
+    """
+    before = list(session.scalars(_of_rental(bill.rental_id)))
+    total = bill.total_minor - sum(each.total_minor for each in before)
+    tax = bill.tax_minor - sum(each.tax_minor for each in before)
+    if total == 0 and tax == 0:
+        return None
+    lines = list(bill.lines)
+    if before:
+        text = f"As invoiced so far, up to no. {before[-1].number}"
+        lines.insert(0, Line(CORRECTION, text, total - bill.total_minor))
+    invoice = Invoice(
+        user_id=bill.user_id,
+        rental_id=bill.rental_id,
+        sequence=len(before),
+        kind=InvoiceKind.CORRECTION if before else InvoiceKind.INVOICE,
+        corrects_id=before[-1].id if before else None,
+        currency=bill.currency,
+        total_minor=total,
+        tax_minor=tax,
+        tax_name=bill.tax_name,
+        tax_bp=bill.tax_bp,
+        reason=reason,
+        issued_at=now,
+        lines=[
+            InvoiceLine(position=position, kind=line.kind, text=line.text[:TEXT_MAX], amount_minor=line.amount_minor)
+            for position, line in enumerate(lines, start=1)
+        ],
+    )
+    session.add(invoice)
+    session.flush()  # the next correction refers to it
+    return invoice
+
+
+def _of_rental(rental_id: UUID) -> Select[Invoice]:
+    return select(Invoice).where(Invoice.rental_id == rental_id).order_by(Invoice.sequence)
+
+
+def invoices_of_rental(session: Session, rental_id: UUID, user_id: UUID) -> list[Invoice]:
+    """The rider's invoice for it and its corrections, in order, with their lines. They add up to its price."""
+    query = _of_rental(rental_id).where(Invoice.user_id == user_id).options(selectinload(Invoice.lines))
+    return list(session.scalars(query))
+
+
+def invoices_of(session: Session, user_id: UUID, limit: int, before: UUID | None = None) -> list[Invoice]:
+    """The rider's invoices with their lines, newest first; `before` is the id of the last one seen."""
+    query = select(Invoice).where(Invoice.user_id == user_id).order_by(Invoice.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Invoice.id < before)
+    return list(session.scalars(query.options(selectinload(Invoice.lines))))
+
+
+def invoice_of(session: Session, user_id: UUID, invoice_id: UUID) -> Invoice:
+    """Raises InvoiceNotFound, also when it is another rider's."""
+    query = select(Invoice).where(Invoice.id == invoice_id, Invoice.user_id == user_id)
+    invoice = session.scalars(query.options(selectinload(Invoice.lines))).one_or_none()
+    if invoice is None:
+        raise InvoiceNotFound("no such invoice", invoice_id=invoice_id)
+    return invoice
