@@ -81,15 +81,20 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def _clock(text: str | None) -> str:
+    """`11-25 17:24:04`, which fits; `--json` has the rest."""
+    return "" if text is None else text[5:19].replace("T", " ")
+
+
 def _show(rows: list[dict[str, Any]]) -> None:
     if not rows:
         typer.echo("all jobs are well")
         return
-    table = Table("job", "state", "last run", "took", "changed", "runs", "failures", "next", box=None)
+    table = Table("job", "state", "last (UTC)", "took", "rows", "runs", "failed", "next", box=None, padding=(0, 1))
     for row in rows:
         took = f"{row['took_ms']} ms" if "took_ms" in row else ""
         numbers = (row.get(key) for key in ("changed", "runs", "failures"))
-        cells = [row["name"], row["state"], row.get("last"), took, *numbers, row["next"]]
+        cells = [row["name"], row["state"], _clock(row.get("last")), took, *numbers, _clock(row["next"])]
         table.add_row(*["" if cell is None else str(cell) for cell in cells])
     Console().print(table)
     for row in rows:
