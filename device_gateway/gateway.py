@@ -35,6 +35,7 @@ from device_gateway.vendors import VendorIngest
 from device_gateway.watchdog import Watchdog, Watched
 from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
+from fleet.devices import credentials
 from fleet.devices.profiles import PURPOSE
 from fleet.settings import Settings
 from fleet.telemetry.deadband import Deadband
@@ -80,7 +81,7 @@ class Gateway:
         self._events = Buffer()
         self._samples = Buffer(settings.ingest_buffer_max)
         self._limit = settings.ingest_buffer_max
-        self._keyring = Keyring(Vault.of(settings, PURPOSE))
+        self._keyring = Keyring(Vault.of(settings, credentials.PURPOSE))
         self._closed = False
         self.link = Link(
             url=settings.mqtt_url.get_secret_value(),
@@ -195,10 +196,10 @@ class Gateway:
     def start(self) -> None:
         if self.relink is not None:
             self.relink.start()
+        if self._broker_sync is not None:  # before the watchdog, which ends the process for a thread that does not live
+            self._broker_sync.start()
         for thread in (self._event_lane, *self._sample_lanes, self.link, self.dispatcher, self._watchdog):
             thread.start()
-        if self._broker_sync is not None:
-            self._broker_sync.start()
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
         """Stop reading, store and acknowledge what is here, tell the cabinets, say goodbye.

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from device_gateway import intake
+from device_gateway import faults, intake
 from device_gateway.ingest import Done, reject
 from device_gateway.outbound import Outbound
 from device_gateway.received import Received
@@ -51,16 +51,16 @@ class Keyring:
                 self._version = version
         self._checked = monotonic()
 
-    def of(self, topic: str) -> list[SigningKey]:
-        """Of the station that a topic names; empty when it need not sign."""
+    def of(self, topic: str) -> list[SigningKey] | None:
+        """Of the station that a topic names; None when it need not sign."""
         if not self._keys:
-            return []
+            return None
         code = intake.station_of(topic)
-        return [] if code is None else self._keys.get(code, [])
+        return None if code is None else self._keys.get(code)
 
     def seal(self, message: Published, now_ms: int) -> Published:
         """As the backend sends it: signed, to a station that signs."""
-        for key in self.of(message.topic):
+        for key in self.of(message.topic) or ():
             if key.current:
                 return sealed.seal(message, key_id=key.key_id, signing_key=key.key, boot=0, seq=now_ms)
         return message
@@ -105,20 +105,41 @@ class Guard:
 
     def not_ready(self, batch: Sequence[Received]) -> Outbound:
         """Without the database no signature can be checked: who signs is answered later."""
-        return self._inner.not_ready([each for each in batch if not self._keyring.of(each.topic)])
+        return self._inner.not_ready([each for each in batch if self._keyring.of(each.topic) is None])
 
     def _run(self, batch: Sequence[Received], run: Callable[[Sequence[Received]], Done]) -> Done:
         self._keyring.refresh(self._engine)
-        plain = [each for each in batch if not self._keyring.of(each.topic)]
+        plain = [each for each in batch if self._keyring.of(each.topic) is None]
         if len(plain) == len(batch):
             return run(batch)
-        refused = self._open([each for each in batch if id(each) not in self._opened and self._keyring.of(each.topic)])
+        refused = self._open_all(
+            [each for each in batch if id(each) not in self._opened and self._keyring.of(each.topic) is not None]
+        )
         passed = [self._opened[id(each)][1] if id(each) in self._opened else each for each in batch]
         good = [each for each in passed if each is not None]
         done = run(good) if good else Done()
         done.add(refused)
         self._opened.clear()
         return done
+
+    def _open_all(self, batch: Sequence[Received]) -> Done:
+        """Raises what another try may mend; a frame that fails otherwise is refused alone."""
+        try:
+            return self._open(batch)
+        except Exception as error:
+            if faults.is_transient(error):
+                raise
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                done = self._open_all(batch[:middle])
+                done.add(self._open_all(batch[middle:]))
+                return done
+            done = Done()
+            with session_scope(self._engine) as session:
+                code, reason = faults.code_of(error), faults.reason_of(error)
+                self._record(session, [intake.reject(batch[0], code, reason)], done)
+            self._opened[id(batch[0])] = (batch[0], None)
+            return done
 
     def _open(self, batch: Sequence[Received]) -> Done:
         """Check and unwrap; what is refused is in the dead letters when this returns."""
@@ -162,7 +183,7 @@ class Guard:
             envelope = sealed.read(received.payload, received.content_type)
         except ProtocolError as error:
             raise _Refused(UNSIGNED, f"this station signs every frame: {error}") from error
-        for key in self._keyring.of(received.topic):
+        for key in self._keyring.of(received.topic) or ():
             if key.key_id == envelope.key and envelope.is_genuine(received.topic, key.key):
                 return envelope, key
         raise _Refused(FORGED, f"key {envelope.key!r} did not make this signature for this topic")

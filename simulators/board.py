@@ -52,6 +52,8 @@ class Board:
         self.booted_ms = now_ms
         #: The firmware runs; otherwise nothing is noticed, whatever happens to the slots.
         self.running = False
+        #: Name of the credential that the session was opened with.
+        self.credential: str | None = None
         self.reset_cause = ResetCause.POWER_ON
         #: The backend should see every slot: after a start, and after events were lost.
         self.inventory_due = True

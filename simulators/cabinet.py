@@ -74,6 +74,10 @@ class Cabinet(AnyCabinet):
             case CommandFrame():
                 self.executor.execute(message, now_ms)
 
+    def rotated(self, command_id: str, now_ms: int, *, done: bool) -> None:
+        """A new credential has come, or could not be had."""
+        self.executor.rotated(command_id, now_ms, done=done)
+
     def fetched(self, command_id: str, size: int, sha256: str, now_ms: int) -> None:
         """The download asked for by `Fetch` has ended; `size` 0: it could not be had."""
         self.executor.fetched(command_id, size, sha256, now_ms)

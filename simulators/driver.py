@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
 
 from firmware_protocol.dialect import Published
 from simulators.base import AnyCabinet
@@ -12,13 +13,15 @@ from simulators.cabinet import Cabinet
 from simulators.download import Downloaded, download
 from simulators.errors import SimulatorError
 from simulators.faults import Fault, FaultKind
-from simulators.outputs import Connect, ConnectTcp, ConnectVendor, Fetch, Hangup, HttpCall, Opening, Output
+from simulators.identity import Identity, IdentityLink
+from simulators.outputs import Connect, ConnectTcp, ConnectVendor, Fetch, Hangup, HttpCall, Opening, Output, Rotate
 from simulators.session import OPEN_TIMEOUT_S, Link, native_session, vendor_session
 from simulators.tcp import TcpLink
 from simulators.uplink import Phase
 from simulators.vendor import VendorCabinet
 
 T = TypeVar("T")
+_BEFORE_LEAVING_S: Final = 0.5
 
 
 class Environment(Protocol):
@@ -28,6 +31,8 @@ class Environment(Protocol):
     broker: Broker
     #: Where Relink cabinets connect.
     relink: tuple[str, int] | None
+    #: Where cabinets keep their credentials; None: they are gone with the process.
+    state: Path | None
     dialers: Executor
 
     def now_ms(self) -> int: ...
@@ -57,6 +62,8 @@ class Driver:
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms: int | None = None
         self._phase = cabinet.phase
+        station = cabinet.board.station
+        self.identity = None if station.claim is None else Identity(station.claim, station.code, environment.state)
 
     @property
     def code(self) -> str:
@@ -77,6 +84,8 @@ class Driver:
                 self._env.carry_out(self, [])
             if self.cabinet.phase is not self._phase:
                 self._phase = self.cabinet.phase
+                if self.identity is not None and self.welcomed:
+                    self.identity.welcomed()
                 self._env.phase_changed(self)
             self._arm()
 
@@ -127,6 +136,8 @@ class Driver:
                     self._hang_up(clean=clean)
                 case Fetch():
                     self._fetch(output)
+                case Rotate():
+                    self._rotate(output)
 
     def answered(self, call: HttpCall, status: int, text: str) -> None:
         """The HTTP server answered a vendor's cabinet, or did not: status 0."""
@@ -148,6 +159,8 @@ class Driver:
             if self._wish is wish:
                 self.closed()
             return
+        if self.identity is not None and isinstance(self.cabinet, Cabinet):
+            self.cabinet.board.credential = self.identity.in_use.key_id
         session.attach(self)
         if self._wish is not wish:
             session.cut()
@@ -168,9 +181,32 @@ class Driver:
 
         self.do(tell)
 
+    def _rotate(self, wish: Rotate) -> None:
+        if self.identity is None:
+            return
+        done = self._env.loop.run_in_executor(self._env.dialers, self.identity.rotate, wish.url, wish.token)
+        done.add_done_callback(lambda future: self._rotated(wish, future))
+
+    def _rotated(self, wish: Rotate, future: "asyncio.Future[bool]") -> None:
+        done = not future.cancelled() and future.exception() is None and future.result()
+
+        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
+            if isinstance(cabinet, Cabinet):
+                cabinet.rotated(wish.command_id, now_ms, done=done)
+
+        self.do(tell)
+        if done and self.identity is not None and not self.identity.by_secret:
+            # The result leaves first; then the new certificate shows itself.
+            self._env.loop.call_later(_BEFORE_LEAVING_S, lambda: self.disconnect(for_s=0.0, clean=True))
+
     def _link(self, wish: Opening) -> Link:
         env = self._env
         match wish:
+            case Connect() if self.identity is not None:
+                board = self.cabinet.board
+                return IdentityLink(
+                    env.loop, env.broker, board.station, wish.will, identity=self.identity, boot=board.boot
+                )
             case Connect():
                 return native_session(env.loop, env.broker, self.cabinet.board.station, wish.will)
             case ConnectVendor():

@@ -11,6 +11,7 @@ from firmware_protocol.commands import (
     PlaySound,
     QueryInventory,
     Reboot,
+    RotateCredential,
     SetConfig,
     SetVolume,
     ShowScreen,
@@ -33,6 +34,7 @@ from simulators.errors import Refused
 from simulators.faults import FaultKind
 from simulators.memory import Remembered
 from simulators.motor import Motor
+from simulators.outputs import Rotate
 from simulators.slots import Slot
 from simulators.upkeep import Upkeep
 
@@ -76,7 +78,7 @@ class Executor(Motor):
         self.upkeep.abandon()
         self._board.memory.interrupt()
 
-    def _carry_out(self, frame: CommandFrame, now_ms: int) -> None:
+    def _carry_out(self, frame: CommandFrame, now_ms: int) -> None:  # noqa: C901  # one case a command, each of a line or two
         match frame.command:
             case EjectPowerBank() as eject:
                 self._begin_eject(frame.command_id, eject, now_ms)
@@ -98,6 +100,9 @@ class Executor(Motor):
                 # Half a second, so that the result leaves first.
                 later = lambda due_ms: self._restart(due_ms, ResetCause.SOFTWARE)  # noqa: E731  # used once, as a value
                 self._board.agenda.at(now_ms + 500, Scope.FIRMWARE, later)
+                return
+            case RotateCredential():
+                self._rotate(frame.command_id, frame.command)
                 return
             case SetVolume() | PlaySound() | ShowScreen():
                 self._board.note(f"{type(frame.command).__name__}", now_ms)
@@ -214,6 +219,19 @@ class Executor(Motor):
             raise Refused(CommandOutcome.INVALID, "no_such_slot")
         slot.locked = locked
         self._board.record(SlotLocked(slot=number) if locked else SlotUnlocked(slot=number), now_ms)
+
+    def _rotate(self, command_id: str, wanted: RotateCredential) -> None:
+        if self._board.station.claim is None:
+            raise Refused(CommandOutcome.UNSUPPORTED, "no_credential")
+        self._board.memory.begin(command_id)
+        self._board.outputs.append(Rotate(command_id, wanted.url, wanted.token))
+
+    def rotated(self, command_id: str, now_ms: int, *, done: bool) -> None:
+        """The exchange for a new credential has ended."""
+        if done:
+            self._finish(command_id, CommandOutcome.SUCCEEDED, now_ms)
+        else:
+            self._finish(command_id, CommandOutcome.FAILED, now_ms, code="not_exchanged")
 
     def fetched(self, command_id: str, size: int, sha256: str, now_ms: int) -> None:
         """A download has ended: the update goes on, or is answered with what is wrong."""

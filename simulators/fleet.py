@@ -74,7 +74,7 @@ class SimulatedFleet:
         self._http_url = http_url
         self._http: httpx.AsyncClient | None = None
         self._tuning = tuning or Tuning()
-        self._state = state
+        self.state = state
         self._store: StateFile | None = None
         self._interval_s = 1 / connects_per_s
         self._drivers: dict[str, Driver] = {}
@@ -87,8 +87,8 @@ class SimulatedFleet:
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
-        if self._state is not None:
-            self._store = StateFile(self._state, self.spec.seed)
+        if self.state is not None:
+            self._store = StateFile(self.state, self.spec.seed)
             self._store.restore_hands(self.hands)
         self.dialers: Executor = ThreadPoolExecutor(max_workers=8, thread_name_prefix="dial")
         kept = self._store.cabinets() if self._store else {}

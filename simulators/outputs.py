@@ -58,5 +58,14 @@ class Fetch:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Exchange `token` at `url` for a new credential, and tell `Cabinet.rotated`."""
+
+    command_id: str
+    url: str
+    token: str = field(repr=False)
+
+
 Opening = Connect | ConnectVendor | ConnectTcp
-Output = Published | Opening | HttpCall | Hangup | Fetch
+Output = Published | Opening | HttpCall | Hangup | Fetch | Rotate

@@ -76,6 +76,15 @@ class BankSpec(Struct, frozen=True, kw_only=True):
     capacity_mah: Annotated[int, Meta(ge=100, le=100_000)] = 5000
 
 
+class ClaimSpec(Struct, frozen=True, kw_only=True):
+    """How a native cabinet gets its credential: token and address of the claim (docs/protocol.md, 18)."""
+
+    url: str
+    token: str
+    kind: Literal["certificate", "secret"] = "certificate"
+    hardware_serial: str | None = None
+
+
 class StationSpec(Struct, frozen=True, kw_only=True):
     """One cabinet. `secret` is its MQTT password, None where the broker asks for none.
 
@@ -97,6 +106,8 @@ class StationSpec(Struct, frozen=True, kw_only=True):
     hardware_id: str | None = None
     layout: tuple[SlotNumber, ...] | None = None
     token_secret: str = RELINK_SECRET
+    #: Native ones; without it the broker is told the code and `secret`, if any.
+    claim: ClaimSpec | None = None
 
     @property
     def identity(self) -> str:

@@ -154,6 +154,7 @@ class Uplink:
             slots=len(board.slots),
             reset_cause=board.reset_cause,
             config_version=board.config_version,
+            credential=board.credential,
             journal=board.journal.ranges(),
         )
         board.send_session(booted, now_ms)

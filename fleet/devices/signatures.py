@@ -1,5 +1,6 @@
 """Keys of devices that sign their frames, and which of their counters have been used."""
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -8,8 +9,8 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from firmware_protocol.signing import signing_key
-from fleet.common.vault import Vault
+from firmware_protocol.signing import SECRET_BYTES, signing_key
+from fleet.common.vault import Unreadable, Vault
 from fleet.devices.models import CredentialState, DeviceCredential, SignatureWindow
 from fleet.stations.models import Station
 
@@ -65,26 +66,42 @@ def version(session: Session) -> tuple[int, ...]:
             func.count().filter(DeviceCredential.state == CredentialState.CURRENT),
             func.count().filter(DeviceCredential.state == CredentialState.NEXT),
             func.count(DeviceCredential.confirmed_at),
-        ).where(DeviceCredential.signs)
+        )
     ).one()
     return tuple(row)
 
 
 def signing_keys(session: Session, vault: Vault) -> dict[str, list[SigningKey]]:
-    """Keys of the stations that must sign, by code."""
+    """Keys of the stations that must sign, by code; none for one whose secret was revoked and not replaced.
+
+    Who was given a secret to sign with signs until something else is given out: a revocation opens no door.
+    """
+    newest = select(func.max(DeviceCredential.id)).group_by(DeviceCredential.station_id)
+    must = select(DeviceCredential.station_id).where(DeviceCredential.id.in_(newest), DeviceCredential.signs)
     query = (
         select(Station.code, DeviceCredential)
         .join(Station, Station.id == DeviceCredential.station_id)
-        .where(DeviceCredential.signs, DeviceCredential.state != CredentialState.REVOKED)
+        .where(DeviceCredential.signs, DeviceCredential.station_id.in_(must))
     )
     found: dict[str, list[SigningKey]] = {}
     for code, row in session.execute(query):
-        assert row.sealed_secret is not None
-        secret = vault.open(row.sealed_secret, row.key_id)
-        current = row.state is CredentialState.CURRENT
-        key = SigningKey(row.station_id, row.key_id, signing_key(secret), current, row.confirmed_at is not None)
-        found.setdefault(code, []).append(key)
+        keys = found.setdefault(code, [])
+        if row.state is not CredentialState.REVOKED:
+            secret = _secret(vault, row)
+            current = row.state is CredentialState.CURRENT
+            keys.append(
+                SigningKey(row.station_id, row.key_id, signing_key(secret), current, row.confirmed_at is not None)
+            )
     return found
+
+
+def _secret(vault: Vault, row: DeviceCredential) -> bytes:
+    """One that cannot be opened verifies nothing and stops nobody else: its place is taken by a random one."""
+    assert row.sealed_secret is not None
+    try:
+        return vault.open(row.sealed_secret, row.key_id)
+    except Unreadable:
+        return secrets.token_bytes(SECRET_BYTES)
 
 
 def lock_windows(session: Session, keys: Iterable[Key]) -> dict[Key, Window]:

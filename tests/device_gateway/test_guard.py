@@ -115,6 +115,14 @@ def test_forged_frames_change_nothing(world: World) -> None:
         assert [bytes(letter.payload) for letter in kept] == [each.payload for each in forged]
 
 
+def test_a_revoked_station_does_not_get_rid_of_signing(world: World) -> None:
+    with session_scope(world.database.engine) as session:
+        credentials.revoke_all(session, world.station_id, "stolen", NOON)
+    world.guard().process([insert("S", 1), world.signed(insert("S", 2))])
+    assert world.codes() == [UNSIGNED, FORGED]
+    assert world.bench.facts.order == []
+
+
 def test_a_batch_that_is_tried_again_is_no_replay(world: World) -> None:
     """The database goes away between the counters and the frames."""
     guard = world.guard()
