@@ -90,6 +90,13 @@ def test_hex_as_people_have_it(typed: str) -> None:
         ("relink", "0006610100", "length: expected a length of 7 or more, got 6: "),
         ("relink", "FFFF610100", "too_large: expected a length of at most 1022, got 65535: "),
         ("relink", "000799010011223344", "unknown_type: expected a command of generation 1, got 0x99"),
+        ("relink", "000761030011223344", "version: expected version 1 or 2, got 3"),
+        (
+            "relink",
+            "001C640200" + "00" * 25,
+            "length: 0x64 from the cabinet: expected records of 17 bytes, got ",
+        ),
+        ("relink", "000F600230000000000000000102330000", "version: magic: expected 0xA0A0, got 0x0233"),
         ("relink", "000A680100112233440A0A00", "unknown_layout: 0x68: no known layout, got 0a0a00"),
     ],
 )

@@ -1,9 +1,11 @@
 """Relink bytes as JSON values for people's tools, under field names that stay (those of the golden vectors).
 
-One frame does not say who sent it nor, always, which generation it is: the first reading that its length allows is
-taken, the cabinet's before the backend's, and the generation of its version byte before the other.
+One frame does not say who sent it, and the backend's frames do not say their generation: the first reading that the
+length allows is taken, the cabinet's before the backend's.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import structs
@@ -12,10 +14,17 @@ from firmware_protocol.dialects.relink import down, up
 from firmware_protocol.dialects.relink.codec import decode_down, decode_up
 from firmware_protocol.dialects.relink.codes import Generation
 from firmware_protocol.dialects.relink.framing import Framer
-from firmware_protocol.dialects.relink.limits import HEADER_BYTES, LENGTH_BYTES, MAGIC_1, MAGIC_2, VERSION_2
+from firmware_protocol.dialects.relink.limits import HEADER_BYTES, LENGTH_BYTES, MAGIC_1, MAGIC_2, VERSION_1, VERSION_2
 from firmware_protocol.dialects.relink.packet import Packet, open_packet
 from firmware_protocol.dialects.relink.records import Bank
-from firmware_protocol.errors import FrameTruncated, LengthMismatch, ProtocolError, UnknownLayout, quote
+from firmware_protocol.errors import (
+    FrameTruncated,
+    LengthMismatch,
+    ProtocolError,
+    UnknownLayout,
+    UnsupportedVersion,
+    quote,
+)
 
 Message = up.UpMessage | down.DownMessage
 
@@ -65,25 +74,32 @@ def _frame(raw: bytes, *, tolerate_checksum: bool, secret: bytes | None) -> dict
 
 
 def _understood(packet: Packet) -> Message:
-    likely = Generation.TWO if packet.version == VERSION_2 else Generation.ONE
-    other = Generation.ONE if likely is Generation.TWO else Generation.TWO
-    readings = (
-        lambda: decode_up(packet, likely),
-        lambda: decode_down(packet, likely),
-        lambda: decode_down(packet, other),
-        lambda: decode_up(packet, other),
-    )
     first: ProtocolError | None = None
-    for reading in readings:
+    for decode, generation in _READINGS.get(packet.version, ()):
         try:
-            message: Message = reading()
+            message: Message = decode(packet, generation)
         except ProtocolError as error:
             first = first or error
         else:
             # An answer that nobody has described is the last thing to take a frame for.
             if not (isinstance(message, up.Opaque) and not message.payload):
                 return message
-    raise first or UnknownLayout(f"0x{packet.command:02X}: expected a described frame, got {quote(packet.payload)}")
+    raise first or UnsupportedVersion(f"expected version 1 or 2, got {packet.version}")
+
+
+#: By version byte: cabinets send that of their generation, the backend 1 to either and 2 in replies to the second.
+_READINGS: Final[Mapping[int, tuple[tuple[Callable[[Packet, Generation], Message], Generation], ...]]] = (
+    MappingProxyType(
+        {
+            VERSION_1: (
+                (decode_up, Generation.ONE),
+                (decode_down, Generation.ONE),
+                (decode_down, Generation.TWO),
+            ),
+            VERSION_2: ((decode_up, Generation.TWO), (decode_down, Generation.TWO)),
+        }
+    )
+)
 
 
 def _body(message: Message) -> dict[str, Any]:  # noqa: PLR0911  # a flat table of messages
