@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from firmware_protocol.dialects.relink import down
+from firmware_protocol.dialects.relink import down, tables
 from firmware_protocol.dialects.relink.codes import Command, Generation
 from firmware_protocol.dialects.relink.fields import Reader, text_bytes
 from firmware_protocol.dialects.relink.limits import MAX_VOLUME, RECORD_BYTES
 from firmware_protocol.dialects.relink.records import packed, read_bank_after, write_bank_after
-from firmware_protocol.errors import InvalidField, ProtocolError, UnknownMessageType, quote
+from firmware_protocol.errors import InvalidField
 
 _U8: Final = struct.Struct(">B")
 _LOGIN_REPLY: Final = struct.Struct(">BII")
@@ -22,29 +22,12 @@ Decoder = Callable[[Reader, Command], down.DownMessage]
 
 def decode(command: int, payload: bytes, generation: Generation) -> down.DownMessage:
     """The message of a payload. Raises ProtocolError only; UnknownMessageType for what this generation has not."""
-    decoder = _DECODERS[generation].get(command)
-    if decoder is None:
-        raise UnknownMessageType(
-            f"expected a command of generation {generation}, got 0x{command:02X} with payload {quote(payload)}"
-        )
-    reader = Reader(f"0x{command:02X} to the cabinet", payload)
-    message = decoder(reader, Command(command))
-    reader.end()
-    return message
+    return tables.read(_DECODERS, "to the cabinet", command, payload, generation)
 
 
 def encode(message: down.DownMessage, generation: Generation) -> tuple[Command, bytes]:
-    """Command and payload; InvalidField for what this generation cannot be told or a value out of range."""
-    command, payload = _ENCODERS[type(message)](message)
-    try:
-        sayable = decode(command, payload, generation) == message
-    except InvalidField:
-        raise
-    except ProtocolError:
-        sayable = False
-    if not sayable:
-        raise InvalidField(f"{type(message).__name__}: generation {generation} has no such message")
-    return command, payload
+    """Command and payload; InvalidField for what this generation cannot be told or a value that does not fit."""
+    return tables.written(_DECODERS, message, _ENCODERS[type(message)](message), generation)
 
 
 def _ask(_reader: Reader, command: Command) -> down.Ask:

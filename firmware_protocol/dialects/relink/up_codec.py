@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from firmware_protocol.dialects.relink import up
+from firmware_protocol.dialects.relink import tables, up
 from firmware_protocol.dialects.relink.codes import Command, Generation
 from firmware_protocol.dialects.relink.fields import Reader, bank_raw, text_bytes
 from firmware_protocol.dialects.relink.limits import COARSE_RECORD_BYTES, MAGIC_1, MAGIC_2, RECORD_BYTES
@@ -17,12 +17,8 @@ from firmware_protocol.dialects.relink.records import (
     write_coarse,
 )
 from firmware_protocol.errors import (
-    InvalidField,
     LengthMismatch,
-    ProtocolError,
-    UnknownMessageType,
     UnsupportedVersion,
-    quote,
 )
 
 _U8: Final = struct.Struct(">B")
@@ -38,29 +34,12 @@ Decoder = Callable[[Reader, Command], up.UpMessage]
 
 def decode(command: int, payload: bytes, generation: Generation) -> up.UpMessage:
     """The message of a payload; a reply without a known layout is `Opaque`. Raises ProtocolError only."""
-    decoder = _DECODERS[generation].get(command)
-    if decoder is None:
-        raise UnknownMessageType(
-            f"expected a command of generation {generation}, got 0x{command:02X} with payload {quote(payload)}"
-        )
-    reader = Reader(f"0x{command:02X} from the cabinet", payload)
-    message = decoder(reader, Command(command))
-    reader.end()
-    return message
+    return tables.read(_DECODERS, "from the cabinet", command, payload, generation)
 
 
 def encode(message: up.UpMessage, generation: Generation) -> tuple[Command, bytes]:
     """Command and payload; InvalidField for what this generation cannot say or a value that does not fit."""
-    command, payload = _encoded(message)
-    try:
-        sayable = decode(command, payload, generation) == message
-    except InvalidField:
-        raise
-    except ProtocolError:
-        sayable = False
-    if not sayable:
-        raise InvalidField(f"{type(message).__name__}: generation {generation} has no such message")
-    return command, payload
+    return tables.written(_DECODERS, message, _ENCODERS[type(message)](message), generation)
 
 
 def _login_1(reader: Reader, _command: Command) -> up.Login1:
@@ -196,10 +175,6 @@ _DECODERS: Final[Mapping[Generation, Mapping[int, Decoder]]] = MappingProxyType(
         },
     }
 )
-
-
-def _encoded(message: up.UpMessage) -> tuple[Command, bytes]:
-    return _ENCODERS[type(message)](message)
 
 
 def _encode_login_1(message: up.Login1) -> tuple[Command, bytes]:

@@ -48,13 +48,9 @@ def serial_number(raw: int) -> int | None:
     return None if raw in {0, NO_SERIAL} else raw
 
 
-class Hole(Struct, frozen=True, kw_only=True, gc=False):
-    """15 bytes of an inventory. When the state is 0 the cabinet leaves garbage in the other fields: ignore them."""
+class BankBytes(Struct, frozen=True, kw_only=True, gc=False):
+    """What inventories and self-test reports say of a bank in the same words."""
 
-    hole: int
-    state: int
-    current_raw: int = 0
-    battery_raw: int = 0
     area: int = 0
     sn: int = 0
     soc_raw: int = 0
@@ -62,15 +58,6 @@ class Hole(Struct, frozen=True, kw_only=True, gc=False):
     charge_v_raw: int = 0
     charge_a_raw: int = 0
     soft: int = 0
-    sensor_raw: int = 0
-
-    @property
-    def occupied(self) -> bool:
-        return self.state != HoleState.EMPTY
-
-    @property
-    def rentable(self) -> bool:
-        return self.state == HoleState.NORMAL and self.serial is not None
 
     @property
     def serial(self) -> int | None:
@@ -80,11 +67,6 @@ class Hole(Struct, frozen=True, kw_only=True, gc=False):
     def soc(self) -> int | None:
         """%"""
         return percent(self.soc_raw)
-
-    @property
-    def battery_mv(self) -> int | None:
-        """The vendor's own tool reads (raw + 200) / 100 V."""
-        return (self.battery_raw + 200) * 10 if self.battery_raw else None
 
     @property
     def temp_c(self) -> int | None:
@@ -97,6 +79,29 @@ class Hole(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def charge_a(self) -> float | None:
         return tenths(self.charge_a_raw)
+
+
+class Hole(BankBytes, frozen=True, kw_only=True, gc=False):
+    """15 bytes of an inventory. When the state is 0 the cabinet leaves garbage in the other fields: ignore them."""
+
+    hole: int
+    state: int
+    current_raw: int = 0
+    battery_raw: int = 0
+    sensor_raw: int = 0
+
+    @property
+    def occupied(self) -> bool:
+        return self.state != HoleState.EMPTY
+
+    @property
+    def rentable(self) -> bool:
+        return self.state == HoleState.NORMAL and self.serial is not None
+
+    @property
+    def battery_mv(self) -> int | None:
+        """The vendor's own tool reads (raw + 200) / 100 V."""
+        return (self.battery_raw + 200) * 10 if self.battery_raw else None
 
     @property
     def micro_switch_open(self) -> bool:
@@ -219,7 +224,7 @@ class ReturnResult(Struct, frozen=True, kw_only=True):
         return return_revision(self.state)
 
 
-class SelfTestReturn(Struct, frozen=True, kw_only=True):
+class SelfTestReturn(BankBytes, frozen=True, kw_only=True, gc=False):
     """0x28: found in a hole by the self-test, so the true time of return is unknown and earlier.
 
     Sources disagree about bytes 7, 8 and 19; they are kept and not read.
@@ -230,36 +235,8 @@ class SelfTestReturn(Struct, frozen=True, kw_only=True):
     state: int
     byte7: int = 0
     byte8: int = 0
-    area: int = 0
-    sn: int = 0
-    soc_raw: int = _UNKNOWN
-    temp_raw: int = _UNKNOWN
-    charge_v_raw: int = _UNKNOWN
-    charge_a_raw: int = _UNKNOWN
-    soft: int = 0
     byte19: int = 0
     extra: bytes = b""
-
-    @property
-    def serial(self) -> int | None:
-        return serial_number(self.sn)
-
-    @property
-    def soc(self) -> int | None:
-        """%"""
-        return percent(self.soc_raw)
-
-    @property
-    def temp_c(self) -> int | None:
-        return celsius(self.temp_raw)
-
-    @property
-    def charge_v(self) -> float | None:
-        return tenths(self.charge_v_raw)
-
-    @property
-    def charge_a(self) -> float | None:
-        return tenths(self.charge_a_raw)
 
     @property
     def returned(self) -> bool:
