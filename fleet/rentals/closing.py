@@ -33,8 +33,8 @@ def adjustments_of(rental: Rental) -> tuple[Adjustment, ...]:
     return tuple(Adjustment.from_json(each) for each in rental.adjustments)
 
 
-def price_at(rental: Rental, at: datetime) -> Price:
-    """What an open rental would cost if the bank came back at `at`."""
+def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
+    """What an open rental would cost if the bank came back at `at`. `bought`: it does not, and nothing is taken off."""
     terms = terms_of(rental)
     if rental.started_at is None:
         return free_of_charge(terms, LineKind.NOT_STARTED, "The bank has not left yet")
@@ -44,7 +44,7 @@ def price_at(rental: Rental, at: datetime) -> Price:
         max(at, rental.started_at),
         time_zone=rental.time_zone,
         prepaid=prepaid_of(rental),
-        adjustments=adjustments_of(rental),
+        adjustments=() if bought else adjustments_of(rental),
     )
 
 
@@ -108,10 +108,10 @@ def _note_return(rental: Rental, back: Return, ended_at: datetime) -> None:
 
 
 def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
-    """The price has reached the total cap: the bank is paid for, and is the rider's."""
+    """The bank is the rider's, for the whole of the total cap: no coupon buys a bank."""
     assert rental.buyout_at is not None
     rental.ended_at = rental.buyout_at
-    result = price_at(rental, rental.buyout_at)
+    result = price_at(rental, rental.buyout_at, bought=True)
     _charge(session, rental, result, _parts(result, bought=True), now)
     move(session, rental, RentalState.BOUGHT_OUT, why="total_cap", evidence=evidence, at=rental.buyout_at, now=now)
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from fleet.rentals import quotes
+from fleet.rentals import deadlines, quotes
 from fleet.rentals.adjustments import Adjustment, AdjustmentKind, Effect, Occasion, Part
+from fleet.rentals.closing import price_at
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.models import RentalState
 from fleet.rentals.price import Price, price
@@ -151,6 +152,18 @@ def test_a_start_that_fails_grants_nothing(world: World) -> None:
     with pytest.raises(NoBankAvailable), world.session.begin_nested():
         world.start("B")
     assert source.asked == []
+
+
+def test_no_coupon_buys_a_bank(world: World) -> None:
+    world.policy = replace(world.policy, sources=(Grants(adjustment(Effect.PERCENT, -10_000)),))
+    rental = world.rent()
+    assert rental.buyout_at is not None
+    assert price_at(rental, rental.buyout_at).total_minor == 0
+    world.later(timedelta(days=30))
+    for _ in range(2):
+        deadlines.sweep_rentals(world.session, world.now, world.policy)
+    assert (rental.state, rental.price_minor) == (RentalState.BOUGHT_OUT, 3000)
+    world.check_everything()
 
 
 def test_free_time_puts_off_the_day_on_which_the_bank_is_bought(world: World) -> None:
