@@ -77,6 +77,13 @@ SELECT {_COLUMNS}, true, {_NOWHERE}, NULL, r.answered_at
   FROM station_reconciliation r JOIN station s ON s.id = r.station_id
  WHERE r.unanswered >= :unanswered AND s.online AND {_ACTIVE}
 """  # noqa: S608  # our own words
+_FIRMWARE: Final = f"""
+SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, CAST(NULL AS float) AS value, CAST(NULL AS timestamptz) AS since
+  FROM firmware_rollout_target t JOIN station s ON s.id = t.station_id
+ WHERE t.state IN ('failed', 'timed_out') AND {_ACTIVE}
+   AND NOT EXISTS (SELECT FROM firmware_rollout_target n
+                    WHERE n.station_id = t.station_id AND n.offered_at > t.offered_at)
+"""  # noqa: S608  # our own words
 
 _STATEMENTS: Final = {
     AlertKind.OFFLINE: _OFFLINE,
@@ -89,6 +96,7 @@ _STATEMENTS: Final = {
     AlertKind.EMPTY: _EMPTY,
     AlertKind.JAM_RATE: _JAMS,
     AlertKind.INVENTORY: _INVENTORY,
+    AlertKind.FIRMWARE: _FIRMWARE,
 }
 
 

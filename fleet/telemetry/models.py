@@ -127,6 +127,8 @@ class AlertKind(StrEnum):
     JAM_RATE = "jam_rate"
     #: A cabinet's inventories cannot be read or do not come: what is known of its slots is old.
     INVENTORY = "inventory"
+    #: The last update offered to a cabinet failed, or was not proven in time.
+    FIRMWARE = "firmware"
 
 
 class Severity(StrEnum):

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState, StationFaultKind
@@ -117,6 +117,19 @@ def put_bank(session: Session, station: Station, number: int, now: datetime, **v
     return bank
 
 
+def _failed_update(session: Session, station: Station, now: datetime) -> None:
+    """Only its target: what rollouts and releases are is not looked at."""
+    session.flush()
+    session.execute(text("SET LOCAL session_replication_role = replica"))
+    target = text(
+        "INSERT INTO firmware_rollout_target (rollout_id, station_id, group_number, state, offered_at, changed_at)"
+        " VALUES (gen_random_uuid(), :station_id, 1, :state, :at, :at)"
+    )
+    for state, at in (("updated", now - HOUR), ("failed", now)):
+        session.execute(target, {"station_id": station.id, "state": state, "at": at})
+    session.execute(text("SET LOCAL session_replication_role = origin"))
+
+
 Change = Callable[[Session, Station, datetime], object]
 
 
@@ -157,6 +170,7 @@ def _unanswered(session: Session, station: Station, now: datetime) -> None:
         (AlertKind.EMPTY, 0, observe),
         (AlertKind.JAM_RATE, 5, _jams),
         (AlertKind.INVENTORY, None, _unanswered),
+        (AlertKind.FIRMWARE, None, _failed_update),
     ],
 )
 def test_each_kind_finds_what_it_is_for(
