@@ -157,6 +157,9 @@ class System:
         command += ["--http-url", self.url]
         if self._relink_port:
             command += ["--relink", f"{LOOPBACK}:{self._relink_port}"]
+        # What the factory of these cabinets put in: with it they take signed updates.
+        root = self.home.root / "firmware-root.json"
+        command += ["--firmware-root", str(root)] if root.exists() else []
         return command + (["--eject-ms", "50-150"] if self.options.fast else [])
 
     def _watch(self, supervisor: Supervisor, pids: Mapping[str, int]) -> None:

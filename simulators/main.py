@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Final
 
+from firmware_protocol.errors import ProtocolError
 from simulators.control import serve_control
 from simulators.errors import SimulatorError
 from simulators.fleet import SimulatedFleet
@@ -21,7 +22,7 @@ def run(options: SimulatorOptions) -> int:
     """Simulate until SIGTERM or Ctrl-C; returns the exit status. Progress goes to stdout, failures to stderr."""
     try:
         asyncio.run(simulate(options))
-    except (SimulatorError, OSError, ValueError) as error:
+    except (SimulatorError, ProtocolError, OSError, ValueError) as error:
         print(f"simulators: {error}", file=sys.stderr, flush=True)  # noqa: T201  # a command's output
         return 1
     return 0

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -11,11 +12,13 @@ from msgspec.structs import replace
 from firmware_protocol.commands import CollectLogs, EjectPowerBank, SetConfig, UpdateFirmware
 from firmware_protocol.firmware import example, trust
 from firmware_protocol.firmware.documents import Release, unsigned, write_bundle
-from firmware_protocol.firmware.envelope import sign
+from firmware_protocol.firmware.envelope import sign, write_envelope
+from firmware_protocol.firmware.errors import FirmwareRefused
 from firmware_protocol.messages import Booted, CommandResult, ConfigReport, FirmwareProgress, LogChunk
 from firmware_protocol.types import CommandOutcome, ResetCause
 from simulators.download import Downloaded, download
 from simulators.faults import Fault, FaultKind
+from simulators.options import SimulatorOptions
 from simulators.outputs import Fetch
 from simulators.tuning import Tuning
 from tests.simulators.virtual import START_MS, Bench, only
@@ -259,3 +262,13 @@ def test_a_download_that_is_refused_or_endless_ends() -> None:
         assert download(url, 10) == Downloaded(0, "")
     with serving([(200, {"Content-Length": "5000"}, b"x" * 5000)]) as (url, _):
         assert download(url, 10).size > 10
+
+
+def test_a_fleet_is_made_with_the_root_it_is_given(tmp_path: Path) -> None:
+    root = tmp_path / "root.json"
+    root.write_bytes(write_envelope(example.ROOT))
+    assert SimulatorOptions(firmware_root=root).tuning().trust == trust.Trust(root=example.TRUST.root)
+    assert SimulatorOptions().tuning().trust is None
+    root.write_bytes(b"{}")
+    with pytest.raises(FirmwareRefused):
+        SimulatorOptions(firmware_root=root).tuning()
