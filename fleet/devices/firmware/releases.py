@@ -45,7 +45,7 @@ def add_root(session: Session, envelope: bytes, now: datetime, *, actor_id: UUID
         known = session.get(FirmwareRoot, claimed.version)
         if known is not None and read_envelope(known.envelope).payload == signed.payload:
             return known
-        root = check_root(signed, None if newest is None else newest)
+        root = check_root(signed, newest)
     except FirmwareRefused as refused:
         raise SignatureRefused(str(refused), reason=refused.code) from refused
     if newest is None and root.version != 1:

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, aliased
 
 from firmware_protocol.commands import UpdateFirmware
@@ -290,11 +289,3 @@ def _close_group(run: _Run) -> None:
         trail.move(
             run.session, rollout, RolloutState.WAITING, run.now, reason=f"group {rollout.current_group} is through"
         )
-
-
-def under_way(session: Session, rollout_id: UUID) -> int:
-    """How many stations are being updated now."""
-    query = select(func.count()).where(
-        FirmwareRolloutTarget.rollout_id == rollout_id, FirmwareRolloutTarget.state.in_(UNDER_WAY)
-    )
-    return session.scalar(query) or 0
