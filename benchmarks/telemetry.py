@@ -29,9 +29,11 @@ from benchmarks.stream import BOOT, code
 from benchmarks.whole import processes_of
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
+from device_gateway.duties import SampleDuties
 from device_gateway.gateway import SAMPLE_BATCH, SAMPLE_LANES
+from device_gateway.interpreter import tune
 from device_gateway.received import Received
-from device_gateway.sample_ingest import SampleIngest
+from device_gateway.sample_ingest import SampleIngest, Shared
 from firmware_protocol import topics
 from firmware_protocol.topics import UpKind
 from fleet.common.clock import utc_now
@@ -87,21 +89,24 @@ def _slot(station: int, slot: int, seq: int) -> dict[str, Any]:
     }
 
 
-def pipeline(lanes: Sequence[SampleIngest], received: Sequence[Received]) -> float:
-    """Rows a second from bytes to commit; at the end the banks' rows learn what changed, as they do every 2 s."""
+def pipeline(lanes: Sequence[SampleDuties], received: Sequence[Received]) -> float:
+    """Rows a second from bytes to commit; now and then, as in a gateway, and at the end the banks' rows learn what
+    changed.
+    """
     buffer = Buffer()
     for each in received:
         buffer.append(each)
 
-    def lane(ingest: SampleIngest) -> None:
+    def lane(duties: SampleDuties) -> None:
         while batch := buffer.take(SAMPLE_BATCH, 0):
-            ingest.process(batch)
-        ingest.write_banks()
+            duties.ingest.process(batch)
+            duties.tick()
 
     with ThreadPoolExecutor(len(lanes)) as threads:
         started = time.perf_counter()
-        for done in [threads.submit(lane, ingest) for ingest in lanes]:
+        for done in [threads.submit(lane, duties) for duties in lanes]:
             done.result()
+        lanes[0].ingest.write_banks()
         return len(received) * SLOTS / (time.perf_counter() - started)
 
 
@@ -172,15 +177,15 @@ class Bench:
     def rows(self) -> int:
         return self._stations * self._rounds * SLOTS
 
-    def lanes(self, count: int) -> list[SampleIngest]:
+    def lanes(self, count: int) -> list[SampleDuties]:
         """Warm: stations and serials are known, as they are after the first minute of a gateway's life."""
-        directory = Directory()
-        lanes = [SampleIngest(self._engine, directory, utc_now) for _ in range(count)]
+        directory, shared = Directory(), Shared()
+        lanes = [SampleDuties(SampleIngest(self._engine, directory, lambda: self._start, shared)) for _ in range(count)]
         for lane in lanes:
             pipeline([lane], self._frames(1))
         return lanes
 
-    def pair(self, lanes: Sequence[SampleIngest]) -> tuple[Measured, Measured]:
+    def pair(self, lanes: Sequence[SampleDuties]) -> tuple[Measured, Measured]:
         """The pipeline, then COPY of the rows that it stored."""
         received = self._frames(self._rounds)
         ours = self._measured(lambda: pipeline(lanes, received))
@@ -201,8 +206,9 @@ class Bench:
 
 
 def run(*, quick: bool) -> Report:
-    stations, rounds, pairs = (50, 4, 1) if quick else (1000, 6, 5)
+    stations, rounds, pairs = (50, 4, 1) if quick else (1000, 12, 5)
     report = Report("telemetry", "telemetry rows through the pipeline against raw COPY", quick)
+    tune()
     with services() as running:
         bench = Bench(running, stations, rounds)
         one, all_ = bench.lanes(1), bench.lanes(SAMPLE_LANES)

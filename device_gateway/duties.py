@@ -200,7 +200,7 @@ class SampleDuties:
         self._bank_timer = Timer(BANKS_EVERY_S)
 
     def tick(self) -> None:
-        if self._bank_timer.due():
+        if self.ingest.crowded or self._bank_timer.due():
             _quietly(self.ingest.write_banks)
 
     def finish(self) -> None:

@@ -29,7 +29,7 @@ from device_gateway.post import Outlet, Post
 from device_gateway.received import Received
 from device_gateway.relink_listener import RelinkListener
 from device_gateway.replay import replay_requested
-from device_gateway.sample_ingest import SampleIngest
+from device_gateway.sample_ingest import SampleIngest, Shared
 from device_gateway.touch import Touches
 from device_gateway.vendors import VendorIngest
 from device_gateway.watchdog import Watchdog, Watched
@@ -43,7 +43,7 @@ from fleet.telemetry.deadband import Deadband
 _LOG: Final = structlog.get_logger(__name__)
 #: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
 SAMPLE_BATCH: Final = 500
-#: While one waits for the database the other one decodes.
+#: While one writes the other one decodes.
 SAMPLE_LANES: Final = 2
 DRAIN_S: Final = 8.0
 _TELEMETRY_END: Final = "/up/telemetry"
@@ -173,8 +173,9 @@ class Gateway:
             after=self._duties.after,
             tick=self._duties.tick,
         )
+        shared = Shared(thin, habits)
         self._sample_duties = [
-            SampleDuties(SampleIngest(engine, self.directory, clock, thin, habits)) for _ in range(SAMPLE_LANES)
+            SampleDuties(SampleIngest(engine, self.directory, clock, shared)) for _ in range(SAMPLE_LANES)
         ]
         self._sample_lanes = [
             Lane(

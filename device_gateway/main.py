@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import REGISTRY, start_http_server
 
 import fleet.registry  # noqa: F401  # every table: foreign keys of some point into areas that this process has no use for
+from device_gateway import interpreter
 from device_gateway.business import fact_handler
 from device_gateway.gateway import Gateway, default_name
 from fleet.common import logs
@@ -47,6 +48,7 @@ def main() -> int:
     )
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, addr=settings.http_host)
+    interpreter.tune()
     gateway.start()
     _LOG.info("gateway runs", name=gateway.name)
     while not ending.wait(3600):

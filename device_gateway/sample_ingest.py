@@ -1,5 +1,7 @@
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Final
 
 from sqlalchemy import Engine
@@ -12,37 +14,47 @@ from firmware_protocol.channels import type_name
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
 from fleet.db import session_scope
 from fleet.devices.cursor import CLOCK_SET_BACK_MS
+from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.samples import Sample
 from fleet.telemetry.store import SampleStore, Thin
 
 _MOST_CLOCKS: Final = 200_000
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the threads of samples have in common.
+
+    `turn`: who writes. Two threads that write at once cost PostgreSQL half as much again (pages and WAL of one table);
+    one that writes while the other one decodes costs nothing.
+    """
+
+    #: Which samples become rows; all of them without it.
+    thin: Thin | None = None
+    #: Learns from heartbeats.
+    habits: Habits | None = None
+    turn: Lock = field(default_factory=Lock)
+    banks: BankValues = field(default_factory=BankValues)
+
+
 class SampleIngest(Ingest):
     """Heartbeats and telemetry. What is lost is lost; what comes twice is stored once."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        directory: Directory,
-        clock: Clock,
-        thin: Thin | None = None,
-        habits: Habits | None = None,
-    ) -> None:
-        """`thin`: which samples become rows; all of them without it. `habits`: learns from heartbeats."""
+    def __init__(self, engine: Engine, directory: Directory, clock: Clock, shared: Shared | None = None) -> None:
         super().__init__(engine, directory, clock)
-        self._habits = habits
-        self._samples = SampleStore(thin)
+        self._shared = shared or Shared()
+        self._samples = SampleStore(self._shared.thin, self._shared.banks)
         self._offsets: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def _store(self, sorted_: Intake, now: datetime) -> Done:
         done = Done()
         samples = [self._sample(each) for each in sorted_.samples]
-        with session_scope(self._engine) as session:
+        prepared = self._samples.prepare(samples)
+        with self._shared.turn, session_scope(self._engine) as session:
             self._reject_all(session, sorted_, done.tally)
-            fresh = self._samples.store(session, samples, now) if samples else []
-        if self._habits is not None:
-            self._habits.beats((each.station_id, each.at.timestamp(), each.message) for each in fresh)
+            fresh = self._samples.write(session, prepared, now) if samples else []
+        if self._shared.habits is not None:
+            self._shared.habits.beats((each.station_id, each.at.timestamp(), each.message) for each in fresh)
         done.heard = {each.station_id for each in samples}
         for sample in fresh:
             done.tally.applied[type_name(type(sample.message))] += 1
@@ -50,10 +62,18 @@ class SampleIngest(Ingest):
             done.tally.duplicates["sample"] += len(samples) - len(fresh)
         return done
 
+    @property
+    def crowded(self) -> bool:
+        """Whether `write_banks` should not wait for its time."""
+        return self._shared.banks.crowded
+
     def write_banks(self) -> None:
         """What the samples said of power banks, into the banks' rows."""
-        with session_scope(self._engine) as session:
-            self._samples.write_banks(session)
+        banks = self._shared.banks
+        due = banks.due()
+        if due:
+            with self._shared.turn, session_scope(self._engine) as session:
+                banks.write(session, due)
 
     def _sample(self, each: Arrived) -> Sample:
         frame = each.frame

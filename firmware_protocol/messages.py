@@ -124,7 +124,7 @@ class Offline(Struct, frozen=True, kw_only=True, tag_field="type", tag="offline"
     cause: OfflineCause = OfflineCause.UNKNOWN
 
 
-class Heartbeat(Struct, frozen=True, kw_only=True, tag_field="type", tag="heartbeat"):
+class Heartbeat(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="heartbeat"):
     """The cabinet lives. Sent every `heartbeat_s` of the welcome."""
 
     stream: ClassVar[Stream] = Stream.SAMPLE
@@ -147,7 +147,7 @@ class SlotSample(Struct, frozen=True, kw_only=True, gc=False):
     health_pct: Annotated[Percent, Meta(description="full capacity now against when new")] | None = None
 
 
-class SlotTelemetry(Struct, frozen=True, kw_only=True, tag_field="type", tag="slot_telemetry"):
+class SlotTelemetry(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="slot_telemetry"):
     """Measurements of the slots that hold a bank. Sent every `telemetry_s` of the welcome."""
 
     stream: ClassVar[Stream] = Stream.SAMPLE
@@ -328,7 +328,7 @@ class CheckNeeded(Struct, frozen=True, kw_only=True, tag_field="type", tag="chec
 Deduced = CommandUncertain | CheckNeeded
 
 
-class UpFrame(Struct, frozen=True, kw_only=True):
+class UpFrame(Struct, frozen=True, kw_only=True, gc=False):
     """One decoded message with its envelope. `at_ms` is the cabinet's own clock; None when it has none."""
 
     station: str

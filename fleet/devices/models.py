@@ -283,11 +283,13 @@ class DeviceSample(Base):
     """Which samples were stored, so that a repeated one is stored once. Kept for a day."""
 
     __tablename__ = "device_sample"
+    # Rows lie in the order of their receipt, and only the oldest are ever asked for, to drop them.
+    __table_args__ = (Index(None, "received_at", postgresql_using="brin"),)
 
     station_id: Mapped[int] = mapped_column(primary_key=True)
     boot: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    received_at: Mapped[datetime] = mapped_column(index=True)
+    received_at: Mapped[datetime]
 
 
 class DeviceCommand(Base):

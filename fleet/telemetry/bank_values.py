@@ -1,8 +1,9 @@
 """The banks' own rows: the newest measurement of each, written seldom and only when it says something new."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from operator import attrgetter
+from threading import Lock
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -27,56 +28,48 @@ RETURNING b.id
 _REFRESH: Final = timedelta(minutes=10)
 #: A bank that grows hot must not wait for that: rules look at its row.
 _WARMER_C: Final = 2.0
-#: Frames kept as they came; beyond it only each bank's newest measurement is.
+#: Frames kept until they are looked at: some 40 MB.
 _MOST_FRAMES: Final = 5_000
 _AT: Final = attrgetter("at")
 
 #: When, and what a bank measured then.
-_Measured = tuple[datetime, SlotSample]
+Measured = tuple[datetime, SlotSample]
 
 
 class BankValues:
-    """Remembers what a bank's row holds, so that the same is not written again. Not thread-safe."""
+    """Remembers what a bank's row holds, so that the same is not written again. For all threads of a process."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._frames: list[Readings] = []
-        self._newest: dict[int, _Measured] = {}
-        self._written: dict[int, _Measured] = {}
+        self._written: dict[int, Measured] = {}
+
+    @property
+    def crowded(self) -> bool:
+        """So much has been seen that it should be written before its time."""
+        return len(self._frames) > _MOST_FRAMES
 
     def see(self, readings: Iterable[Readings]) -> None:
-        self._frames += readings
-        if len(self._frames) > _MOST_FRAMES:
-            self._condense()
+        with self._lock:
+            self._frames += readings
 
-    def write(self, session: Session) -> int:
+    def due(self) -> dict[int, Measured]:
+        """What the rows should learn of all that was seen since the last call. Needs no database."""
+        with self._lock:
+            frames, self._frames = self._frames, []
+        return {bank: measured for bank, measured in _newest(frames) if self._worth_writing(bank, measured)}
+
+    def write(self, session: Session, due: dict[int, Measured]) -> int:
         """Bring the newest values into the banks' rows: now and then, because a row a sample would cost more than the
         sample. Returns how many banks were due. What a crash loses comes with the next sample.
         """
-        self._condense()
-        newest, self._newest = self._newest, {}
-        due = {bank: measured for bank, measured in newest.items() if self._worth_writing(bank, measured)}
         if due:
             with raw_cursor(session) as cursor:
                 cursor.execute(_WRITE, _columns(due))
                 self._written.update((bank, due[bank]) for (bank,) in cursor)
         return len(due)
 
-    def _condense(self) -> None:
-        """Each bank's newest measurement. Sorted by time, the last one to name a bank wins."""
-        slots: dict[int | None, SlotSample] = {}
-        instants_: dict[int | None, datetime] = {}
-        for frame in sorted(self._frames, key=_AT):
-            slots.update(zip(frame.banks, frame.slots, strict=True))
-            instants_.update(dict.fromkeys(frame.banks, frame.at))
-        self._frames = []
-        newest = self._newest
-        for bank, slot in slots.items():
-            if bank is not None:
-                at, known = instants_[bank], newest.get(bank)
-                if known is None or known[0] < at:
-                    newest[bank] = (at, slot)
-
-    def _worth_writing(self, bank: int, measured: _Measured) -> bool:
+    def _worth_writing(self, bank: int, measured: Measured) -> bool:
         written = self._written.get(bank)
         if written is None or measured[0] - written[0] > _REFRESH:
             return True
@@ -88,7 +81,19 @@ class BankValues:
         return (new.charge_pct, new.cycles, new.health_pct) != (old.charge_pct, old.cycles, old.health_pct)
 
 
-def _columns(banks: dict[int, _Measured]) -> tuple[str, ...]:
+def _newest(frames: Iterable[Readings]) -> Iterator[tuple[int, Measured]]:
+    """Each bank's newest measurement. Sorted by time, the last frame to name a bank wins."""
+    slots: dict[int | None, SlotSample] = {}
+    instants_: dict[int | None, datetime] = {}
+    for frame in sorted(frames, key=_AT):
+        slots.update(zip(frame.banks, frame.slots, strict=True))
+        instants_.update(dict.fromkeys(frame.banks, frame.at))
+    for bank, slot in slots.items():
+        if bank is not None:
+            yield bank, (instants_[bank], slot)
+
+
+def _columns(banks: dict[int, Measured]) -> tuple[str, ...]:
     order = sorted(banks)
     slots = [banks[bank][1] for bank in order]
     ids = array(order)

@@ -1,11 +1,10 @@
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One heartbeat or slot telemetry; `at` is corrected and never later than the receipt.
 
     `span_s`: for how many seconds up to `at` its values stand, once it is a row.

@@ -1,10 +1,9 @@
 """Samples into the time series: each message once, rows by COPY, the banks' newest values set-based."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import chain
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
@@ -23,12 +22,33 @@ SELECT station_id, boot, seq, %s FROM unnest(%s::int[], %s::bigint[], %s::bigint
  ORDER BY station_id, boot, seq
 ON CONFLICT DO NOTHING RETURNING station_id, boot, seq
 """
+_KEY_COLUMNS: Final = ("station_id", "boot", "seq", "received_at")
 _MOST_SERIALS: Final = 500_000
 _SERIAL: Final = attrgetter("serial")
-
-
+#: Station, boot, seq.
+Key = tuple[int, int, int]
 #: What becomes a row: `fleet.telemetry.deadband.Deadband.thin`, or everything when there is none.
 Thin = Callable[[Session, Sequence[Sample]], Sequence[Sample]]
+
+
+Copy = Callable[[Session, str, Sequence[str], bytes], None]
+
+
+class Rows(NamedTuple):
+    """Text for COPY into either table."""
+
+    slots: bytes
+    beats: bytes
+
+
+class Prepared(NamedTuple):
+    """A batch, each message once. `rows`: what it becomes if all of it is new, known and stored; None with a deadband,
+    which decides in the transaction.
+    """
+
+    by_key: dict[Key, Sample]
+    readings: list[Readings]
+    rows: Rows | None
 
 
 class SampleStore:
@@ -36,76 +56,120 @@ class SampleStore:
     holds, so that neither is asked or written again. One per thread.
     """
 
-    def __init__(self, thin: Thin | None = None) -> None:
+    def __init__(self, thin: Thin | None = None, banks: BankValues | None = None) -> None:
+        """`banks`: shared by all threads that see samples of the same banks."""
         self._thin = thin
         self._ids: dict[str | None, int] = {}
-        self._banks = BankValues()
+        self.banks = banks or BankValues()
 
     def store(self, session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
+        """`prepare` and `write` in one."""
+        return self.write(session, self.prepare(samples), now)
+
+    def prepare(self, samples: Sequence[Sample]) -> Prepared:
+        """All that needs no database: it is done while another thread's batch is written."""
+        if len(self._ids) > _MOST_SERIALS:
+            self._ids.clear()
+        by_key = {(each.station_id, each.boot, each.seq): each for each in samples}
+        readings = self._readings(by_key.values())
+        return Prepared(by_key, readings, _rows(by_key.values(), readings) if self._thin is None else None)
+
+    def write(self, session: Session, prepared: Prepared, now: datetime) -> list[Sample]:
         """Returns the samples that were new. The banks' own rows are left to `write_banks`."""
-        fresh = _once(session, samples, now)
-        readings = self._readings(session, fresh)
-        self._banks.see(readings)
-        if self._thin is None:
-            worth: Sequence[Sample] = fresh
-        else:
-            worth = self._thin(session, fresh)
-            readings = self._readings(session, worth)
-        late.note(session, worth, now)
-        beats = [
-            (row.station_id, row.at, row.message, row.span_s) for row in worth if isinstance(row.message, Heartbeat)
-        ]
-        if beats:
-            _copy(session, STATION.name, STATION_COLUMNS, station_rows(beats))
-        if readings:
-            _copy(session, SLOT.name, SLOT_COLUMNS, slot_rows(readings))
-        return fresh
+        with raw_cursor(session) as cursor:
+            cursor.execute("SAVEPOINT samples")
+            try:
+                copy_text(cursor, "device_sample", _KEY_COLUMNS, _key_rows(prepared.by_key, now), COPY_OPTIONS)
+                return self._write(session, prepared, list(prepared.by_key.values()), now, _copy)
+            except UniqueViolation:  # a repetition, or two samples of one instant: seldom, and worth another way
+                cursor.execute("ROLLBACK TO SAVEPOINT samples")
+        fresh = _once(session, prepared.by_key, now)
+        again = Prepared(prepared.by_key, self._readings(fresh), None)
+        return self._write(session, again, fresh, now, _copy_around)
 
     def write_banks(self, session: Session) -> int:
         """Bring the newest values into the banks' rows; returns how many were due."""
-        return self._banks.write(session)
+        return self.banks.write(session, self.banks.due())
 
-    def _readings(self, session: Session, samples: Sequence[Sample]) -> list[Readings]:
-        """The slots of each frame with the ids of the banks in them."""
-        frames = [(each, each.message.slots) for each in samples if isinstance(each.message, SlotTelemetry)]
-        serials = [list(map(_SERIAL, slots)) for _, slots in frames]
-        self._learn(session, set(chain.from_iterable(serials)))
+    def _write(
+        self, session: Session, prepared: Prepared, fresh: list[Sample], now: datetime, copy: Copy
+    ) -> list[Sample]:
+        readings, rows = prepared.readings, prepared.rows
+        if self._learn(session, readings):
+            readings, rows = self._readings(fresh), None
+        seen, worth = readings, fresh
+        if self._thin is not None:
+            worth = list(self._thin(session, fresh))
+            readings = self._readings(worth)
+        late.note(session, worth, now)
+        slots, beats = rows or _rows(worth, readings)
+        if beats:
+            copy(session, STATION.name, STATION_COLUMNS, beats)
+        if slots:
+            copy(session, SLOT.name, SLOT_COLUMNS, slots)
+        self.banks.see(seen)
+        return fresh
+
+    def _readings(self, samples: Iterable[Sample]) -> list[Readings]:
+        """The slots of each frame with the ids of the banks in them, as far as they are known."""
         find = self._ids.get
         return [
-            Readings(each.station_id, each.at, slots, list(map(find, named)), each.span_s)
-            for (each, slots), named in zip(frames, serials, strict=True)
+            Readings(station_id, at, message.slots, list(map(find, map(_SERIAL, message.slots))), span_s)
+            for station_id, _, _, at, message, span_s in samples
+            if isinstance(message, SlotTelemetry)
         ]
 
-    def _learn(self, session: Session, named: set[str | None]) -> None:
-        unknown = sorted(serial for serial in named - self._ids.keys() if serial is not None)
+    def _learn(self, session: Session, readings: Iterable[Readings]) -> bool:
+        """Look serials up that are not known yet; whether any of them is a bank's."""
+        unknown = {
+            slot.serial
+            for frame in readings
+            if None in frame.banks
+            for slot, bank in zip(frame.slots, frame.banks, strict=True)
+            if bank is None and slot.serial is not None
+        }
         if not unknown:
-            return
-        if len(self._ids) > _MOST_SERIALS:
-            self._ids.clear()
-            unknown = sorted(serial for serial in named if serial is not None)
+            return False
         with raw_cursor(session) as cursor:
             cursor.execute("SELECT serial, id FROM power_bank WHERE serial = ANY(%s::text[])", (words(unknown),))
-            self._ids.update(cursor.fetchall())
+            found = cursor.fetchall()
+        self._ids.update(found)
+        return bool(found)
 
 
-def _once(session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
-    """Those never seen before, each once."""
-    by_key = {(each.station_id, each.boot, each.seq): each for each in samples}
+def _rows(samples: Iterable[Sample], readings: Iterable[Readings]) -> Rows:
+    beats = [
+        (station_id, at, message, span_s)
+        for station_id, _, _, at, message, span_s in samples
+        if isinstance(message, Heartbeat)
+    ]
+    return Rows(slot_rows(readings), station_rows(beats))
+
+
+def _key_rows(by_key: Iterable[Key], now: datetime) -> bytes:
+    """In one order for all who write, so that two of them never wait for each other."""
+    at = now.isoformat()
+    return "".join([f"{station_id},{boot},{seq},{at}\n" for station_id, boot, seq in sorted(by_key)]).encode()
+
+
+def _once(session: Session, by_key: dict[Key, Sample], now: datetime) -> list[Sample]:
+    """Those never seen before."""
     with raw_cursor(session) as cursor:
         cursor.execute(
             _ONCE, (now, array(k[0] for k in by_key), array(k[1] for k in by_key), array(k[2] for k in by_key))
         )
-        return [by_key[row] for row in cursor.fetchall()]
+        return [by_key[row] for row in cursor]
 
 
 def _copy(session: Session, table: str, columns: Sequence[str], rows: bytes) -> None:
+    with raw_cursor(session) as cursor:
+        copy_text(cursor, table, columns, rows, COPY_OPTIONS)
+
+
+def _copy_around(session: Session, table: str, columns: Sequence[str], rows: bytes) -> None:
     """Of two samples of one instant, which a clock that was set back can make, one is left."""
     with raw_cursor(session) as cursor:
-        cursor.execute("SAVEPOINT rows")
-        try:
-            copy_text(cursor, table, columns, rows, COPY_OPTIONS)
-        except UniqueViolation:
-            cursor.execute("ROLLBACK TO SAVEPOINT rows")
-            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
-            copy_text(cursor, f"{table}_stage", columns, rows, COPY_OPTIONS)
-            cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608
+        cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
+        copy_text(cursor, f"{table}_stage", columns, rows, COPY_OPTIONS)
+        cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608
+        cursor.execute(f"TRUNCATE {table}_stage")

@@ -14,7 +14,7 @@ from firmware_protocol.topics import UpKind
 from firmware_protocol.types import ClockMs, CommandId, Counter, CounterOrZero
 
 
-class UpEnvelope(Struct, frozen=True, kw_only=True):
+class UpEnvelope(Struct, frozen=True, kw_only=True, gc=False):
     """What every message of a cabinet carries; `type` is the tag that selects the type of `data`."""
 
     kind: ClassVar[UpKind]
@@ -54,6 +54,8 @@ def _tagged(base: type[E], message: type[Struct], **attributes: object) -> type[
         tag=type_name(message),
         frozen=True,
         kw_only=True,
+        # Frames hold values and tuples of values: nothing that could hold them in turn, nothing to collect.
+        gc=False,
     )
     return wire
 
