@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import ingest, machine, price, rentals, stations, telemetry
+from benchmarks import codecs, history, ingest, machine, price, rentals, stations, telemetry
 from benchmarks.results import Report, save, show
 
 ALL: dict[str, Callable[[bool], list[Report]]] = {
@@ -12,6 +12,8 @@ ALL: dict[str, Callable[[bool], list[Report]]] = {
     "ingest": lambda quick: [ingest.run(quick=quick)],
     "telemetry": lambda quick: [telemetry.run(quick=quick)],
     "price": lambda quick: [price.run(quick=quick)],
+    "codecs": lambda quick: [codecs.run(quick=quick)],
+    "history": lambda quick: [history.run(quick=quick)],
     "stations": lambda quick: [stations.run(quick=quick)],
     "rentals": lambda quick: rentals.measure(quick=quick),
 }

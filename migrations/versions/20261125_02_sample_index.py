@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alembic import op
 
 revision: str = "20261125_02"
-down_revision: str | None = "20261125_42"
+down_revision: str | None = "20261125_62"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -2,13 +2,19 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from benchmarks import ingest, machine, price, stream, telemetry, wire
+from benchmarks import codecs, history, ingest, machine, price, stream, telemetry, wire
 from benchmarks.results import Figure, percentile, ratio_of_pairs
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import SlotLocked, SlotUnlocked
+from fleet.stations.models import Station
+from fleet.telemetry import charts
+from tests.databases import Database
 
 
 def test_stream_is_real_and_of_its_size() -> None:
@@ -50,6 +56,24 @@ def test_telemetry_stores_every_row() -> None:
 
 def test_prices_are_counted() -> None:
     assert all(figure.value > 0 for figure in price.run(quick=True).figures)
+
+
+def test_codecs_of_every_dialect_are_measured() -> None:
+    names = [figure.name for figure in codecs.run(quick=True).figures if figure.value > 0]
+    assert [name.split()[0] for name in names] == ["native", "native", "native", "native", "Volinks", "Relink"]
+
+
+def test_charts_have_something_to_show(clean_database: Database) -> None:
+    start = datetime(2026, 5, 4, tzinfo=UTC)
+    history.load(clean_database.engine, 20, start)
+    times = history.ask(clean_database.engine, 20, start, times=1)
+    assert all(seconds > 0 for seconds in times.values())
+    with Session(clean_database.engine) as session:
+        day = {"start": start, "end": start + timedelta(days=1)}
+        assert any(point.things for point in charts.fleet_temperature(session, "bank", **day))
+        station = session.scalars(select(Station.id).limit(1)).one()
+        chart = charts.slot_charge(session, station, start=start - timedelta(days=6), end=day["end"])
+        assert len(chart.slots) == 2
 
 
 def test_machine_has_limits() -> None:
