@@ -65,7 +65,8 @@ def test_measurements_of_a_bank_reach_its_page(system: System, station: str, rid
         "SELECT count(*) FROM slot_telemetry t JOIN power_bank b ON b.id = t.power_bank_id"
         " WHERE b.serial = :serial AND t.voltage_mv > 3000"
     )
-    until(lambda: system.scalar(count, serial=serial) >= 2, "two samples of one bank are stored")
+    # A full bank that rests measures the same again, which is not stored again for a while.
+    until(lambda: system.scalar(count, serial=serial) >= 1, "a sample of the bank is stored")
     page = rider.get(f"/station/{station}")
     assert page["online"]
     assert page["banks_available"] == len(system.cabinets.banks(station))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,7 +29,7 @@ from tests.model.backend import Backend
 from tests.model.judge import Judge
 from tests.model.town import RIDERS, STATIONS, Town, build, deliver
 
-_EXAMPLES = int(os.environ.get("VOLTBAY_MODEL_EXAMPLES", "60"))
+_EXAMPLES = int(os.environ.get("VOLTBAY_MODEL_EXAMPLES", "40"))
 _STEPS = 40
 _START = datetime(2026, 3, 27, 20, tzinfo=UTC)
 _REFUSALS = {
@@ -200,6 +201,7 @@ class Rentals(RuleBasedStateMachine):
         self.town.hands += sorted(serial for serial in before - after if serial is not None)
 
 
+@pytest.mark.timeout(1800)
 def test_riders_cabinets_provider_clock_and_deaths(clean_database: Database) -> None:
     backend = Backend(clean_database.engine, _START)
     with session_scope(clean_database.engine) as session:
