@@ -82,7 +82,7 @@ def revoke(
     with _work() as (session, _, now):
         for code in codes:
             station = find_station(session, code)
-            revoked = credentials.revoke_all(session, station.id, reason, now)
+            revoked = credentials.lock_out(session, station.id, reason, now)
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
             typer.echo(f"{code}: {revoked} revoked")

@@ -19,6 +19,7 @@ from firmware_protocol.types import OfflineCause, ResetCause
 from firmware_protocol.vendor import Admission, Login, Reading
 from fleet.common.vault import Vault
 from fleet.devices import profiles, sessions
+from fleet.devices.errors import LockedOut
 from fleet.devices.sessions import BootNotice, OfflineNotice
 
 #: A frame of a connection that is not the station's any more, or that was never let in.
@@ -60,6 +61,9 @@ class Connections:
         return False
 
     def _login(self, each: Foreign) -> None:
+        if profiles.locked_out(self._session, [each.station.id]):
+            self._refuse(each, LockedOut.code, "an operator revoked the station")
+            return
         known = profiles.known(self._session, [each.station.id], self._now, self._vault)[each.station.id]
         try:
             reading = each.dialect.read(each.received.topic, each.received.payload, known)

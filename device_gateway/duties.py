@@ -98,7 +98,9 @@ class EventDuties:
         clock: Clock,
         replays: Callable[[], object],
         heartbeats: Callable[[], set[int]] = set,
+        lockouts: Callable[[], object] = tuple,
     ) -> None:
+        self._lockouts = lockouts
         self._heartbeats = heartbeats
         self._replays = replays
         self._engine = engine
@@ -135,6 +137,7 @@ class EventDuties:
         if self._beat_timer.due():
             _quietly(self._beat)
             _quietly(self._replay)
+            _quietly(self._cut_locked_out)
 
     def finish(self) -> None:
         """The lane has ended in good order: say what is still to be said."""
@@ -186,6 +189,9 @@ class EventDuties:
 
     def _replay(self) -> None:
         self._replays()
+
+    def _cut_locked_out(self) -> None:
+        self._lockouts()
 
     def _leave(self) -> None:
         with session_scope(self._engine) as session:

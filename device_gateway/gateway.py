@@ -3,12 +3,14 @@
 import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from device_gateway import dialects
 from device_gateway.broker_sync import BrokerSync
@@ -35,7 +37,7 @@ from device_gateway.vendors import VendorIngest
 from device_gateway.watchdog import Watchdog, Watched
 from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
-from fleet.devices import credentials
+from fleet.devices import credentials, profiles
 from fleet.devices.profiles import PURPOSE
 from fleet.settings import Settings
 from fleet.telemetry.deadband import Deadband
@@ -58,6 +60,14 @@ def _relink(settings: Settings, name: str, deliver: Callable[[Received], None]) 
     if settings.relink_port is None:
         return None
     return RelinkListener(host=settings.relink_host, port=settings.relink_port, gateway=name, deliver=deliver)
+
+
+def _cut_locked_out(engine: Engine, relink: RelinkListener) -> None:
+    """End the connections of stations that an operator revoked: nothing of theirs could be revoked at the broker."""
+    held = relink.stations
+    if held:
+        with Session(engine) as session:
+            relink.cut(profiles.locked_out(session, held))
 
 
 class Gateway:
@@ -147,6 +157,7 @@ class Gateway:
             clock=clock,
             replays=lambda: replay_requested(engine, handle, settings, clock()),
             heartbeats=set if self.relink is None else self.relink.take_heard,
+            lockouts=tuple if self.relink is None else partial(_cut_locked_out, engine, self.relink),
         )
         deadband = Deadband.from_settings(settings)
         thin = None if deadband is None else deadband.thin

@@ -7,7 +7,7 @@ a frame means, is decided where there is a database. What is handed over is boun
 import selectors
 import socket
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Event, Thread
 from time import monotonic, time
@@ -60,7 +60,7 @@ class _Connection:
 
 
 class RelinkListener(Thread):
-    """`start`, then `stop` once. `publish` and `stations` are for other threads."""
+    """`start`, then `stop` once. `publish`, `stations` and `cut` are for other threads."""
 
     def __init__(self, *, host: str, port: int, gateway: str, deliver: Callable[[Received], None]) -> None:
         super().__init__(name="relink", daemon=True)
@@ -81,6 +81,7 @@ class RelinkListener(Thread):
         self._outgoing: deque[Published] = deque()
         self._stations: frozenset[int] = frozenset()
         self._heard: set[int] = set()
+        self._to_cut: deque[int] = deque()
         self._ending = Event()
         self._tidied = monotonic()
         #: Read by the watchdog.
@@ -103,6 +104,11 @@ class RelinkListener(Thread):
         heard, self._heard = self._heard, set()
         return heard
 
+    def cut(self, stations: Iterable[int]) -> None:
+        """End the connections of these stations (ids), and with them their sessions."""
+        self._to_cut.extend(stations)
+        self._wake()
+
     def stop(self, timeout_s: float) -> None:
         self._ending.set()
         self._wake()
@@ -124,6 +130,7 @@ class RelinkListener(Thread):
                     else:
                         self._serve(key.data, events)
                 self._send_outgoing()
+                self._cut()
                 self._tidy()
             self._send_outgoing()
         finally:
@@ -246,6 +253,15 @@ class RelinkListener(Thread):
         del each.waiting[:sent]
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if each.waiting else 0)
         self._selector.modify(each.sock, events, each.number)
+
+    def _cut(self) -> None:
+        if not self._to_cut:
+            return
+        unwanted = {self._to_cut.popleft() for _ in range(len(self._to_cut))}
+        for each in list(self._connections.values()):
+            if each.station_id in unwanted:
+                _LOG.warning("connection cut: revoked", address=each.address, station_id=each.station_id)
+                self._close(each)
 
     def _tidy(self) -> None:
         now = monotonic()

@@ -31,6 +31,7 @@ class CabinetPatch(Input):
     ] = None
     tolerate_checksum: Annotated[bool | None, Field(description="read frames with a wrong check byte")] = None
     forget_layout: Annotated[bool, Field(description="the next complete inventory is a new layout")] = False
+    readmit: Annotated[bool, Field(description="let a cabinet in again that was revoked")] = False
 
 
 class CabinetOut(Schema):
@@ -49,6 +50,7 @@ class CabinetOut(Schema):
     connect_called_at: Instant | None
     connect_called_from: str | None
     firmware: str | None
+    locked_out_at: Instant | None
 
 
 @router.get(
@@ -74,6 +76,8 @@ def patch_cabinet(code: Code, body: CabinetPatch, acts: ActsDep, runtime: Runtim
         profiles.set_tolerance(acts.session, station.id, tolerate_checksum=body.tolerate_checksum)
     if body.forget_layout:
         profiles.forget_layout(acts.session, station.id)
+    if body.readmit:
+        profiles.readmit(acts.session, station.id)
     detail = body.model_dump(mode="json", exclude={"secret"}, exclude_unset=True)
     acts.record("cabinet.change", target=code, detail={**detail, "secret": body.secret is not None})
     return _out(station, profiles.profile_of(acts.session, station.id))
@@ -95,4 +99,5 @@ def _out(station: Station, known: DeviceProfile | None) -> CabinetOut:
         connect_called_at=profile.connected_at,
         connect_called_from=profile.connected_from,
         firmware=profile.firmware,
+        locked_out_at=profile.locked_out_at,
     )

@@ -162,8 +162,10 @@ def rotate_credential(code: Code, acts: ActsDep, runtime: RuntimeDep) -> Rotatio
     summary="Lock a station out at once", responses=problems(401, 403, 404),
 )  # fmt: skip
 def revoke_credentials(code: Code, body: RevokeIn, acts: ActsDep) -> RevokedOut:
-    """Every credential it has ends; a live session is cut within seconds. A token with `replace` lets it in again."""
+    """Every credential it has ends; a live session is cut within seconds. A token with `replace` lets it in again, a
+    vendor's cabinet `readmit` (`PATCH …/cabinet`).
+    """
     station = find_station(acts.session, code)
-    revoked = credentials.revoke_all(acts.session, station.id, body.reason, acts.now)
+    revoked = credentials.lock_out(acts.session, station.id, body.reason, acts.now)
     acts.record("credential.revoke", target=code, detail={"revoked": revoked, "reason": body.reason})
     return RevokedOut(revoked=revoked)

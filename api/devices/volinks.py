@@ -28,6 +28,7 @@ from fleet.config import service as config
 from fleet.devices import calls, profiles
 from fleet.devices.calls import Call
 from fleet.devices.credentials import PURPOSE
+from fleet.devices.errors import LockedOut
 from fleet.rentals.tariffs import find_tariff
 from fleet.stations.models import Station
 
@@ -114,7 +115,10 @@ def connect(caller: _Connect) -> JSONResponse:
         return envelope(None, now, NOT_CONFIGURED, "VOLTBAY_CABINET_SECRET_URL is not set")
     vault = Vault.of(caller.runtime.settings, PURPOSE)
     firmware = caller.call.body.decode("utf-8", "replace") or None
-    issued = calls.connect(caller.session, station, caller.call, vault, firmware=firmware, now=now)
+    try:
+        issued = calls.connect(caller.session, station, caller.call, vault, firmware=firmware, now=now)
+    except LockedOut as refusal:
+        return caller.reject(refusal.code, str(refusal), FORBIDDEN)
     fields = (
         issued.username,
         DEFAULT_PRODUCT,

@@ -17,6 +17,7 @@ from fleet.devices import credentials, dead_letters, profiles
 from fleet.devices.commands import inventory_is_coming, queue_command
 from fleet.devices.credentials import IssuedSecret
 from fleet.devices.dead_letters import Rejected
+from fleet.devices.errors import LockedOut
 from fleet.devices.events import ConnectCalledTwice
 from fleet.devices.models import DeviceCall, DeviceCommand
 from fleet.stations.models import Station
@@ -129,8 +130,11 @@ def connect(
     """What the cabinet proves itself to the broker with: its own, made at its first call.
 
     A call for a cabinet that is connected is told to operators: it has restarted, or somebody uses its IMEI. Its next
-    frame begins a new session, and with it an inventory.
+    frame begins a new session, and with it an inventory. Raises LockedOut.
     """
+    credentials.lock_station(session, station.id)  # before it is looked: a revocation holds it as well
+    if profiles.locked_out(session, [station.id]):
+        raise LockedOut(f"station {station.code} was revoked: an operator re-admits it", station=station.code)
     if station.online:
         publish(session, ConnectCalledTwice(station.id, station.code, call.source, now), now)
     profiles.connected(

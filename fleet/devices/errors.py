@@ -16,6 +16,12 @@ class BadSigningRequest(InvalidInput):
         super().__init__(message, field="csr")
 
 
+class LockedOut(Forbidden):
+    """An operator revoked this cabinet (`station`); one re-admits it."""
+
+    code = "locked_out"
+
+
 class ClaimRefused(Forbidden):
     """No such token, or not for this hardware, or the proof of the old credential is missing: all look the same."""
 

@@ -382,6 +382,8 @@ class DeviceProfile(Base):
     connected_at: Mapped[datetime | None]
     connected_from: Mapped[str | None] = mapped_column(String(64))
     firmware: Mapped[str | None] = mapped_column(String(256))
+    #: Revoked by an operator, and not re-admitted since: it gets no secret, and is not let in.
+    locked_out_at: Mapped[datetime | None]
 
 
 class DeviceCall(Base):

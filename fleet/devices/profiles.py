@@ -137,6 +137,23 @@ def set_tolerance(session: Session, station_id: int, *, tolerate_checksum: bool)
     _write(session, station_id, {"tolerate_checksum": tolerate_checksum})
 
 
+def lock_out(session: Session, station_id: int, now: datetime) -> None:
+    """It gets no secret and is not let in until an operator re-admits it."""
+    _write(session, station_id, {"locked_out_at": now})
+
+
+def readmit(session: Session, station_id: int) -> None:
+    _write(session, station_id, {"locked_out_at": None})
+
+
+def locked_out(session: Session, station_ids: Collection[int]) -> set[int]:
+    """Those of these stations that were revoked and not re-admitted since."""
+    query = select(DeviceProfile.station_id).where(
+        DeviceProfile.station_id.in_(station_ids), DeviceProfile.locked_out_at.is_not(None)
+    )
+    return set(session.scalars(query))
+
+
 def connected(session: Session, station_id: int, *, source: str, firmware: str | None, now: datetime) -> None:
     """Somebody called `connect` in the name of this cabinet."""
     values: dict[str, object] = {"connected_at": now, "connected_from": source}

@@ -23,6 +23,7 @@ from fleet.devices import calls
 from fleet.devices.models import DeadLetter, DeviceCall, DeviceCommand, DeviceProfile
 from fleet.stations.models import Station
 from tests.api.conftest import Live, Serve
+from tests.api.people import operator
 from tests.api.world import add_station, add_tariff
 
 IMEI = "864601068412899"
@@ -93,6 +94,30 @@ def test_a_call_from_outside_the_cabinets_networks_gets_nothing(serve: Serve) ->
     add_volinks(live)
     assert connect(live).status_code == 404
     assert [each.error_code for each in rows(live, DeadLetter)] == ["foreign_network"]
+
+
+def test_a_revoked_cabinet_gets_no_new_secret_until_it_is_readmitted(live: Live) -> None:
+    before = connect(live).json()["data"].split(",")[5]
+    cabinet = "/api/v1/admin/station/V-1/cabinet"
+    with operator(live) as boss:
+        revoked = boss.http.post("/api/v1/admin/station/V-1/credential/revoke", json={"reason": "stolen"})
+        assert revoked.json() == {"revoked": 1}
+        for _ in range(2):
+            answer = connect(live)
+            assert (answer.status_code, answer.json()["data"], answer.json()["msg"]) == (403, None, "locked_out")
+        with Session(live.engine) as session:
+            assert session.scalar(text("SELECT count(*) FROM device_credential WHERE state <> 'revoked'")) == 0
+        assert boss.http.get(cabinet).json()["locked_out_at"] is not None
+        assert boss.http.patch(cabinet, json={"readmit": True}).json()["locked_out_at"] is None
+    after = connect(live).json()["data"].split(",")[5]
+    assert after != before
+
+
+def test_a_cabinet_revoked_before_its_first_call_gets_nothing_either(live: Live) -> None:
+    with operator(live) as boss:
+        boss.http.post("/api/v1/admin/station/V-1/credential/revoke", json={"reason": "lost on its way"})
+    assert connect(live).status_code == 403
+    assert [each.error_code for each in rows(live, DeadLetter)] == ["locked_out"]
 
 
 def test_connect_for_a_connected_cabinet_is_told_to_operators(live: Live) -> None:

@@ -24,6 +24,7 @@ from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import commands as orders
 from fleet.devices import profiles
+from fleet.devices.credentials import lock_out
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceSession
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank, Station, StationSlot
@@ -231,6 +232,25 @@ def test_a_closed_connection_ends_the_session(
     eventually(lambda: look("SELECT online FROM station"))
     cabinet.sock.close()
     eventually(lambda: not look("SELECT online FROM station"))
+
+
+def test_a_revoked_station_is_cut_and_not_let_in_until_it_is_readmitted(
+    cabinet: RelinkCabinet, gateway: Gateway, station_id: int, clean_database: Database, look: Callable[[str], Any]
+) -> None:
+    cabinet.login()
+    eventually(lambda: look("SELECT online FROM station"))
+    with session_scope(clean_database.engine) as session:
+        lock_out(session, station_id, "stolen", utc_now())
+    assert cabinet.is_cut()
+    eventually(lambda: not look("SELECT online FROM station"))
+    again = RelinkCabinet(port_of(gateway))
+    again.say(up.Login2(nonce=1, box_id=BOX, timestamp=0, slots_num=4, remain=0))
+    eventually(lambda: look("SELECT array_agg(error_code) FROM dead_letter") == ["locked_out"])
+    assert not look("SELECT online FROM station")
+    with session_scope(clean_database.engine) as session:
+        profiles.readmit(session, station_id)
+    assert isinstance(again.login(), down.LoginReply2)
+    again.sock.close()
 
 
 def test_strangers_and_forgers_are_not_let_in(
