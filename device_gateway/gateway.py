@@ -36,6 +36,7 @@ from device_gateway.touch import Touches
 from device_gateway.vendors import VendorIngest
 from device_gateway.watchdog import Watchdog, Watched
 from fleet.common.clock import utc_now
+from fleet.common.networks import CabinetNetworks
 from fleet.common.vault import Vault
 from fleet.devices import credentials, profiles
 from fleet.devices.profiles import PURPOSE
@@ -59,7 +60,12 @@ def _client_id(settings: Settings, name: str) -> str:
 def _relink(settings: Settings, name: str, deliver: Callable[[Received], None]) -> RelinkListener | None:
     if settings.relink_port is None:
         return None
-    return RelinkListener(host=settings.relink_host, port=settings.relink_port, gateway=name, deliver=deliver)
+    networks = CabinetNetworks.of(settings)
+    if networks.missing:
+        _LOG.error("no Relink cabinet is let in: VOLTBAY_DEVICE_NETWORKS is not set")
+    return RelinkListener(
+        host=settings.relink_host, port=settings.relink_port, gateway=name, deliver=deliver, networks=networks
+    )
 
 
 def _cut_locked_out(engine: Engine, relink: RelinkListener) -> None:

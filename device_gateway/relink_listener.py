@@ -26,6 +26,7 @@ from firmware_protocol.dialects.relink.translate import PREFIX, Place, place_of
 from firmware_protocol.dialects.relink.up_codec import decode
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.vendor import Admission
+from fleet.common.networks import CabinetNetworks
 
 _LOG: Final = structlog.get_logger(__name__)
 #: Without a login, and without being let in, for so long.
@@ -37,6 +38,8 @@ MOST: Final = 20_000
 MOST_PER_ADDRESS: Final = 5_000
 #: Bytes that wait for a cabinet which does not read.
 MOST_WAITING: Final = 16 * 1024
+#: How long nobody is taken after the system had no room for one.
+ACCEPT_AGAIN_S: Final = 1.0
 _READ: Final = 4096
 _SELECT_S: Final = 1.0
 
@@ -62,8 +65,19 @@ class _Connection:
 class RelinkListener(Thread):
     """`start`, then `stop` once. `publish`, `stations` and `cut` are for other threads."""
 
-    def __init__(self, *, host: str, port: int, gateway: str, deliver: Callable[[Received], None]) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        gateway: str,
+        deliver: Callable[[Received], None],
+        networks: CabinetNetworks,
+    ) -> None:
         super().__init__(name="relink", daemon=True)
+        self._networks = networks
+        #: Until when no connection is taken, after one could not be.
+        self._accept_at: float | None = None
         self._gateway = gateway
         self._deliver = deliver
         self._selector = selectors.DefaultSelector()
@@ -131,6 +145,7 @@ class RelinkListener(Thread):
                         self._serve(key.data, events)
                 self._send_outgoing()
                 self._cut()
+                self._listen_again()
                 self._tidy()
             self._send_outgoing()
         finally:
@@ -142,10 +157,19 @@ class RelinkListener(Thread):
     def _accept(self) -> None:
         try:
             sock, source = self._server.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it has gone again
+            return
         except OSError as error:
-            _LOG.warning("connection not taken", error=str(error))
+            # Out of descriptors or memory: the connection still waits, and the selector would say so without end.
+            _LOG.warning("connection not taken", error=str(error), again_in_s=ACCEPT_AGAIN_S)
+            self._selector.unregister(self._server)
+            self._accept_at = monotonic() + ACCEPT_AGAIN_S
             return
         address = str(source[0])
+        if not self._networks.admit(address):
+            _LOG.warning("connection refused: of no network of cabinets", address=address)
+            sock.close()
+            return
         if len(self._connections) >= MOST or self._addresses[address] >= MOST_PER_ADDRESS:
             _LOG.warning("connection refused: too many", address=address, connections=len(self._connections))
             sock.close()
@@ -157,6 +181,11 @@ class RelinkListener(Thread):
         self._connections[each.number] = each
         self._addresses[address] += 1
         self._selector.register(sock, selectors.EVENT_READ, each.number)
+
+    def _listen_again(self) -> None:
+        if self._accept_at is not None and monotonic() >= self._accept_at:
+            self._accept_at = None
+            self._selector.register(self._server, selectors.EVENT_READ)
 
     def _serve(self, number: int, events: int) -> None:
         each = self._connections.get(number)

@@ -2,12 +2,13 @@
 
 import base64
 import hashlib
+import ipaddress
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: Usable on a laptop only; `Settings` refuses it in production.
@@ -15,6 +16,11 @@ DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: 
 
 #: Characters. What `openssl rand -base64 32` prints has 44.
 SECRET_MIN = 32
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text, strict=False)  # raises ValueError
+    return text
 
 
 class Environment(StrEnum):
@@ -46,9 +52,9 @@ class Settings(BaseSettings):
         SecretStr("mqtt://127.0.0.1:1883"), validation_alias=AliasChoices("MQTT_URL", "mqtt_url")
     )
     mqtt_ca_file: Path | None = None
-    #: Networks (CIDR) from which vendors' cabinets may call over HTTP; empty: any. Their calls can be forged by whoever
-    #: knows an IMEI, so that a private APN's network belongs here.
-    device_networks: tuple[str, ...] = ()
+    #: Networks (CIDR) from which vendors' cabinets may come, over HTTP and Relink's TCP; empty: in development any,
+    #: in production none. Their calls can be forged by whoever knows an IMEI: a private APN's network belongs here.
+    device_networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000

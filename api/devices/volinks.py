@@ -9,12 +9,13 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from api.deps import Address, Now, RuntimeDep, SessionDep
-from api.devices.envelope import BAD_REQUEST, FORBIDDEN, NOT_CONFIGURED, NOT_FOUND, envelope, is_inside
+from api.devices.envelope import BAD_REQUEST, FORBIDDEN, NOT_CONFIGURED, NOT_FOUND, envelope
 from api.runtime import Runtime
 from api.v1 import PREFIX
 from firmware_protocol.dialects.volinks import codec
@@ -23,6 +24,7 @@ from firmware_protocol.dialects.volinks.signature import sign_ok
 from firmware_protocol.dialects.volinks.topics import DEFAULT_PRODUCT
 from firmware_protocol.errors import InvalidField, ProtocolError
 from fleet.common.money import Money
+from fleet.common.networks import CabinetNetworks
 from fleet.common.vault import Vault
 from fleet.config import service as config
 from fleet.devices import calls, profiles
@@ -35,6 +37,7 @@ from fleet.stations.models import Station
 #: Not in the API's document: only cabinets call here, and they know nothing of it.
 router = APIRouter(prefix=PREFIX, tags=["device"], include_in_schema=False)
 _BROKER_PORT = 1883
+_LOG = structlog.get_logger(__name__)
 
 
 async def _raw_body(request: Request) -> bytes:
@@ -54,6 +57,8 @@ class Caller:
     now: datetime
 
     def refused(self) -> JSONResponse:
+        if CabinetNetworks.of(self.runtime.settings).missing:
+            return envelope(None, self.now, NOT_CONFIGURED, "VOLTBAY_DEVICE_NETWORKS is not set")
         return envelope(None, self.now, NOT_FOUND, "unknown device")
 
     def reject(self, code: str, reason: str, status: int = BAD_REQUEST) -> JSONResponse:
@@ -84,8 +89,11 @@ class _Called:
         call = Call(self._kind, target, body, source, signed, now)
         hardware_id = next((parameters[name] for name in self._names if parameters.get(name)), "")
         station = None
-        if is_inside(source, runtime.settings.device_networks):
+        networks = CabinetNetworks.of(runtime.settings)
+        if networks.admit(source):
             station = calls.cabinet(session, hardware_id, call)
+        elif networks.missing:
+            _LOG.error("call of a cabinet refused: VOLTBAY_DEVICE_NETWORKS is not set", kind=self._kind, source=source)
         else:
             calls.refuse(session, call, "foreign_network", f"{source} is of no network of cabinets")
         return Caller(session, runtime, call, parameters, station, now)

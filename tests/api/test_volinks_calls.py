@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -118,6 +120,16 @@ def test_a_cabinet_revoked_before_its_first_call_gets_nothing_either(live: Live)
         boss.http.post("/api/v1/admin/station/V-1/credential/revoke", json={"reason": "lost on its way"})
     assert connect(live).status_code == 403
     assert [each.error_code for each in rows(live, DeadLetter)] == ["locked_out"]
+
+
+def test_in_production_nobody_connects_while_no_network_is_named(serve: Serve) -> None:
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    secrets = {"secret_key": "x" * 40, "sandbox_webhook_secret": "y" * 40, "token_private_key": key}
+    live = serve(environment="production", cabinet_secret_url="mqtt://broker.example", **secrets)
+    add_volinks(live)
+    answer = connect(live)
+    assert (answer.status_code, answer.json()["msg"]) == (503, "VOLTBAY_DEVICE_NETWORKS is not set")
+    assert rows(live, DeviceCall) == rows(live, DeviceProfile) == []
 
 
 def test_connect_for_a_connected_cabinet_is_told_to_operators(live: Live) -> None:

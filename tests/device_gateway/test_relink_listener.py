@@ -1,0 +1,54 @@
+"""Who the TCP listener takes, without a database."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from device_gateway.relink_listener import ACCEPT_AGAIN_S, RelinkListener
+from fleet.common.networks import CabinetNetworks
+from tests.device_gateway.cabinet import eventually
+
+
+class Full(socket.socket):
+    """Has no descriptor left at the first try."""
+
+    tries: tuple[float, ...] = ()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        Full.tries = (*Full.tries, monotonic())
+        if len(Full.tries) == 1:
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+@contextmanager
+def running(listener: RelinkListener) -> Iterator[RelinkListener]:
+    listener.start()
+    try:
+        yield listener
+    finally:
+        listener.stop(5)
+
+
+def listener_for(networks: CabinetNetworks) -> RelinkListener:
+    return RelinkListener(host="127.0.0.1", port=0, gateway="g", deliver=lambda _: None, networks=networks)
+
+
+def test_who_comes_from_no_network_of_cabinets_is_cut() -> None:
+    with running(listener_for(CabinetNetworks(production=True))) as listener:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as stranger:
+            assert stranger.recv(1) == b""
+        assert listener.is_alive()
+
+
+def test_a_connection_that_could_not_be_taken_is_taken_a_little_later() -> None:
+    listener = listener_for(CabinetNetworks())
+    listener._server = Full(fileno=listener._server.detach())
+    listener._server.setblocking(False)
+    with running(listener), socket.create_connection(("127.0.0.1", listener.port), timeout=10):
+        eventually(lambda: len(listener._connections) == 1)
+    assert len(Full.tries) == 2
+    assert Full.tries[1] - Full.tries[0] >= ACCEPT_AGAIN_S
