@@ -164,7 +164,8 @@ def doubt_command(session: Session, command: DeviceCommand, code: str, look_at: 
     if command.state is CommandState.QUEUED:
         command.state = CommandState.SENT  # see settle_command
     if command.state is CommandState.SENT:
-        mark_unknown(session, command, look_at)
+        rules.check(command.state, CommandState.UNKNOWN)
+        command.state = CommandState.UNKNOWN
     if command.state is not CommandState.UNKNOWN:
         return False
     command.code = code
@@ -211,10 +212,15 @@ def overdue_commands(session: Session, now: datetime, grace: timedelta, limit: i
 
 
 def mark_unknown(session: Session, command: DeviceCommand, now: datetime) -> None:
-    """No answer came in time. `command` is locked; SENT only (IllegalTransition)."""
-    del now  # the deadline is the time that matters; the verdict sets settled_at
+    """No answer came in time. `command` is locked; SENT only (IllegalTransition).
+
+    A cabinet that ignores deadlines may get the order only now, over a link that stalled, and then looks at its slots
+    as long as `check_after` left it after the sending: what it is asked sooner proves nothing about the order.
+    """
     rules.check(command.state, CommandState.UNKNOWN)
     command.state = CommandState.UNKNOWN
+    if command.check_after is not None and command.sent_at is not None:
+        command.check_after = max(command.check_after, now + (command.check_after - command.sent_at))
     session.flush()  # see settle_command
 
 

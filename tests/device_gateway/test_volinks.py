@@ -100,7 +100,7 @@ def test_a_bank_that_left_all_the_same_is_the_riders(world: VolinksWorld, state:
 
 def test_no_answer_is_looked_into_and_never_repeated(world: VolinksWorld) -> None:
     rental, command = world.ordered()
-    for _ in range(20):
+    for _ in range(25):
         world.later(SECOND)
         world.claim()
         deadlines.sweep_commands(world.session, world.now, world.policy)
@@ -112,10 +112,31 @@ def test_no_answer_is_looked_into_and_never_repeated(world: VolinksWorld) -> Non
     world.check_everything()
 
 
+def test_what_was_asked_before_the_eject_timed_out_is_no_verdict(world: VolinksWorld) -> None:
+    """The link stalls with an eject and a question in it: the cabinet pops, answers while its slot is tested and the
+    bank still listed, and its result is lost.
+    """
+    rental, command = world.ordered()
+    world.later(10 * SECOND)
+    world.ask()
+    world.later(9 * SECOND)
+    deadlines.sweep_commands(world.session, world.now, world.policy)
+    assert command.check_after == world.now + 5 * SECOND
+    world.slots_as_they_are()
+    assert (state_of(rental), command.state) == (RentalState.EJECT_UNKNOWN, CommandState.UNKNOWN)
+    assert world.money() == (4500, 500)
+    world.later(5 * SECOND)
+    assert world.claim()[0] in CHECKS
+    world.slots_as_they_are(without=1)
+    assert (state_of(rental), command.state) == (RentalState.ACTIVE, CommandState.SUCCEEDED)
+    world.check_everything()
+
+
 def test_a_late_result_after_the_verdict_gives_the_rider_the_bank(world: VolinksWorld) -> None:
     rental, _ = world.ordered()
     world.later(19 * SECOND)
     deadlines.sweep_commands(world.session, world.now, world.policy)
+    world.later(5 * SECOND)
     world.claim()
     world.slots_as_they_are()
     assert state_of(rental) is RentalState.EJECT_FAILED
