@@ -32,6 +32,16 @@ class KnownEject(Struct, frozen=True, kw_only=True):
     age_s: float = 0
 
 
+class KnownQuestion(Struct, frozen=True, kw_only=True):
+    """A question for the inventory that this cabinet was sent."""
+
+    command_id: str
+    #: As it was said.
+    payload: bytes | None
+    #: The code that its result was given.
+    code: str | None = None
+
+
 class Known(Struct, frozen=True, kw_only=True):
     """What is known of one cabinet when a frame of it is read, or a command to it written."""
 
@@ -50,6 +60,10 @@ class Known(Struct, frozen=True, kw_only=True):
     ejects: tuple[KnownEject, ...] = ()
     #: The inventory command that waits longest for its answer.
     inventory_asked: str | None = None
+    #: The newest inventory command that was sent, while nobody knows the revision: words differ between them.
+    last_question: KnownQuestion | None = None
+    #: The last inventory was refused.
+    stale: bool = False
     #: Serial → slot of the banks that it holds, by our books.
     banks: Mapping[str, int] = {}
     #: Slot → what is wrong with it, by our books.

@@ -1,6 +1,6 @@
 """What operators enter and see of vendors' cabinets: secret, tolerance, layout, what was refused."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, SecretStr
 
@@ -30,6 +30,10 @@ class CabinetPatch(Input):
         Field(min_length=1, max_length=128, description="what a Relink cabinet makes its tokens with; never shown"),
     ] = None
     tolerate_checksum: Annotated[bool | None, Field(description="read frames with a wrong check byte")] = None
+    revision: Annotated[
+        Literal["old", "new"] | None,
+        Field(description="of the guide that a Volinks cabinet goes by; otherwise learnt from its frames"),
+    ] = None
     forget_layout: Annotated[bool, Field(description="the next complete inventory is a new layout")] = False
     readmit: Annotated[bool, Field(description="let a cabinet in again that was revoked")] = False
 
@@ -74,6 +78,8 @@ def patch_cabinet(code: Code, body: CabinetPatch, acts: ActsDep, runtime: Runtim
         profiles.set_secret(acts.session, station, body.secret.get_secret_value().encode(), vault)
     if body.tolerate_checksum is not None:
         profiles.set_tolerance(acts.session, station.id, tolerate_checksum=body.tolerate_checksum)
+    if body.revision is not None:
+        profiles.set_revision(acts.session, station.id, body.revision)
     if body.forget_layout:
         profiles.forget_layout(acts.session, station.id)
     if body.readmit:

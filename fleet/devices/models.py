@@ -369,7 +369,7 @@ class DeviceProfile(Base):
     #: Holes board by board ([[first, last], …]) as the first complete inventory showed them; others are refused.
     layout: Mapped[list[Any] | None]
     commissioned_at: Mapped[datetime | None]
-    #: Which revision of its protocol it speaks, once a frame told them apart.
+    #: Which revision of its protocol it speaks, once a frame told them apart or an operator entered it.
     revision: Mapped[str | None] = mapped_column(String(8))
     #: Set by an operator for a cabinet known to send wrong check bytes.
     tolerate_checksum: Mapped[bool] = mapped_column(default=False, server_default="false")

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from firmware_protocol.vendor import Known, KnownEject, Layout
+from firmware_protocol.vendor import Known, KnownEject, KnownQuestion, Layout
 from fleet.common.bulk import array
 from fleet.common.outbox import publish
 from fleet.common.vault import Vault
@@ -25,8 +26,14 @@ _MOST_EJECTS: Final = 20
 
 _CABINETS: Final = text("""
 SELECT t.id, t.code, t.hardware_id, t.slot_count, p.layout, p.revision, coalesce(p.tolerate_checksum, false),
-       p.sealed_secret
-  FROM station t LEFT JOIN device_profile p ON p.station_id = t.id WHERE t.id = ANY(CAST(:ids AS int[]))
+       p.sealed_secret, p.stale_since IS NOT NULL, q.id, q.payload, q.code
+  FROM station t LEFT JOIN device_profile p ON p.station_id = t.id
+  LEFT JOIN LATERAL (
+    SELECT id, payload, code FROM device_command
+     WHERE p.revision IS NULL AND station_id = t.id AND kind = 'query_inventory' AND sent_at IS NOT NULL
+           AND created_at > :since
+     ORDER BY created_at DESC, id DESC LIMIT 1) q ON true
+ WHERE t.id = ANY(CAST(:ids AS int[]))
 """)
 _EJECTS: Final = text("""
 SELECT s.id, c.id, c.args, c.state, c.sent_at FROM unnest(CAST(:ids AS int[])) AS s(id), LATERAL (
@@ -77,7 +84,8 @@ def known(
         if serial is not None:
             found[station_id].banks[serial] = number
     at_s = int(now.timestamp())
-    return {row[0]: _known(tuple(row), found[row[0]], vault, at_s) for row in session.execute(_CABINETS, {"ids": ids})}
+    cabinets = session.execute(_CABINETS, {"ids": ids, "since": since})
+    return {row[0]: _known(tuple(row), found[row[0]], vault, at_s) for row in cabinets}
 
 
 def _eject(command_id: str, args: dict[str, Any], state: str, age: timedelta) -> KnownEject:
@@ -92,7 +100,7 @@ def _eject(command_id: str, args: dict[str, Any], state: str, age: timedelta) ->
 
 
 def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None, at_s: int) -> Known:
-    _, code, hardware_id, slot_count, layout, revision, tolerate, sealed = row
+    _, code, hardware_id, slot_count, layout, revision, tolerate, sealed, stale, *question = row
     return Known(
         station=code,
         hardware_id=hardware_id or "",
@@ -104,9 +112,18 @@ def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None, at_s: int) 
         at_s=at_s,
         ejects=tuple(found.ejects),
         inventory_asked=found.asked,
+        last_question=_question(*question),
+        stale=stale,
         banks=found.banks,
         faults=found.faults,
     )
+
+
+def _question(command_id: UUID | None, payload: bytes | None, code: str | None) -> KnownQuestion | None:
+    if command_id is None:
+        return None
+    said = None if payload is None else bytes(payload)
+    return KnownQuestion(command_id=str(command_id), payload=said, code=code)
 
 
 def learn(
@@ -135,6 +152,11 @@ def set_secret(session: Session, station: Station, secret: bytes | None, vault: 
 def set_tolerance(session: Session, station_id: int, *, tolerate_checksum: bool) -> None:
     """Whether frames with wrong check bytes are read all the same."""
     _write(session, station_id, {"tolerate_checksum": tolerate_checksum})
+
+
+def set_revision(session: Session, station_id: int, revision: str) -> None:
+    """Which revision of its protocol it speaks, as its papers say: until a frame proves the other."""
+    _write(session, station_id, {"revision": revision})
 
 
 def lock_out(session: Session, station_id: int, now: datetime) -> None:

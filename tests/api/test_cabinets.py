@@ -12,6 +12,17 @@ from tests.api.people import operator
 from tests.api.world import add_station
 
 
+def test_the_revision_of_a_cabinet_can_be_entered(live: Live) -> None:
+    add_station(live, "R-1")
+    path = "/api/v1/admin/station/R-1/cabinet"
+    with operator(live) as someone:
+        answers = [someone.http.patch(path, json={"revision": each}) for each in ("old", "new", "newest")]
+        kept = someone.http.get(path).json()["revision"]
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert [answer.json()["revision"] for answer in answers[:2]] == ["old", "new"]
+    assert kept == "new"
+
+
 def test_a_secret_is_kept_sealed_and_never_shown(live: Live) -> None:
     add_station(live, "R-1")
     path = "/api/v1/admin/station/R-1/cabinet"

@@ -18,6 +18,7 @@ from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceProfile
 from fleet.devices.queries import frames_of_rental
 from fleet.rentals import deadlines
+from fleet.rentals.ejects import ask_inventory
 from fleet.rentals.models import Rental, RentalState
 from fleet.settings import Settings
 from fleet.stations.models import MovementKind, PowerBankMovement
@@ -370,6 +371,41 @@ def test_part_of_a_cabinet_proves_nothing_about_the_rest(world: VolinksWorld) ->
     world.inventory_of({2: (10001002, 60)}, holes=3)  # of four
     assert world.place("10001001") == "V1"
     assert world.session.scalars(select(DeviceProfile)).one().layout is None
+
+
+CHECK, CHECK_ALL = CHECKS
+
+
+def test_a_cabinet_that_tells_part_is_asked_for_all_and_commissioned_by_that(world: VolinksWorld) -> None:
+    profiles.forget_layout(world.session, world.stations[CODE].id)
+    world.ask()
+    world.inventory_of({1: (10001001, 90), 2: (10001002, 80), 3: (10001003, 70)}, holes=3)  # its fullest, of four
+    world.later(SECOND)
+    assert world.claim() == [CHECK_ALL]
+    world.slots_as_they_are()
+    profile = world.session.scalars(select(DeviceProfile)).one()
+    assert (profile.revision, profile.layout) == ("old", [[1, 2, 3, 4]])
+    world.later(MINUTE)
+    ask_inventory(world.session, world.stations[CODE].id, world.policy, world.now)
+    assert world.claim() == [CHECK_ALL]
+
+
+def test_a_refused_check_is_put_the_other_way_the_next_time_and_back_again(world: VolinksWorld) -> None:
+    """Old cabinets with five banks in holes that do not follow each other: their `check` cannot be read at all."""
+    station = world.stations[CODE]
+    asked: list[commands.DownCommand] = []
+    for _ in range(3):
+        world.beat()
+        ask_inventory(world.session, station.id, world.policy, world.now)
+        asked += world.claim()
+        world.inventory_of({1: (10001001, 90)}, holes=2)  # not the layout it was commissioned with
+        world.later(2 * MINUTE)
+        deadlines.sweep_commands(world.session, world.now, world.policy)
+    assert asked == [CHECK, CHECK_ALL, CHECK]
+    profiles.set_revision(world.session, station.id, "new")
+    world.beat()
+    ask_inventory(world.session, station.id, world.policy, world.now)
+    assert world.claim() == [CHECK]
 
 
 def test_holes_are_numbered_over_boards_and_a_faulty_one_gives_no_bank(world: VolinksWorld) -> None:

@@ -1,11 +1,22 @@
 """A simulated Volinks cabinet does what real ones do, quirks included."""
 
 import json
+from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
+from firmware_protocol.commands import CommandFrame, QueryInventory
 from firmware_protocol.dialects.volinks import codec, topics
-from firmware_protocol.dialects.volinks.commands import Plain, PopByHole, PopBySerial, SetVolume, Word, encode_down
+from firmware_protocol.dialects.volinks.commands import (
+    Plain,
+    PopByHole,
+    PopBySerial,
+    SetVolume,
+    Word,
+    decode_down,
+    encode_down,
+)
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
     Inventory,
@@ -16,7 +27,9 @@ from firmware_protocol.dialects.volinks.frames import (
     WifiScan,
 )
 from firmware_protocol.dialects.volinks.signature import sign_ok
+from firmware_protocol.dialects.volinks.translate import VOLINKS
 from firmware_protocol.errors import AmbiguousLayout, ChecksumMismatch, LengthMismatch
+from firmware_protocol.vendor import Known, KnownQuestion
 from simulators.faults import Fault, FaultKind
 from simulators.outputs import ConnectVendor
 from simulators.spec import Kind
@@ -81,6 +94,32 @@ def test_old_cabinets_have_boards_of_six_and_tell_of_five_banks_unless_asked_for
     bench.say(CHECK)
     with pytest.raises(AmbiguousLayout):
         codec.decode_up(bench.sent[-1].payload, layout=None)
+
+
+def test_an_old_cabinet_of_which_nothing_is_known_is_commissioned_by_the_second_question() -> None:
+    bench = Volinks(Kind.VOLINKS_OLD)
+    for slot in bench.empty[:-1]:
+        bench.insert(str(85_000_000 + slot), slot)
+    station = bench.cabinet.board.station
+    known = Known(station="V", hardware_id=station.identity, slot_count=8, inventory_asked=str(uuid4()))
+    topic = topics.topic(station.identity, topics.Kind.UPDATE)
+
+    def asked(known: Known) -> bytes:
+        frame = CommandFrame(command_id="any", deadline_ms=0, attempt=1, command=QueryInventory())
+        payload = VOLINKS.encode(known, frame).payload
+        bench.say(decode_down(payload))
+        return payload
+
+    first = asked(known)
+    with pytest.raises(AmbiguousLayout):
+        VOLINKS.read(topic, bench.sent[-1].payload, known)
+    refused = replace(known, stale=True, last_question=KnownQuestion(command_id=str(uuid4()), payload=first))
+    second = asked(refused)
+    assert (decode_down(first), decode_down(second)) == (Plain(Word.CHECK), Plain(Word.CHECK_ALL))
+    question = KnownQuestion(command_id=str(known.inventory_asked), payload=second)
+    reading = VOLINKS.read(topic, bench.sent[-1].payload, replace(refused, last_question=question))
+    assert reading.layout is not None
+    assert ([len(board) for board in reading.layout], reading.revision) == ([6, 2], "old")
 
 
 def test_a_pop_by_serial() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Final
 
+from firmware_protocol.dialects.volinks import commands
 from firmware_protocol.dialects.volinks.codes import HoleState, Revision
 from firmware_protocol.dialects.volinks.frames import Hole, Inventory
 from firmware_protocol.errors import LayoutMismatch
@@ -34,6 +35,26 @@ _FAULTS: Final[Mapping[int, SlotFaultKind]] = {
 _MILLI: Final = 1000
 #: A bank whose voltage byte is beyond this is misread.
 _MAX_MA: Final = 20_000
+#: Of the result of a question that was answered by part of the cabinet.
+PARTIAL: Final = "inventory_partial"
+
+
+def question(known: Known) -> commands.Word:
+    """How to ask for the whole cabinet. `check` tells of five banks only by the old guide, the new one has no
+    `check_all`: while nobody knows which one it is, a question that brought no whole cabinet is put the other way.
+    """
+    if known.revision is not None:
+        return commands.Word.CHECK_ALL if known.revision == Revision.OLD else commands.Word.CHECK
+    last = known.last_question
+    in_vain = last is not None and (known.stale or last.code == PARTIAL)
+    return commands.Word.CHECK_ALL if in_vain and _asked(known) is commands.Word.CHECK else commands.Word.CHECK
+
+
+def _asked(known: Known) -> commands.Word | None:
+    """The word of the last question; None: it was another, or nobody needs to know."""
+    payload = None if known.last_question is None else known.last_question.payload
+    words = (commands.Word.CHECK, commands.Word.CHECK_ALL)
+    return next((word for word in words if commands.encode_down(commands.Plain(word)) == payload), None)
 
 
 def inventory(frame: Inventory, known: Known) -> Reading:
@@ -52,7 +73,15 @@ def inventory(frame: Inventory, known: Known) -> Reading:
     told = [entry for slot, hole in slots if (entry := _entry(slot, hole)).state is not SlotState.EMPTY or complete]
     events: list[EventMessage | Deduced] = [Picture(slots=tuple(told), complete=complete, command_id=asked)]
     events += _faults(slots, known)
-    events.append(CommandResult(command_id=asked, outcome=CommandOutcome.SUCCEEDED))
+    code = None if complete else PARTIAL
+    events.append(CommandResult(command_id=asked, outcome=CommandOutcome.SUCCEEDED, code=code))
+    last = known.last_question
+    word = _asked(known) if last is not None and last.command_id == asked else None
+    if revision is None and known.revision is None:
+        if complete and word is commands.Word.CHECK_ALL:
+            revision = Revision.OLD.value  # only the old guide has the word, and it was asked after `check` had failed
+        elif not complete and word is commands.Word.CHECK:
+            events.append(CheckNeeded(why=PARTIAL))
     learned = layout if complete and known.layout is None else None
     return Reading(events=tuple(events), samples=samples, layout=learned, revision=revision)
 

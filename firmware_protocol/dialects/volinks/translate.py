@@ -6,7 +6,6 @@ from firmware_protocol.commands import CommandFrame, EjectPowerBank, QueryInvent
 from firmware_protocol.dialect import Cadence, Capabilities, Published
 from firmware_protocol.dialects.volinks import codec, commands, topics
 from firmware_protocol.dialects.volinks.answers import pop_by_hole, pop_by_serial, returned, self_test_return
-from firmware_protocol.dialects.volinks.codes import Revision
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
     Inventory,
@@ -18,7 +17,7 @@ from firmware_protocol.dialects.volinks.frames import (
     UpFrame,
     WifiScan,
 )
-from firmware_protocol.dialects.volinks.inventories import inventory
+from firmware_protocol.dialects.volinks.inventories import inventory, question
 from firmware_protocol.dialects.volinks.limits import NO_SERIAL
 from firmware_protocol.errors import UnsupportedCommand
 from firmware_protocol.messages import Heartbeat as Beat
@@ -114,9 +113,7 @@ def _order(known: Known, frame: CommandFrame) -> commands.DownCommand:
         case EjectPowerBank():
             return _pop(known, command, frame.deadline_ms)
         case QueryInventory():
-            # The old guide's `check` tells of five banks only.
-            word = commands.Word.CHECK_ALL if known.revision == Revision.OLD else commands.Word.CHECK
-            return commands.Plain(word)
+            return commands.Plain(question(known))
         case Reboot():
             return commands.Plain(commands.Word.REBOOT)
         case SetVolume():
