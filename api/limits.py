@@ -7,9 +7,11 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import claims_of
+from api.devices.names import hardware_id
 from api.problems import problem, request_id_of
 from api.ratelimit import Rule, Verdict
 from api.runtime import runtime_of
+from api.v1 import PREFIX
 from fleet.common.clock import utc_now
 
 #: Everybody, everywhere. Riders behind one mobile operator share an address, so it has room for many of them.
@@ -35,15 +37,14 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], tuple[Rule, ...]], ...] = (
 _DEVICE = Rule("device", 60, 60)
 _DEVICE_ADDRESS = Rule("device-address", 1200, 60, per="address")
 _DEVICE_PATHS = re.compile(r"/api/v1/(rentbox|iot|advert|common)/.*")
-_DEVICE_NAMES = ("uuid", "rentboxSN", "deviceUuid", "deviceId")
 
 
 def device_of(connection: HTTPConnection) -> str | None:
-    """The cabinet that a call says it is from; None for all other calls."""
-    if _DEVICE_PATHS.fullmatch(connection.scope["path"]) is None:
+    """The cabinet that a call says it is from, as its endpoint reads it; None for all other calls."""
+    path = connection.scope["path"]
+    if _DEVICE_PATHS.fullmatch(path) is None:
         return None
-    named = (connection.query_params.get(name) for name in _DEVICE_NAMES)
-    return next((f"device:{each[:64]}" for each in named if each), "device:")
+    return f"device:{hardware_id(path.removeprefix(PREFIX), connection.query_params)[:64]}"
 
 
 def rules_for(method: str, path: str, *, signed_in: bool) -> list[Rule]:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api.deps import Address, Now, RuntimeDep, SessionDep
 from api.devices.envelope import BAD_REQUEST, FORBIDDEN, NOT_CONFIGURED, NOT_FOUND, envelope
+from api.devices.names import hardware_id
 from api.runtime import Runtime
 from api.v1 import PREFIX
 from firmware_protocol.dialects.volinks import codec
@@ -37,12 +38,14 @@ from fleet.stations.models import Station
 #: Not in the API's document: only cabinets call here, and they know nothing of it.
 router = APIRouter(prefix=PREFIX, tags=["device"], include_in_schema=False)
 _BROKER_PORT = 1883
+#: What is read and kept of a call's body.
+_BODY_BYTES = 64 * 1024
 _LOG = structlog.get_logger(__name__)
 
 
 async def _raw_body(request: Request) -> bytes:
-    """As it came: binary frames travel labelled as text."""
-    return await request.body()
+    """As it came: binary frames travel labelled as text. No frame is nearly as long as what is cut off."""
+    return (await request.body())[:_BODY_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,10 @@ class Caller:
 
 
 class _Called:
-    """Makes a Caller; `names` are the parameters that may hold the hardware id."""
+    """Makes a Caller."""
 
-    def __init__(self, kind: str, *names: str) -> None:
+    def __init__(self, kind: str) -> None:
         self._kind = kind
-        self._names = names
 
     def __call__(  # FastAPI calls it by name
         self,
@@ -87,11 +89,10 @@ class _Called:
         signed = sign_ok(parameters)
         runtime.metrics.device_calls.labels(self._kind, str(signed).lower()).inc()
         call = Call(self._kind, target, body, source, signed, now)
-        hardware_id = next((parameters[name] for name in self._names if parameters.get(name)), "")
         station = None
         networks = CabinetNetworks.of(runtime.settings)
         if networks.admit(source):
-            station = calls.cabinet(session, hardware_id, call)
+            station = calls.cabinet(session, hardware_id(request.url.path.removeprefix(PREFIX), parameters), call)
         elif networks.missing:
             _LOG.error("call of a cabinet refused: VOLTBAY_DEVICE_NETWORKS is not set", kind=self._kind, source=source)
         else:
@@ -99,13 +100,13 @@ class _Called:
         return Caller(session, runtime, call, parameters, station, now)
 
 
-_Connect = Annotated[Caller, Depends(_Called("connect", "uuid", "deviceId", "deviceUuid"), scope="function")]
-_Upload = Annotated[Caller, Depends(_Called("upload", "rentboxSN", "uuid"), scope="function")]
-_Return = Annotated[Caller, Depends(_Called("return", "rentboxSN", "uuid"), scope="function")]
-_Config = Annotated[Caller, Depends(_Called("config", "rentboxSN", "uuid", "deviceUuid"), scope="function")]
-_Version = Annotated[Caller, Depends(_Called("version", "deviceUuid", "uuid", "rentboxSN"), scope="function")]
-_Adverts = Annotated[Caller, Depends(_Called("adverts", "uuid", "rentboxSN"), scope="function")]
-_Amount = Annotated[Caller, Depends(_Called("amount", "uuid", "rentboxSN"), scope="function")]
+_Connect = Annotated[Caller, Depends(_Called("connect"), scope="function")]
+_Upload = Annotated[Caller, Depends(_Called("upload"), scope="function")]
+_Return = Annotated[Caller, Depends(_Called("return"), scope="function")]
+_Config = Annotated[Caller, Depends(_Called("config"), scope="function")]
+_Version = Annotated[Caller, Depends(_Called("version"), scope="function")]
+_Adverts = Annotated[Caller, Depends(_Called("adverts"), scope="function")]
+_Amount = Annotated[Caller, Depends(_Called("amount"), scope="function")]
 
 
 @router.post("/rentbox/client/connect")

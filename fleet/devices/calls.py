@@ -29,6 +29,8 @@ WRONG_SIGN: Final = "wrong_sign"
 #: A cabinet calls three times an hour, and what it says is worth little once it has been asked itself.
 KEPT: Final = timedelta(days=2)
 _TARGET_CHARS: Final = 2000
+#: What is kept of the body of a call that names no cabinet of ours.
+_STRANGERS_BYTES: Final = 1024
 _FIRMWARE_CHARS: Final = 256
 #: A call makes us ask at most this often.
 _ASK_AGAIN: Final = timedelta(seconds=60)
@@ -110,12 +112,14 @@ def cabinet(session: Session, hardware_id: str, call: Call) -> Station | None:
 
 
 def refuse(session: Session, call: Call, code: str, reason: str, station: Station | None = None) -> None:
-    """Keep a call that gets nothing."""
+    """Keep a call that gets nothing: all of its body when it is a `station`'s."""
+    # Who names no cabinet of ours fills no disk.
+    body = call.body if station is not None else call.body[:_STRANGERS_BYTES]
     rejected = Rejected(
         topic=f"http:{call.target}",
         station_code=None if station is None else station.code,
         # Letters are told apart by their bytes: many calls have no body, or all the same one.
-        payload=call.target.encode() + b"\n\n" + call.body,
+        payload=call.target[:_TARGET_CHARS].encode() + b"\n\n" + body,
         content_type=None,
         error_code=code,
         error=f"{reason}, from {call.source}",

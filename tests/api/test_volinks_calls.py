@@ -201,6 +201,23 @@ def test_calls_are_limited_per_cabinet(serve: Serve) -> None:
     assert connect(live, uuid="1").status_code == 404
 
 
+def test_another_name_in_a_call_does_not_get_round_the_limit(serve: Serve) -> None:
+    live = serve(rate_limit_scale=0.1)
+    upload = "/api/rentbox/client/upload"
+    names = ({"rentboxSN": "another-name", "uuid": str(number)} for number in range(8))
+    answers = [live.client.post(upload, params=signed(each), content=FRAME).status_code for each in names]
+    assert answers == [404] * 6 + [429] * 2
+
+
+def test_little_is_kept_of_what_strangers_send_and_not_much_of_anybody(live: Live) -> None:
+    body = b"x" * 100_000
+    for sn in ("1", IMEI):
+        live.client.post("/api/rentbox/client/upload", params=signed({"rentboxSN": sn}), content=body)
+    strangers, known = (bytes(each.payload).partition(b"\n\n")[2] for each in rows(live, DeadLetter))
+    assert (len(strangers), len(known)) == (1024, 64 * 1024)
+    assert [len(each.body) for each in rows(live, DeviceCall)] == [64 * 1024]
+
+
 def test_garbage_gets_declared_answers_and_is_kept(live: Live) -> None:
     rng = Random(7)
     paths = ("rentbox/client/connect", "rentbox/client/upload", "rentbox/client/return", "rentbox/config/data")
