@@ -11,7 +11,7 @@ from tests.system.invariants import assert_invariants
 from tests.system.system import System, SystemOptions
 from tests.system.whole import whole_system
 
-_STATIONS = 60
+_STATIONS = 90
 
 #: Short deadlines: what a person waits for in minutes is tested in seconds. An eject is tried once within its deadline.
 _OPTIONS = SystemOptions(
