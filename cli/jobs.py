@@ -8,11 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.running import settings_with_database
+from cli.database import fleet_session
 from fleet.common.clock import utc_now
 from fleet.common.jobs import known_jobs
 from fleet.common.models import JobRun
-from fleet.db import create_engine_from, session_scope
 
 #: Quiet runs are noted every few seconds only, and a busy worker is no reason for alarm.
 _LATE = timedelta(seconds=60)
@@ -25,11 +24,8 @@ def jobs(
     """Every periodic job: how often it runs, its last run, what that changed, and its failures so far."""
     from workers.schedule import SCHEDULE  # noqa: PLC0415  # Celery takes a while to import
 
-    with settings_with_database() as settings:
-        engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-jobs")
-        with session_scope(engine) as session:
-            known = {run.job: run for run in known_jobs(session)}
-        engine.dispose()
+    with fleet_session("jobs") as (session, _):
+        known = {run.job: run for run in known_jobs(session)}
     now = utc_now()
     rows = [_row(name, entry, known.get(entry["task"]), now) for name, entry in SCHEDULE.items()]
     if failing:

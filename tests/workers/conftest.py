@@ -12,6 +12,8 @@ from redis import Redis
 from cli.embedded.home import Home
 from cli.embedded.redis import EmbeddedRedis
 from fleet.settings import Settings
+from tests.databases import Database
+from workers import context
 from workers.app import create_celery
 
 
@@ -40,3 +42,15 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
     yield Queue(service, celery)
     celery.close()
     service.stop()
+
+
+@pytest.fixture
+def worker(clean_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """This process is a worker on a database of its own."""
+    monkeypatch.setenv("DATABASE_URL", clean_database.url)
+    context.settings.cache_clear()
+    context.engine.cache_clear()
+    yield clean_database
+    context.engine().dispose()
+    context.settings.cache_clear()
+    context.engine.cache_clear()

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -11,20 +10,7 @@ from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.db import session_scope
 from fleet.users.models import SandboxMessage
 from tests.databases import Database
-from workers import context
 from workers.consumers import consume, consume_outside
-
-
-@pytest.fixture
-def worker(clean_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """This process is a worker on a database of its own."""
-    monkeypatch.setenv("DATABASE_URL", clean_database.url)
-    context.settings.cache_clear()
-    context.engine.cache_clear()
-    yield clean_database
-    context.engine().dispose()
-    context.settings.cache_clear()
-    context.engine.cache_clear()
 
 
 def event(database: Database, now: datetime) -> int:

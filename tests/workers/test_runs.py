@@ -1,6 +1,5 @@
 """Every run of a periodic job is noted, and noting never breaks a job."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 
@@ -15,21 +14,13 @@ from fleet.common.jobs import Run
 from fleet.common.models import JobRun
 from fleet.db import session_scope
 from tests.databases import Database
-from workers import context, runs
+from workers import runs
 from workers.schedule import SCHEDULE
 
 
-@pytest.fixture
-def worker(clean_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """This process is a worker on a database of its own."""
-    monkeypatch.setenv("DATABASE_URL", clean_database.url)
+@pytest.fixture(autouse=True)
+def _nothing_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "_noted", {})
-    for made in (context.settings, context.engine):
-        made.cache_clear()
-    yield clean_database
-    context.engine().dispose()
-    for made in (context.settings, context.engine):
-        made.cache_clear()
 
 
 def the(database: Database, job: str) -> JobRun:
