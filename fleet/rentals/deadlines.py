@@ -40,7 +40,7 @@ def sweep_commands(session: Session, now: datetime, policy: RentalPolicy, limit:
         mark_unknown(session, command, now)
         if command.kind != EJECT:
             continue
-        if rental is not None and rental.state is RentalState.EJECTING and _is_latest(session, command):
+        if rental is not None and rental.state is RentalState.EJECTING and ejects.is_latest(session, command):
             ejects.become_unknown(session, rental, command, now)
         if command.station_id not in asked:
             asked.add(command.station_id)
@@ -53,17 +53,12 @@ def _expired(
     session: Session, command: DeviceCommand, rental: Rental | None, policy: RentalPolicy, now: datetime
 ) -> None:
     """It certainly moved nothing."""
-    if rental is None or rental.state not in WAITING or not _is_latest(session, command):
+    if rental is None or rental.state not in WAITING or not ejects.is_latest(session, command):
         return
     evidence = {"command": str(command.id), "sweep": "commands"}
     ejects.fail_or_retry(
         session, rental, code="not_sent", evidence=evidence, at=command.deadline, policy=policy, now=now
     )
-
-
-def _is_latest(session: Session, command: DeviceCommand) -> bool:
-    latest = None if command.rental_id is None else ejects.last_eject(session, command.rental_id)
-    return latest is not None and latest.id == command.id
 
 
 def sweep_rentals(session: Session, now: datetime, policy: RentalPolicy) -> int:

@@ -9,10 +9,9 @@ from firmware_protocol.messages import CheckNeeded, CommandUncertain
 from fleet.common.notify import Channel, notify
 from fleet.devices.commands import EJECT, doubt_command, find_command, inventory_is_coming
 from fleet.devices.facts import DeviceFact
-from fleet.devices.models import DeviceCommand
 from fleet.rentals import ejects
 from fleet.rentals.locking import lock_rentals
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import move
 
@@ -33,7 +32,7 @@ def result_uncertain(
     if not doubt_command(session, named, message.code, look_at):
         return
     rental = None if named.rental_id is None else rentals.get(named.rental_id)
-    if rental is not None and rental.state is RentalState.EJECTING and _is_latest(session, rental, named):
+    if rental is not None and rental.state is RentalState.EJECTING and ejects.is_latest(session, named):
         evidence = {"device_event": fact.ref, "command": str(named.id), "code": message.code}
         move(
             session,
@@ -54,9 +53,3 @@ def check_needed(session: Session, fact: DeviceFact, message: CheckNeeded, polic
     # No verdict hangs on it: a question that is due a little sooner will do, so that repeated frames ask once.
     if not inventory_is_coming(session, fact.station_id, min(look_at, max(now, look_at - NEAR)), now):
         ejects.ask_inventory(session, fact.station_id, policy, now, not_before=look_at)
-
-
-def _is_latest(session: Session, rental: Rental, command: DeviceCommand) -> bool:
-    """Another slot may be under way already."""
-    latest = ejects.last_eject(session, rental.id)
-    return latest is not None and latest.id == command.id

@@ -67,6 +67,12 @@ def last_eject(session: Session, rental_id: UUID) -> DeviceCommand | None:
     return session.scalars(query).one_or_none()
 
 
+def is_latest(session: Session, command: DeviceCommand) -> bool:
+    """Whether the rental waits for this eject still: another slot may be under way already."""
+    latest = None if command.rental_id is None else last_eject(session, command.rental_id)
+    return latest is not None and latest.id == command.id
+
+
 def confirm(session: Session, command: DeviceCommand, slot: int, serial: str, now: datetime) -> None:
     """The metal itself answered: the command moved this bank, whatever was thought of it."""
     if command.state is CommandState.QUEUED:

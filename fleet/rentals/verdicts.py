@@ -8,7 +8,7 @@ from firmware_protocol.types import SlotState
 from fleet.devices.commands import give_verdict
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.closing import give_up
-from fleet.rentals.ejects import fail_or_retry, last_eject
+from fleet.rentals.ejects import fail_or_retry, is_latest
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import WAITING
 from fleet.rentals.scene import Scene
@@ -32,7 +32,7 @@ def judge(scene: Scene, orders: Iterable[DeviceCommand], message: Inventory, ask
             continue
         give_verdict(scene.session, order, CommandState.FAILED, scene.now, code=order.code or STILL_THERE)
         rental = scene.rental_of(order)
-        if rental is not None and rental.state in WAITING and _is_latest(scene, order, rental):
+        if rental is not None and rental.state in WAITING and is_latest(scene.session, order):
             _fail(scene, rental, order)
 
 
@@ -51,12 +51,6 @@ def _young(scene: Scene, order: DeviceCommand, asked_at: datetime | None) -> boo
     if asked_at is not None:
         return asked_at >= order.deadline
     return not scene.fact.replayed and scene.seen.at > order.deadline
-
-
-def _is_latest(scene: Scene, order: DeviceCommand, rental: Rental) -> bool:
-    """Another slot may be under way already."""
-    latest = last_eject(scene.session, rental.id)
-    return latest is not None and latest.id == order.id
 
 
 def _fail(scene: Scene, rental: Rental, order: DeviceCommand) -> None:
