@@ -8,6 +8,7 @@ from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.payments import models as payments
+from fleet.rentals import care_models as rental_care
 from fleet.rentals import models as rentals
 from fleet.stations import models as stations
 from fleet.telemetry import models as telemetry
@@ -26,4 +27,5 @@ AREAS = (
     telemetry,
     payments,
     rentals,
+    rental_care,
 )

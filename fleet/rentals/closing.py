@@ -11,6 +11,7 @@ from fleet.payments.invoices import Bill, Line, issue
 from fleet.payments.models import AccountKind
 from fleet.rentals.adjustments import Adjustment, free_time
 from fleet.rentals.gross import bought_at, due_after
+from fleet.rentals.meter import FOREVER, Paused, moment, put_off
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.price import LineKind, Price, free_of_charge, price
 from fleet.rentals.states import Evidence, move, note, unreserve
@@ -33,6 +34,11 @@ def adjustments_of(rental: Rental) -> tuple[Adjustment, ...]:
     return tuple(Adjustment.from_json(each) for each in rental.adjustments)
 
 
+def paused_of(rental: Rental) -> Paused:
+    """When its clock stood still; FOREVER where a pause has no end yet."""
+    return [(moment(begin), FOREVER if end is None else moment(end)) for begin, end in rental.paused]
+
+
 def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
     """What an open rental would cost if the bank came back at `at`. `bought`: it does not, and nothing is taken off."""
     terms = terms_of(rental)
@@ -42,6 +48,7 @@ def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
         terms,
         rental.started_at,
         max(at, rental.started_at),
+        paused_of(rental),
         time_zone=rental.time_zone,
         prepaid=prepaid_of(rental),
         adjustments=() if bought else adjustments_of(rental),
@@ -50,11 +57,19 @@ def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
 
 def set_start(rental: Rental, at: datetime, told: StartEvidence) -> None:
     """When the bank left, and what follows from it."""
-    terms, prepaid = terms_of(rental), prepaid_of(rental)
     rental.started_at, rental.start_evidence = at, told
-    rental.overdue_at = at + due_after(terms, prepaid)
+    set_due(rental)
+
+
+def set_due(rental: Rental) -> None:
+    """When it becomes overdue and when it is bought out, by its start, its terms and its pauses; None: never."""
+    at = rental.started_at
+    assert at is not None
+    terms, prepaid, paused = terms_of(rental), prepaid_of(rental), paused_of(rental)
+    rental.overdue_at = put_off(at, due_after(terms, prepaid), paused)
     bought = bought_at(terms, at, rental.time_zone, prepaid)
-    rental.buyout_at = None if bought is None else bought + free_time(adjustments_of(rental))
+    kept = None if bought is None else bought + free_time(adjustments_of(rental)) - at
+    rental.buyout_at = None if kept is None else put_off(at, kept, paused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND_US: Final = 1_000_000
 HOUR_US: Final = 3600 * _SECOND_US
+#: The end of a pause that nobody has ended yet.
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def instant(at: datetime) -> int:
@@ -50,6 +52,13 @@ def when(started: datetime, duration: timedelta, paused: Paused = ()) -> datetim
             break
         at += max(end - max(begin, started), timedelta(0))
     return at
+
+
+def put_off(started: datetime, duration: timedelta, paused: Paused) -> datetime | None:
+    """`when`, of pauses of which some have no end yet (FOREVER); None: not before one of those ends."""
+    at = when(started, duration, [each for each in paused if each[1] != FOREVER])
+    open_since = min((begin for begin, end in paused if end == FOREVER), default=None)
+    return None if open_since is not None and open_since < at else at
 
 
 def _merged(paused: Paused) -> Iterator[tuple[datetime, datetime]]:

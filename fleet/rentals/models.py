@@ -184,6 +184,8 @@ class Rental(Base):
     #: terms.Prepaid and adjustments.Adjustment as JSON, frozen like the terms.
     prepaid: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     adjustments: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    #: The pauses in force (care_models.RentalPause, trigger), as [from, to or null] in microseconds since 1970.
+    paused: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     charged_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: Owed beyond what the wallet held.
     due_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
