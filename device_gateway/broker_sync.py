@@ -134,6 +134,9 @@ class BrokerSync(Thread):
         if pid is None:
             raise ProcessLookupError("the broker's process is not known: it reads its files at its next start")
         os.kill(pid, signal.SIGHUP)
+        # Mosquitto only notes the signal, and reads its files at the end of that turn of its loop. A connection that is
+        # made and answered from here on takes more turns than one: once it is answered, the files were read.
+        self._evictor.check()
         self._folder.note_told()
         _LOG.info("broker reads its credentials again")
 
