@@ -1,4 +1,7 @@
-"""Databases for tests: one migrated template per test process, cloned in milliseconds."""
+"""Databases for tests: one migrated template per test process, cloned in milliseconds.
+
+FILE_COPY instead of the default strategy, which writes every page to the log as well: a fifth of the time.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +45,7 @@ class DatabaseServer:
             self._template = template
         self._count += 1
         name = f"{self._prefix}_{self._count}"
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
         return self.url_of(name)
 
@@ -51,7 +54,7 @@ class DatabaseServer:
         self._count += 1
         name, source = f"{self._prefix}_{self._count}", make_url(url).database
         assert source is not None
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(source)))
         return self.url_of(name)
 
