@@ -4,12 +4,13 @@ What a cabinet's dialect can do decides, never its name (`Capabilities`, decisio
 """
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import Row, text
+from sqlalchemy import Row, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -60,6 +61,7 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """)
+_ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')")
 _UNANSWERED: Final = text("""
 SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
@@ -101,6 +103,11 @@ class Claimant:
     connected: Collection[int] = ()
 
 
+def waiting(session: Session) -> bool:
+    """Whether any command is QUEUED: cheap enough to ask at every wake-up, most of which are for others."""
+    return bool(session.scalar(_ANY))
+
+
 def claim(session: Session, claimant: Claimant, now: datetime) -> tuple[list[Order], int]:
     """Take QUEUED commands of connected stations: they are SENT when the caller commits, and then to be published.
 
@@ -130,7 +137,7 @@ def repeat(session: Session, now: datetime) -> list[Order]:
     orders: list[Order] = []
     for row, command in _commands(session, rows):
         command.attempt += 1
-        message = dialects.named(row.dialect).encode_command(row.code, _frame(command))
+        message = dialects.named(row.dialect).encode_command(row.code, _frame(command, command.attempt))
         command.payload = message.payload
         orders.append(Order(message, command.deadline, command.kind))
     session.flush()
@@ -140,12 +147,12 @@ def repeat(session: Session, now: datetime) -> list[Order]:
 def _commands(
     session: Session, rows: Sequence[Row[tuple[Any, ...]]]
 ) -> list[tuple[Row[tuple[Any, ...]], DeviceCommand]]:
-    found: list[tuple[Row[tuple[Any, ...]], DeviceCommand]] = []
-    for row in rows:
-        command = session.get(DeviceCommand, row.id)
-        if command is not None:
-            found.append((row, command))
-    return found
+    """The rows' commands, in one statement: they are locked already."""
+    if not rows:
+        return []
+    query = select(DeviceCommand).where(DeviceCommand.id.in_([row.id for row in rows]))
+    found = {command.id: command for command in session.scalars(query)}
+    return [(row, found[row.id]) for row in rows if row.id in found]
 
 
 def _send(  # noqa: PLR0917  # one caller
@@ -157,14 +164,16 @@ def _send(  # noqa: PLR0917  # one caller
     now: datetime,
 ) -> Order | None:
     """Mark it SENT with its frame. None: another gateway has an eject under way there, or it cannot be said at all."""
-    command.attempt = 1
     try:
         message = _encode(row, command, known)
     except ProtocolError as error:
+        command.attempt = 1
         _cannot_be_said(command, f"{error.code}: {error}"[:256], now)
         return None
     try:
-        with session.begin_nested():
+        # Only of ejects is there one in flight per station: nothing else can be refused.
+        with session.begin_nested() if command.kind == commands.EJECT else nullcontext():
+            command.attempt = 1
             command.state, command.sent_at, command.claimed_by = CommandState.SENT, now, gateway
             command.topic, command.payload = message.topic, message.payload
             _as_the_dialect_has_it(command, row.dialect, now)
@@ -197,14 +206,14 @@ def _as_the_dialect_has_it(command: DeviceCommand, dialect: str, now: datetime) 
 def _encode(row: Row[tuple[Any, ...]], command: DeviceCommand, known: Known | None) -> Published:
     dialect = dialects.vendor(row.dialect)
     if dialect is None or known is None:
-        return dialects.named(row.dialect).encode_command(row.code, _frame(command))
-    return dialect.encode(known, _frame(command))
+        return dialects.named(row.dialect).encode_command(row.code, _frame(command, 1))
+    return dialect.encode(known, _frame(command, 1))
 
 
-def _frame(command: DeviceCommand) -> CommandFrame:
+def _frame(command: DeviceCommand, attempt: int) -> CommandFrame:
     return CommandFrame(
         command_id=str(command.id),
         deadline_ms=round(command.deadline.timestamp() * 1000),
-        attempt=command.attempt,
+        attempt=attempt,
         command=commands.command_of(command),
     )

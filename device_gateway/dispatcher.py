@@ -20,7 +20,7 @@ from device_gateway.metrics import Metrics
 from device_gateway.post import Outlet
 from fleet.common.notify import Channel
 from fleet.common.vault import Vault
-from fleet.db import session_scope
+from fleet.db import reading, session_scope
 
 _LOG: Final = structlog.get_logger(__name__)
 #: A notification can be lost with its connection; then only this much time is.
@@ -90,7 +90,8 @@ class Dispatcher(Thread):
         # Disconnected, a command would be claimed by a gateway that cannot send it.
         if self._link.connected_since is None:
             return
-        more = True
+        with reading(self._engine) as session:
+            more = claims.waiting(session)
         while more and not self._ending.is_set():
             with session_scope(self._engine) as session:
                 claimant = Claimant(self._gateway, self._vault, self._connected())

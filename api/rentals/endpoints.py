@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
@@ -69,10 +68,7 @@ async def start(
 
     Sent again with the same key nothing moves again, and the answer is the same, or the final one when that is known.
     """
-    work = Start(runtime, once, user.id)
-    answer, replayed = await run_in_threadpool(work.begin, body, now)
-    if wait_s and answer.status == ACCEPTED:
-        answer = await work.settled(answer, wait_s)
+    answer, replayed = await Start(runtime, once, user.id).answer(body, now, wait_s)
     headers = {"Location": f"/api/v1/rental/{answer.body['id']}"}
     if replayed:
         headers[REPLAYED] = "true"

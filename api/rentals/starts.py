@@ -6,16 +6,16 @@ from datetime import datetime
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy.orm import Session
 
+from api.hub import Subscription
 from api.idempotency import Once
 from api.rentals.schemas import RentalOut, StartIn
 from api.runtime import Runtime
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
-from fleet.db import session_scope
+from fleet.db import new_id, session_scope
 from fleet.rentals import queries, starts
-from fleet.rentals.models import RentalState
+from fleet.rentals.models import Rental, RentalState
 
 #: How long silence is believed while a rider waits: with notifications, and without.
 _LISTENING_S = 2.0
@@ -26,13 +26,31 @@ ACCEPTED, CREATED, OK = 202, 201, 200
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One request to start. `begin` in a thread; `settled` on the event loop."""
+    """One request to start: `answer` on the event loop, the database's part in threads."""
 
     runtime: Runtime
     once: Once
     user_id: UUID
 
-    def begin(self, body: StartIn, now: datetime) -> tuple[StoredAnswer, bool]:
+    async def answer(self, body: StartIn, now: datetime, wait_s: int) -> tuple[StoredAnswer, bool]:
+        """The answer as soon as the rental has left EJECTING, or as it is after `wait_s`; and whether it is that of an
+        earlier request.
+        """
+        if not wait_s:
+            return await run_in_threadpool(self._begin, body, now, new_id())
+        rental_id, ends = new_id(), time.monotonic() + wait_s
+        # Listening before the order can be out: nothing that is told meanwhile is missed.
+        with self.runtime.hub.subscribe(Channel.RENTAL, str(rental_id)) as subscription:
+            answer, replayed = await run_in_threadpool(self._begin, body, now, rental_id)
+            if not replayed:
+                return await self._settled(answer, subscription, ends), False
+        if answer.status != ACCEPTED:
+            return answer, True
+        with self.runtime.hub.subscribe(Channel.RENTAL, answer.body["id"]) as subscription:
+            subscription.wake(None)
+            return await self._settled(answer, subscription, ends), True
+
+    def _begin(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         """The answer so far, and whether it is that of an earlier request."""
         with session_scope(self.runtime.engine) as session:
             stored = self.once.begin(session, now)
@@ -46,36 +64,36 @@ class Start:
                 now=now,
                 policy=self.runtime.policy,
                 request_id=self.once.request_id,
+                rental_id=rental_id,
             )
-            answer = self._answer(session, rental.id)
+            answer = _answer(rental)
             self.once.finish(session, answer, now)
             return answer, False
 
-    async def settled(self, answer: StoredAnswer, wait_s: int) -> StoredAnswer:
-        """The answer as soon as the rental has left EJECTING, or as it is after `wait_s`."""
-        rental_id = UUID(answer.body["id"])
-        ends = time.monotonic() + wait_s
-        hub = self.runtime.hub
-        with hub.subscribe(Channel.RENTAL, str(rental_id)) as subscription:
-            while True:
-                found = await run_in_threadpool(self._look, rental_id)
-                left = ends - time.monotonic()
-                if found is not None or left <= 0 or subscription.closed:
-                    return found or answer
-                await subscription.wait(min(left, _LISTENING_S if hub.listening else _DEAF_S))
+    async def _settled(self, answer: StoredAnswer, subscription: Subscription, ends: float) -> StoredAnswer:
+        """The final answer, or `answer` when the time is over."""
+        hub, rental_id = self.runtime.hub, UUID(answer.body["id"])
+        while (left := ends - time.monotonic()) > 0 and not subscription.closed:
+            await subscription.wait(min(left, _LISTENING_S if hub.listening else _DEAF_S))
+            found = await run_in_threadpool(self._look, rental_id)
+            if found is not None:
+                return found
+        return answer
 
     def _look(self, rental_id: UUID) -> StoredAnswer | None:
         """The final answer, which is then the one that is kept under the key; None while the cabinet is silent."""
         with session_scope(self.runtime.engine) as session:
-            if queries.state_of(session, self.user_id, rental_id) is RentalState.EJECTING:
+            rental = queries.rental_of(session, self.user_id, rental_id)
+            if rental.state is RentalState.EJECTING:
                 return None
-            answer = self._answer(session, rental_id)
+            answer = _answer(rental)
             self.once.replace(session, answer)
             return answer
 
-    def _answer(self, session: Session, rental_id: UUID) -> StoredAnswer:
-        rental = queries.rental_of(session, self.user_id, rental_id)
-        return StoredAnswer(_status(rental.state), RentalOut.of(rental).model_dump(mode="json"))
+
+def _answer(rental: Rental) -> StoredAnswer:
+    """`rental` with its stations and its bank loaded."""
+    return StoredAnswer(_status(rental.state), RentalOut.of(rental).model_dump(mode="json"))
 
 
 def _status(state: RentalState) -> int:

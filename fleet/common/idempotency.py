@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -55,8 +55,13 @@ def begin(
 
 
 def finish(session: Session, *, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None:
-    row = session.scalars(select(IdempotencyKey).where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)).one()
-    row.status, row.body, row.finished_at = answer.status, answer.body, now
+    """Keep `answer` under the key that `begin` claimed in this transaction."""
+    session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
+        .values(status=answer.status, body=answer.body, finished_at=now)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def forget_old(session: Session, now: datetime) -> int:

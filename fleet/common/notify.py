@@ -1,9 +1,17 @@
 """Wake-ups through PostgreSQL NOTIFY. They carry ids only, arrive after commit, and losing one loses only time."""
 
 from enum import StrEnum
+from typing import Final
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session, SessionTransaction
+
+#: Where a session keeps what it is to tell.
+_WAITING: Final = "voltbay_notify"
+_NOTIFY: Final = text(
+    "SELECT pg_notify(v.channel, v.payload)"
+    " FROM unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS v(channel, payload)"
+)
 
 
 class Channel(StrEnum):
@@ -22,5 +30,24 @@ class Channel(StrEnum):
 
 
 def notify(session: Session, channel: Channel, payload: str = "") -> None:
-    """NOTIFY when the transaction commits; equal notifications of one transaction are merged by PostgreSQL."""
-    session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel.value, "payload": payload})
+    """NOTIFY when the session's transaction commits: all of one transaction in one statement, equal ones once.
+
+    What was asked for under a savepoint that is rolled back is told as well: a wake-up without need costs a look.
+    """
+    session.info.setdefault(_WAITING, {})[channel.value, payload] = None
+
+
+@event.listens_for(Session, "before_commit")
+def _tell(session: Session) -> None:
+    if session.in_nested_transaction():
+        return
+    waiting = session.info.pop(_WAITING, None)
+    if waiting:
+        channels, payloads = zip(*waiting, strict=True)
+        session.execute(_NOTIFY, {"channels": list(channels), "payloads": list(payloads)})
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_WAITING, None)

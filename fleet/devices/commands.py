@@ -108,14 +108,18 @@ def _args_of(command: Command) -> dict[str, Any]:
 
 
 def find_command(session: Session, command_id: str, *, lock: bool = False) -> DeviceCommand | None:
-    """The command a cabinet names, or None when the id is not one of ours."""
+    """The command a cabinet names, or None when the id is not one of ours.
+
+    Not locked, it may be as this transaction saw it first.
+    """
     try:
         key = UUID(command_id)
     except ValueError:
         return None
+    if not lock:
+        return session.get(DeviceCommand, key)
     query = select(DeviceCommand).where(DeviceCommand.id == key)
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
+    query = query.with_for_update().execution_options(populate_existing=True)
     return session.scalars(query).one_or_none()
 
 

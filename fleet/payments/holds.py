@@ -13,7 +13,7 @@ from fleet.payments import ledger
 from fleet.payments.errors import RefundTooLarge, TransferKeyReused
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
-from fleet.payments.wallets import wallet_of
+from fleet.payments.wallets import Purse, lock_purse, wallet_of
 
 HOLD = "rental_hold"
 CHARGE = "rental_charge"
@@ -32,17 +32,21 @@ class CaptureResult:
 
 def hold_for_rental(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
     """Set money aside on the rider's wallet; once per rental. Locks the wallet. Raises InsufficientFunds."""
-    wallet = wallet_of(session, user_id, money.currency, now)
-    house = ledger.house_accounts(session, money.currency, now)
+    return hold_from(session, lock_purse(session, user_id, money.currency, now), rental_id, money, now)
+
+
+def hold_from(session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
+    """The same, with a purse that this transaction has locked and taken nothing from since."""
     return ledger.hold(
         session,
-        debit=wallet.account_id,
-        credit=house[HELD_FOR],
+        debit=purse.account_id,
+        credit=purse.house[HELD_FOR],
         money=money,
         kind=HOLD,
         key=f"rental:{rental_id}:hold",
         now=now,
         rental_id=rental_id,
+        locked={purse.account_id: purse.available_minor},
     )
 
 

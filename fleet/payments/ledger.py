@@ -4,12 +4,12 @@ Riders' accounts are locked before a transfer row is touched, in the order of th
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -112,11 +112,15 @@ def apply_house_now(session: Session) -> None:
     session.execute(text("SET CONSTRAINTS ledger_transfer_apply_house DEFERRED"))
 
 
+def available_minor() -> ColumnElement[int]:
+    """Of a rider's account, whose normal side is credit."""
+    return LedgerAccount.credits_posted - LedgerAccount.debits_posted - LedgerAccount.debits_pending
+
+
 def lock_accounts(session: Session, *account_ids: UUID) -> dict[UUID, int]:
     """Lock the riders' accounts among these until the transaction ends; available minor units by account."""
-    available = LedgerAccount.credits_posted - LedgerAccount.debits_posted - LedgerAccount.debits_pending
     query = (
-        select(LedgerAccount.id, available)
+        select(LedgerAccount.id, available_minor())
         .where(LedgerAccount.id.in_(account_ids), LedgerAccount.owner_id.is_not(None))
         .order_by(LedgerAccount.id)
         .with_for_update(key_share=True)
@@ -161,26 +165,30 @@ def hold(
     rental_id: UUID | None = None,
     intent_id: UUID | None = None,
     memo: str | None = None,
+    locked: Mapping[UUID, int] | None = None,
 ) -> LedgerTransfer:
-    """Set `money` aside (PENDING) until it is posted or voided; otherwise as `transfer`."""
+    """Set `money` aside (PENDING) until it is posted or voided; otherwise as `transfer`.
+
+    `locked`: what `lock_accounts` told of the two accounts in this transaction, which has moved nothing since.
+    """
     wanted = LedgerTransfer(
         debit_account_id=debit, credit_account_id=credit, amount_minor=money.amount_minor, currency=money.currency,
         kind=kind, state=TransferState.PENDING, idempotency_key=key, rental_id=rental_id, intent_id=intent_id,
         memo=memo, created_at=now,
     )  # fmt: skip
-    return _write(session, wanted)
+    return _write(session, wanted, locked)
 
 
 _CONTENT = ("debit_account_id", "credit_account_id", "amount_minor", "currency", "kind", "rental_id", "intent_id")
 _COLUMNS = (*_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
 
 
-def _write(session: Session, wanted: LedgerTransfer) -> LedgerTransfer:
+def _write(session: Session, wanted: LedgerTransfer, locked: Mapping[UUID, int] | None = None) -> LedgerTransfer:
     """Insert `wanted` unless its key is there. The funds are checked under the lock, so a refusal costs no rollback."""
     if wanted.amount_minor <= 0:
         raise ValueError(f"a transfer of {wanted.amount_minor} minor units moves nothing")
     wanted.idempotency_key = _bounded(wanted.idempotency_key)
-    available = lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
+    available = locked or lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
     short = available.get(wanted.debit_account_id, wanted.amount_minor) < wanted.amount_minor
     first = None if short else _insert(session, wanted)
     first = first or by_key(session, wanted.idempotency_key)

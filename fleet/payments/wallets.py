@@ -1,17 +1,20 @@
 """A rider's money: what there is, where it came from and went, and what an operator may change."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import or_, select
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, String, Uuid, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.orm import Session, aliased
 
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.payments import ledger
-from fleet.payments.models import AccountKind, LedgerTransfer, TransferState, Wallet
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState, Wallet
+from fleet.payments.rules import HOUSE_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,16 @@ class WalletBalance:
     held_minor: int
     available_minor: int
     currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A rider's wallet, locked, with what was available when it was; and the house's accounts of its currency."""
+
+    account_id: UUID
+    available_minor: int
+    currency: str
+    house: Mapping[AccountKind, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,40 @@ def wallet_of(session: Session, user_id: UUID, currency: str, now: datetime) -> 
         )
         wallet = session.scalars(query).one()
     return wallet
+
+
+def lock_purse(session: Session, user_id: UUID, currency: str, now: datetime) -> Purse:
+    """Lock the rider's wallet in `currency` until the transaction ends; opened at first use. One statement."""
+    asked = {"user_id": user_id, "currency": currency}
+    row = session.execute(_PURSE, asked).one_or_none()
+    if row is None or row.house is None or not row.house.keys() >= _HOUSE:
+        wallet_of(session, user_id, currency, now)
+        ledger.house_accounts(session, currency, now)
+        row = session.execute(_PURSE, asked).one()
+    house = {AccountKind(kind): UUID(account_id) for kind, account_id in row.house.items()}
+    return Purse(row.id, row.available, currency, house)
+
+
+def _purse() -> Select[UUID, int, dict[str, str] | None]:
+    currency = bindparam("currency", type_=String())
+    other = aliased(LedgerAccount)
+    house = select(func.jsonb_object_agg(other.kind, other.id, type_=JSONB)).where(
+        other.owner_id.is_(None), other.currency == currency
+    )
+    return (
+        select(LedgerAccount.id, ledger.available_minor().label("available"), house.scalar_subquery().label("house"))
+        .where(
+            LedgerAccount.owner_id == bindparam("user_id", type_=Uuid()),
+            LedgerAccount.kind == AccountKind.WALLET,
+            LedgerAccount.currency == currency,
+        )
+        .with_for_update(of=LedgerAccount, key_share=True)
+    )
+
+
+#: Built once: every start asks it.
+_PURSE: Final = _purse()
+_HOUSE: Final = frozenset(kind.value for kind in HOUSE_KINDS)
 
 
 def balance(session: Session, wallet: Wallet) -> WalletBalance:

@@ -1,9 +1,13 @@
 """What stands between a rider and a bank. Each check raises the error that the rider is shown."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, Uuid, bindparam, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
@@ -22,36 +26,65 @@ from fleet.stations.models import Station, StationStatus
 from fleet.users.models import User, UserStatus
 
 
-def check_rider(session: Session, user_id: UUID) -> None:
-    """An active account. Whoever signed in has proved their address. Raises RiderNotActive."""
-    status = session.scalar(select(User.status).where(User.id == user_id))
-    if status is not UserStatus.ACTIVE:
-        raise RiderNotActive("this account cannot rent", status=status)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A rider as a start sees them. `owed`: minor units of earlier rentals by currency."""
+
+    status: UserStatus | None
+    places_taken: frozenset[int]
+    owed: Mapping[str, int]
 
 
-def check_debts(session: Session, user_id: UUID) -> None:
-    """Raises MoneyOwed."""
-    query = (
-        select(Rental.currency, func.sum(Rental.due_minor))
+def standing_of(session: Session, user_id: UUID) -> Standing:
+    """One statement. Whoever starts a rental holds the lock of the wallet first."""
+    row = session.execute(_STANDING, {"user_id": user_id}).one_or_none()
+    if row is None:
+        return Standing(None, frozenset(), {})
+    status, places, owed = row
+    return Standing(status, frozenset(places or ()), owed or {})
+
+
+def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None]:
+    user_id = bindparam("user_id", type_=Uuid())
+    open_places = select(func.array_agg(Rental.open_place)).where(
+        Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)
+    )
+    due = (
+        select(Rental.currency, func.sum(Rental.due_minor).label("due"))
         .where(Rental.user_id == user_id, Rental.due_minor > 0)
         .group_by(Rental.currency)
+        .subquery()
     )
-    for currency, due in session.execute(query):
+    owed = select(func.jsonb_object_agg(due.c.currency, due.c.due, type_=JSONB)).select_from(due)
+    return select(User.status, open_places.scalar_subquery(), owed.scalar_subquery()).where(User.id == user_id)
+
+
+#: Built once: every start and quote asks it.
+_STANDING: Final = _standing()
+
+
+def check_rider(rider: Standing) -> None:
+    """An active account. Whoever signed in has proved their address. Raises RiderNotActive."""
+    if rider.status is not UserStatus.ACTIVE:
+        raise RiderNotActive("this account cannot rent", status=rider.status)
+
+
+def check_debts(rider: Standing) -> None:
+    """Raises MoneyOwed."""
+    for currency, due in rider.owed.items():
         raise MoneyOwed(
             f"{Money(int(due), currency)} of earlier rentals is owed", due_minor=int(due), currency=currency
         )
 
 
-def free_place(session: Session, user_id: UUID, policy: RentalPolicy) -> int:
+def free_place(rider: Standing, policy: RentalPolicy) -> int:
     """The lowest of the rider's places 1..n without an open rental. Raises TooManyOpenRentals."""
-    taken = set(
-        session.scalars(select(Rental.open_place).where(Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)))
-    )
     for place in range(1, policy.max_open_rentals + 1):
-        if place not in taken:
+        if place not in rider.places_taken:
             return place
     raise TooManyOpenRentals(
-        f"{len(taken)} rentals are open, {policy.max_open_rentals} are allowed", limit=policy.max_open_rentals
+        f"{len(rider.places_taken)} rentals are open, {policy.max_open_rentals} are allowed",
+        limit=policy.max_open_rentals,
     )
 
 

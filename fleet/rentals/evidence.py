@@ -188,8 +188,8 @@ def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy:
 
 def _is_news(session: Session, command: DeviceCommand) -> bool:
     """The command was known to have succeeded, but not by the cabinet's own word on when."""
-    query = select(Rental.start_evidence).where(Rental.id == command.rental_id)
-    return session.scalar(query) is StartEvidence.ORDER
+    rental = None if command.rental_id is None else session.get(Rental, command.rental_id)
+    return rental is not None and rental.start_evidence is StartEvidence.ORDER
 
 
 def _refused(

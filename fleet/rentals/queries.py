@@ -36,14 +36,6 @@ def rental_by_id(session: Session, rental_id: UUID) -> Rental:
     return rental
 
 
-def state_of(session: Session, user_id: UUID, rental_id: UUID) -> RentalState:
-    """What a waiting app polls. Raises RentalNotFound, also when it is another rider's."""
-    state = session.scalar(select(Rental.state).where(Rental.id == rental_id, Rental.user_id == user_id))
-    if state is None:
-        raise RentalNotFound("no such rental", rental_id=rental_id)
-    return state
-
-
 def current(session: Session, user_id: UUID) -> list[Rental]:
     """The rider's open rentals, oldest first."""
     query = _rentals().where(Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)).order_by(Rental.id)

@@ -72,11 +72,12 @@ def quote(
 
 
 def _refusal(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> str | None:
+    rider = checks.standing_of(session, user_id)
     try:
-        checks.check_rider(session, user_id)
+        checks.check_rider(rider)
         checks.check_station(station, policy, now)
-        checks.free_place(session, user_id, policy)
-        checks.check_debts(session, user_id)
+        checks.free_place(rider, policy)
+        checks.check_debts(rider)
     except FleetError as refused:
         return refused.code
     return None

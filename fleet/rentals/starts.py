@@ -4,11 +4,11 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from fleet.db import new_id
-from fleet.payments import ledger
-from fleet.payments.holds import hold_for_rental
-from fleet.payments.wallets import wallet_of
+from fleet.payments.holds import hold_from
+from fleet.payments.wallets import Purse, lock_purse
 from fleet.rentals import checks
 from fleet.rentals.adjustments import Occasion, granted
 from fleet.rentals.ejects import order_eject
@@ -32,23 +32,25 @@ def start(
     now: datetime,
     policy: RentalPolicy,
     request_id: str | None = None,
+    rental_id: UUID | None = None,
 ) -> Rental:
-    """An EJECTING rental whose order is on its way. `slot` None: the best bank of the station.
+    """An EJECTING rental whose order is on its way, its station and bank loaded. `slot` None: the best bank of the
+    station; `rental_id`: the id it gets.
 
     Starts of one rider wait for each other on the wallet; starts for one bank only when no other
     bank is left, and one wins. Raises RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff,
     TooManyOpenRentals, MoneyOwed, InsufficientFunds, NoBankAvailable, SlotNotAvailable.
     """
-    checks.check_rider(session, user_id)
     station = find_station(session, station_code)
     checks.check_station(station, policy, now)
     tariff = checks.tariff_at(session, station, now)
-    wallet = wallet_of(session, user_id, tariff.terms.currency, now)
-    ledger.lock_accounts(session, wallet.account_id)
-    place = checks.free_place(session, user_id, policy)
-    checks.check_debts(session, user_id)
-    rental_id = new_id()
-    hold_id = _hold(session, user_id, rental_id, tariff.terms, now)
+    purse = lock_purse(session, user_id, tariff.terms.currency, now)
+    rider = checks.standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
+    checks.check_rider(rider)
+    place = checks.free_place(rider, policy)
+    checks.check_debts(rider)
+    rental_id = rental_id or new_id()
+    hold_id = _hold(session, purse, rental_id, tariff.terms, now)
     chosen, bank = _choose(session, station, slot, policy, now)
     occasion = Occasion(user_id, station.id, tariff.terms, now, rental_id)
     rental = Rental(
@@ -71,14 +73,15 @@ def start(
     note(session, rental, None, why="requested", evidence={"request": request_id}, at=now, now=now)
     order_eject(session, rental, bank, chosen, policy=policy, now=now)
     session.flush()  # a refusal of the database belongs to this call, not to the commit
+    for name, found in (("station_out", station), ("station_in", None), ("power_bank", bank)):
+        set_committed_value(rental, name, found)
     return rental
 
 
-def _hold(session: Session, user_id: UUID, rental_id: UUID, frozen: TariffTerms, now: datetime) -> UUID | None:
+def _hold(session: Session, purse: Purse, rental_id: UUID, frozen: TariffTerms, now: datetime) -> UUID | None:
     if not frozen.hold_minor:
         return None
-    money = frozen.money(frozen.hold_minor)
-    return hold_for_rental(session, user_id=user_id, rental_id=rental_id, money=money, now=now).id
+    return hold_from(session, purse, rental_id, frozen.money(frozen.hold_minor), now).id
 
 
 def _frozen(tariff: InForce, station: Station) -> dict[str, object]:

@@ -56,13 +56,17 @@ def note(
     at: datetime,
     now: datetime,
 ) -> None:
-    """Record something about a rental whose state may have stayed, and wake whoever waits for it."""
+    """Record something about a rental whose state may have stayed, and wake whoever waits for it.
+
+    `before` None: it is new, and nobody can wait for it yet.
+    """
     event = RentalEvent(
         rental_id=rental.id, from_state=before, to_state=rental.state, why=why, evidence=evidence, at=at,
         recorded_at=now,
     )  # fmt: skip
     session.add(event)
-    notify(session, Channel.RENTAL, str(rental.id))
+    if before is not None:
+        notify(session, Channel.RENTAL, str(rental.id))
 
 
 def unreserve(session: Session, rental: Rental) -> None:
