@@ -159,7 +159,7 @@ class Judge:
         taken = select(SandboxCharge.idempotency_key, SandboxCharge.amount_minor).where(
             SandboxCharge.status == ChargeStatus.SUCCEEDED
         )
-        charged: dict[str, int] = dict(session.execute(taken).tuples().all())
+        charged: dict[str, int] = dict(session.execute(taken).all())
         for rider in self._town.riders:
             came = FUNDS + sum(
                 charged.get(str(intent), 0) for intent, who in self._town.top_ups.items() if who == rider
