@@ -36,6 +36,7 @@ from api.payments.endpoints import router as payments
 from api.payments.invoices import router as invoices
 from api.ratelimit import RateLimiter
 from api.rentals.endpoints import router as rentals
+from api.rentals.life import router as rental_life
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.stations.endpoints import router as stations
@@ -46,7 +47,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, rentals, payments, invoices, config, provisioning, firmware, *ADMIN)
+AREAS = (users, stations, rental_life, rentals, payments, invoices, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

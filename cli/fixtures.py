@@ -12,7 +12,7 @@ from fleet.common.errors import FleetError
 from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
 from fleet.payments.taxes import load_tax_rates
-from fleet.rentals.fixtures import load_tariffs
+from fleet.rentals.fixtures import load_packages, load_tariffs
 from fleet.telemetry.alerts import load_rules
 
 INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.json"
@@ -21,7 +21,7 @@ INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.
 def loaddata(
     file: Annotated[Path, typer.Argument(help="As fixtures/initial_data.json.", exists=True, dir_okay=False)],
 ) -> None:
-    """Load countries, configuration, taxes, tariffs, alert rules; what is there stays; run it again at will."""
+    """Load countries, configuration, taxes, tariffs, packages, alert rules; what is there stays, run it at will."""
     with settings_with_database() as settings:
         engine = create_engine_from(settings.database_url.get_secret_value(), name="voltbay-loaddata")
         try:
@@ -38,14 +38,16 @@ def loaddata(
 def load(session: Session, file: Path, now: datetime, *, currency: str | None = None) -> dict[str, int]:
     """Every area loads its key of the file; returns what each did. Raises FleetError, OSError.
 
-    `currency` replaces that of the tariffs, for a fleet whose own is another one.
+    `currency` replaces that of tariffs and packages, for a fleet whose own is another one.
     """
     data = fixtures.read(file)
-    tariffs = [row | {"currency": currency} if currency else row for row in data["tariffs"]]
+    own = {} if currency is None else {"currency": currency}
+    tariffs, packages = ([row | own for row in data[key]] for key in ("tariffs", "packages"))
     return {
         "countries": fixtures.load_countries(session, data["countries"]),
         "configuration added": load_config(session, data["config"], now),
         "tax rates added": load_tax_rates(session, data["tax_rates"], now),
         "tariffs added": load_tariffs(session, tariffs, now),
+        "packages added": load_packages(session, packages, now),
         "alert rules added": load_rules(session, data["alert_rules"], now),
     }

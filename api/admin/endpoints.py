@@ -15,6 +15,7 @@ from api.admin import (
     firmware,
     histories,
     money,
+    packages,
     presence,
     rentals,
     stations,
@@ -45,6 +46,7 @@ _PARTS = (
     money,
     config,
     tariffs,
+    packages,
     venues,
 )
 ROUTERS = tuple(part.router for part in _PARTS)

@@ -43,6 +43,7 @@ def quote(body: QuoteIn, session: SessionDep, runtime: RuntimeDep, user: Current
         now=now,
         policy=runtime.policy,
         duration=timedelta(minutes=body.minutes),
+        package_id=body.package,
     )
     return QuoteOut.of(found, now)
 

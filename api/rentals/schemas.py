@@ -6,9 +6,11 @@ from pydantic import ConfigDict, Field
 
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.closing import prepaid_of
+from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
 from fleet.rentals.price import LineKind, Price, PriceLine
 from fleet.rentals.quotes import Quote
+from fleet.rentals.terms import Prepaid
 
 StationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
 
@@ -20,6 +22,7 @@ class QuoteIn(Input):
     minutes: Annotated[
         int, Field(ge=0, le=60 * 24 * 366, description="how long the rental lasts whose price is shown")
     ] = 60
+    package: Annotated[UUID | None, Field(description="begun with this package")] = None
 
 
 class QuoteOut(Schema):
@@ -53,6 +56,59 @@ class StartIn(Input):
 
     station: StationCode
     slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
+    package: Annotated[UUID | None, Field(description="left out: time costs what the tariff says")] = None
+
+
+class PackageOut(Schema):
+    """Time at a fixed price. A prepaid one's price is held from the start on; a postpaid one is paid at the end."""
+
+    id: UUID
+    name: Annotated[str, Field(examples=["4 hours"])]
+    kind: PackageKind
+    minutes: int
+    price: MoneyOut
+    minimum_balance: Annotated[MoneyOut, Field(description="what the wallet must have for a postpaid one")]
+
+    @classmethod
+    def of(cls, package: RentalPackage) -> Self:
+        return cls.model_validate(cls.values_of(package))
+
+    @staticmethod
+    def values_of(package: RentalPackage) -> dict[str, Any]:
+        return {
+            "id": package.id,
+            "name": package.name,
+            "kind": package.kind,
+            "minutes": int(package.duration.total_seconds() // 60),
+            "price": MoneyOut.of(package.price_minor, package.currency),
+            "minimum_balance": MoneyOut.of(package.minimum_balance_minor, package.currency),
+        }
+
+
+class Packages(Schema):
+    items: list[PackageOut]
+
+
+class ExtendIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"package": "0197a2c4-5f1e-7c3a-9a64-0b8f7d3c2e10"}]})
+
+    package: UUID
+
+
+class PrepaidOut(Schema):
+    name: str
+    minutes: int
+    price: MoneyOut
+    bought_at: Annotated[Instant | None, Field(description="null: with the start")]
+
+    @classmethod
+    def of(cls, prepaid: Prepaid, currency: str) -> "PrepaidOut":
+        return cls(
+            name=prepaid.name,
+            minutes=int(prepaid.duration.total_seconds() // 60),
+            price=MoneyOut.of(prepaid.price_minor, currency),
+            bought_at=prepaid.bought_at,
+        )
 
 
 class PriceLineOut(Schema):
@@ -100,6 +156,8 @@ class RentalOut(Schema):
     requested_at: Instant
     started_at: Annotated[Instant | None, Field(description="when the bank left")]
     ended_at: Annotated[Instant | None, Field(description="when it was back")]
+    due_at: Annotated[Instant | None, Field(description="when it has to be back")]
+    packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
     charged: MoneyOut
     due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held")]
@@ -129,6 +187,8 @@ class RentalOut(Schema):
             "requested_at": rental.requested_at,
             "started_at": rental.started_at,
             "ended_at": rental.ended_at,
+            "due_at": rental.overdue_at,
+            "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
             "price": money(rental.price_minor) if rental.price_minor is not None else None,
             "charged": money(rental.charged_minor),
             "due": money(rental.due_minor),

@@ -65,6 +65,7 @@ class Start:
                 policy=self.runtime.policy,
                 request_id=self.once.request_id,
                 rental_id=rental_id,
+                package_id=body.package,
             )
             answer = _answer(rental)
             self.once.finish(session, answer, now)

@@ -12,7 +12,7 @@ from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 
 #: Which area loads which key: common, config, payments, rentals, telemetry.
-KEYS = ("countries", "config", "tax_rates", "tariffs", "alert_rules")
+KEYS = ("countries", "config", "tax_rates", "tariffs", "packages", "alert_rules")
 
 _COUNTRY = ("iso_code", "name", "dial_code", "currency", "locale", "time_zone", "active")
 

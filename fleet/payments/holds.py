@@ -30,12 +30,16 @@ class CaptureResult:
     due_minor: int
 
 
-def hold_for_rental(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
-    """Set money aside on the rider's wallet; once per rental. Locks the wallet. Raises InsufficientFunds."""
-    return hold_from(session, lock_purse(session, user_id, money.currency, now), rental_id, money, now)
+def hold_for_rental(
+    session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime, key: str | None = None
+) -> LedgerTransfer:
+    """Set money aside on the rider's wallet; once per rental and `key`. Locks the wallet. Raises InsufficientFunds."""
+    return hold_from(session, lock_purse(session, user_id, money.currency, now), rental_id, money, now, key=key)
 
 
-def hold_from(session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
+def hold_from(
+    session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime, *, key: str | None = None
+) -> LedgerTransfer:
     """The same, with a purse that this transaction has locked and taken nothing from since."""
     return ledger.hold(
         session,
@@ -43,7 +47,7 @@ def hold_from(session: Session, purse: Purse, rental_id: UUID, money: Money, now
         credit=purse.house[HELD_FOR],
         money=money,
         kind=HOLD,
-        key=f"rental:{rental_id}:hold",
+        key=f"rental:{rental_id}:hold" if key is None else f"rental:{rental_id}:hold:{key}",
         now=now,
         rental_id=rental_id,
         locked={purse.account_id: purse.available_minor},
@@ -54,6 +58,12 @@ def release_hold(session: Session, hold_id: UUID | None, now: datetime) -> None:
     """Give held money back whole; again, or with no hold, changes nothing. Raises TransferSettled when captured."""
     if hold_id is not None:
         ledger.void(session, hold_id, now)
+
+
+def release_holds(session: Session, rental_id: UUID, now: datetime) -> None:
+    """Give back all that is held for the rental. The caller has locked the rider's accounts."""
+    for held in _pending_holds(session, rental_id):
+        ledger.settle(session, held.id, None, now)
 
 
 def capture_for_rental(
@@ -67,8 +77,8 @@ def capture_for_rental(
 ) -> CaptureResult:
     """Charge a rental once: from what was held, then from what else the wallet has; the remainder is due.
 
-    `parts` (one currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. The
-    hold is settled in any case: posted for the revenue part, or voided; a hold that was released before is no obstacle.
+    `parts` (one currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. All
+    holds are settled in any case: posted for the revenue part, or voided; one that was released before is no obstacle.
     A rental that was charged before gets the first answer again. Raises TransferKeyReused when that charge was larger.
     """
     total = sum(money.amount_minor for _, money in parts)
@@ -78,9 +88,9 @@ def capture_for_rental(
     if charged > total:
         raise TransferKeyReused(f"rental {rental_id} was charged {charged} before, now {total}", key=str(rental_id))
     if charged == 0:
-        held = _pending_hold(session, hold_id)
+        held = _pending_holds(session, rental_id)
         shares = _shares(parts, available, held)
-        from_hold = _settle_hold(session, held, shares, now)
+        from_hold = _settle_holds(session, held, shares, now)
         _charge_rest(session, rental_id, wallet, shares=shares, from_hold=from_hold, now=now)
         charged = sum(share.amount_minor for share in shares.values())
     return CaptureResult(charged_minor=charged, due_minor=total - charged)
@@ -99,30 +109,38 @@ def _wallet_account(
     return session.get_one(LedgerTransfer, hold_id).debit_account_id
 
 
-def _pending_hold(session: Session, hold_id: UUID | None) -> LedgerTransfer | None:
-    if hold_id is None:
-        return None
-    query = select(LedgerTransfer).where(LedgerTransfer.id == hold_id, LedgerTransfer.state == TransferState.PENDING)
-    return session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+def _pending_holds(session: Session, rental_id: UUID) -> list[LedgerTransfer]:
+    """Oldest first: that of the start, then those of extensions."""
+    query = (
+        select(LedgerTransfer)
+        .where(
+            LedgerTransfer.rental_id == rental_id,
+            LedgerTransfer.kind == HOLD,
+            LedgerTransfer.state == TransferState.PENDING,
+        )
+        .order_by(LedgerTransfer.id)
+    )
+    return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
 def _shares(
-    parts: list[tuple[AccountKind, Money]], available_minor: int, held: LedgerTransfer | None
+    parts: list[tuple[AccountKind, Money]], available_minor: int, held: list[LedgerTransfer]
 ) -> dict[AccountKind, Money]:
-    """What each part gets of what the wallet has and the hold set aside."""
-    funds = available_minor + (held.amount_minor if held else 0)
+    """What each part gets of what the wallet has and the holds set aside."""
+    funds = available_minor + sum(each.amount_minor for each in held)
     shares = spread([(kind, money.amount_minor) for kind, money in parts], funds)
     return {kind: Money(minor, parts[0][1].currency) for kind, minor in shares}
 
 
-def _settle_hold(session: Session, held: LedgerTransfer | None, shares: dict[AccountKind, Money], now: datetime) -> int:
-    """Post the hold for the share of the account it was made out to, or void it; returns what was posted."""
-    if held is None:
-        return 0
+def _settle_holds(session: Session, held: list[LedgerTransfer], shares: dict[AccountKind, Money], now: datetime) -> int:
+    """Post the holds for the share of the account they were made out to, or void them; returns what was posted."""
     share = shares.get(HELD_FOR)
-    posted = min(share.amount_minor, held.amount_minor) if share else 0
-    ledger.settle(session, held.id, posted or None, now)
-    return posted
+    left = wanted = share.amount_minor if share else 0
+    for each in held:
+        posted = min(left, each.amount_minor)
+        ledger.settle(session, each.id, posted or None, now)
+        left -= posted
+    return wanted - left
 
 
 def _charge_rest(

@@ -26,8 +26,10 @@ def terms_of(rental: Rental) -> TariffTerms:
     return TariffTerms.from_json(rental.terms)
 
 
-def prepaid_of(rental: Rental) -> tuple[Prepaid, ...]:
-    return tuple(Prepaid.from_json(each) for each in rental.prepaid)
+def prepaid_of(rental: Rental, at: datetime | None = None) -> tuple[Prepaid, ...]:
+    """What was paid for beforehand. `at`: what was bought later is left out; the bank was back by then."""
+    found = (Prepaid.from_json(each) for each in rental.prepaid)
+    return tuple(each for each in found if at is None or each.bought_at is None or each.bought_at <= at)
 
 
 def adjustments_of(rental: Rental) -> tuple[Adjustment, ...]:
@@ -50,7 +52,7 @@ def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
         max(at, rental.started_at),
         paused_of(rental),
         time_zone=rental.time_zone,
-        prepaid=prepaid_of(rental),
+        prepaid=prepaid_of(rental, at),
         adjustments=() if bought else adjustments_of(rental),
     )
 
@@ -143,7 +145,7 @@ def give_up(
     now: datetime,
 ) -> None:
     """Nothing left the cabinet, as far as is known: hold released, slot free. `to` is one of rules.FAILED."""
-    holds.release_hold(session, rental.hold_transfer_id, now)
+    holds.release_holds(session, rental.id, now)
     rental.failure_code = None if code is None else code[:64]
     unreserve(session, rental)
     move(session, rental, to, why=why, evidence=evidence, at=at, now=now)
@@ -157,7 +159,7 @@ def annul(
     if rental.ended_at is None:
         give_up(session, rental, to=RentalState.EJECT_FAILED, why=why, code=code, evidence=evidence, at=at, now=now)
     else:
-        nothing = free_of_charge(terms_of(rental), "never_left", "The bank never left for this rental")
+        nothing = free_of_charge(terms_of(rental), LineKind.NEVER_LEFT, "The bank never left for this rental")
         _cheaper(session, rental, nothing, why, now)
         rental.failure_code = code[:64]
         move(session, rental, RentalState.EJECT_FAILED, why=why, evidence=evidence, at=at, now=now)
@@ -216,7 +218,7 @@ def _charge(
         )
         rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
     else:
-        holds.release_hold(session, rental.hold_transfer_id, now)
+        holds.release_holds(session, rental.id, now)
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
     issue(session, _bill(rental, result), now)
 

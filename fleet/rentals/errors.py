@@ -53,6 +53,30 @@ class NoTariff(Conflict):
     code = "no_tariff"
 
 
+class PackageNotFound(NotFound):
+    """No such package, withdrawn, or not in the currency of the rental."""
+
+    code = "package_not_found"
+
+
+class PackageExists(Conflict):
+    """One of that name is offered in that currency already (`name`)."""
+
+    code = "package_exists"
+
+
+class PackageTooDear(Conflict):
+    """It costs as much as the power bank itself (`total_cap_minor`)."""
+
+    code = "package_too_dear"
+
+
+class NotExtendable(Conflict):
+    """Not out, late already, begun without a package, or extended often enough (`reason`, `state`)."""
+
+    code = "rental_not_extendable"
+
+
 class RentalNotCancellable(Conflict):
     """The cabinet has the order, or the rental is past that (`state`)."""
 

@@ -1,8 +1,8 @@
-"""The tariffs of an initial-data file (fleet/common/fixtures.py)."""
+"""The tariffs and packages of an initial-data file (fleet/common/fixtures.py)."""
 
 from collections.abc import Iterable
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.rentals.errors import TariffOverlap
-from fleet.rentals.models import Tariff
+from fleet.rentals.models import PackageKind, RentalPackage, Tariff
+from fleet.rentals.packages import PackageSpec, create_package
 from fleet.rentals.tariff_edits import TariffSpec, create_tariff
 from fleet.rentals.tariffs import Scope
 from fleet.rentals.terms import TariffTerms
@@ -36,6 +37,25 @@ def load_tariffs(session: Session, rows: Iterable[dict[str, Any]], now: datetime
     known = set(session.scalars(select(Tariff.name)))
     fresh = [row for row in rows if row.get("name") not in known]
     return sum(_add(session, _spec(row), now) for row in fresh)
+
+
+def load_packages(session: Session, rows: Iterable[dict[str, Any]], now: datetime) -> int:
+    """Add the packages whose name is not there yet, withdrawn ones included; returns how many. Raises InvalidInput."""
+    known = set(session.scalars(select(RentalPackage.name)))
+    fresh = [row for row in rows if row.get("name") not in known]
+    for row in fresh:
+        create_package(session, _package(row), now)
+    return len(fresh)
+
+
+def _package(row: dict[str, Any]) -> PackageSpec:
+    values = dict(row)
+    try:
+        return PackageSpec(
+            kind=PackageKind(values.pop("kind")), duration=timedelta(minutes=values.pop("minutes")), **values
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"package {row.get('name')!r}: {error!r}", field="packages") from error
 
 
 def _add(session: Session, spec: TariffSpec, now: datetime) -> bool:

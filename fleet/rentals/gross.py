@@ -74,7 +74,8 @@ def gross(
     """The time from `started` on that is not paused (`used`), under the tariff or beyond what was prepaid."""
     if not prepaid and terms.free_period and used <= terms.free_period:
         return Gross(0, (), [], free=True, bought=False)
-    bought = bool(terms.buyout_after and terms.total_cap_minor and used >= terms.buyout_after)
+    kept = kept_after(terms, prepaid)
+    bought = kept is not None and used >= kept
     counter = Counter(terms, started, zone, prepaid)
     ends = instant(started) + span(used)
     days = list(counter.days(ends, late=ends > counter.grace_ends))
@@ -111,12 +112,20 @@ def due_after(terms: TariffTerms, prepaid: tuple[Prepaid, ...] = ()) -> timedelt
     return max(terms.overdue_after, terms.free_period)
 
 
+def kept_after(terms: TariffTerms, prepaid: tuple[Prepaid, ...] = ()) -> timedelta | None:
+    """How long a bank may be used before it counts as bought by the tariff's word; never within what was prepaid."""
+    if terms.buyout_after is None or not terms.total_cap_minor:
+        return None
+    return max(terms.buyout_after, due_after(terms, prepaid))
+
+
 def bought_at(
     terms: TariffTerms, started: datetime, zone: str = "UTC", prepaid: tuple[Prepaid, ...] = ()
 ) -> datetime | None:
     """When the bank counts as bought, without pauses and adjustments: when the tariff says so, or at the total cap."""
-    if terms.buyout_after is not None and terms.total_cap_minor:
-        return started + terms.buyout_after
+    kept = kept_after(terms, prepaid)
+    if kept is not None:
+        return started + kept
     return cap_reached_at(terms, started, zone, prepaid)
 
 

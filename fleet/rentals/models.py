@@ -132,6 +132,57 @@ class Tariff(Base):
     valid_to: Mapped[datetime | None]
 
 
+class PackageKind(StrEnum):
+    """When a package is paid for: its price is held from the start on, or is due when the bank is back."""
+
+    PREPAID = "prepaid"
+    POSTPAID = "postpaid"
+
+
+class RentalPackage(Base):
+    """Time at a fixed price that riders may choose. It never changes: another one is offered, the old one withdrawn."""
+
+    __tablename__ = "rental_package"
+    __table_args__ = (
+        CheckConstraint("price_minor > 0 AND minimum_balance_minor >= 0", name="amounts"),
+        CheckConstraint("duration > interval '0'", name="duration"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+        Index(
+            "uq_rental_package_offered", "currency", "name", unique=True, postgresql_where=text("withdrawn_at IS NULL")
+        ),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    name: Mapped[str] = mapped_column(String(100))
+    kind: Mapped[PackageKind] = mapped_column(text_enum(PackageKind, 16))
+    duration: Mapped[timedelta] = mapped_column(Interval)
+    price_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    #: What the wallet must have for a postpaid one, of which only the tariff's hold is set aside.
+    minimum_balance_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    created_at: Mapped[datetime]
+    withdrawn_at: Mapped[datetime | None]
+
+
+#: More than these would be a rental without an end.
+EXTENSIONS_MAX = 3
+
+
+class RentalExtension(Base):
+    """Append-only: a package that was added to a rental under way; `number` from 1."""
+
+    __tablename__ = "rental_extension"
+    __table_args__ = (CheckConstraint(f"number BETWEEN 1 AND {EXTENSIONS_MAX}", name="number"),)
+
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    package_id: Mapped[UUID] = mapped_column(ForeignKey("rental_package.id"))
+    #: When the rental was due before and after it; NULL: its clock stood still.
+    due_before: Mapped[datetime | None]
+    due_after: Mapped[datetime | None]
+    bought_at: Mapped[datetime]
+
+
 class Rental(Base):
     __tablename__ = "rental"
     __table_args__ = (
@@ -181,6 +232,8 @@ class Rental(Base):
     hold_transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"))
     price_minor: Mapped[int | None] = mapped_column(BigInteger)
     price_lines: Mapped[list[Any] | None]
+    #: The package it was started with; those of its extensions are in their rows.
+    package_id: Mapped[UUID | None] = mapped_column(ForeignKey("rental_package.id"))
     #: terms.Prepaid and adjustments.Adjustment as JSON, frozen like the terms.
     prepaid: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     adjustments: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")

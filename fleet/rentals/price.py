@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from fleet.common.money import WHOLE_BP, Money
 from fleet.rentals.adjustments import Adjustment, Amounts, Applied, Effect, adjusted, in_order
-from fleet.rentals.gross import Day, Gross, cap_reached_at, gross
+from fleet.rentals.gross import Day, Gross, cap_reached_at, gross, kept_after
 from fleet.rentals.meter import Paused, used
 from fleet.rentals.terms import Prepaid, TariffTerms
 
@@ -35,6 +35,7 @@ class LineKind(StrEnum):
     ROUNDING = "rounding"
     NOT_STARTED = "not_started"
     NOT_TAKEN = "not_taken"
+    NEVER_LEFT = "never_left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +200,9 @@ def _late_lines(terms: TariffTerms, found: Day, name: str) -> Iterator[PriceLine
 def _cap_lines(terms: TariffTerms, found: Gross, amounts: Amounts) -> Iterator[PriceLine]:
     difference = amounts.total - found.rental - found.late
     cap = terms.money(terms.total_cap_minor)
-    if difference > 0 and terms.buyout_after is not None:
-        text = f"Kept for {_length(terms.buyout_after)} or longer: {cap} for the power bank"
+    kept = kept_after(terms, found.prepaid)
+    if difference > 0 and kept is not None:
+        text = f"Kept for {_length(kept)} or longer: {cap} for the power bank"
         yield PriceLine(LineKind.BUYOUT, text, difference)
     elif difference:
         yield PriceLine(LineKind.TOTAL_CAP, f"Never more than {cap}", difference)

@@ -1,5 +1,6 @@
 """What a rental from a station would cost, and whether it could start now. Locks nothing, promises nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,11 +12,13 @@ from fleet.common.errors import FleetError
 from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
 from fleet.payments.wallets import balance, wallet_of
-from fleet.rentals import checks
-from fleet.rentals.adjustments import Occasion, granted
+from fleet.rentals import checks, packages
+from fleet.rentals.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.errors import NoBankAvailable
+from fleet.rentals.models import RentalPackage
 from fleet.rentals.price import Price, price
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import to_hold
 from fleet.rentals.terms import TariffTerms
 from fleet.stations.availability import best_bank
 from fleet.stations.models import Station
@@ -52,23 +55,42 @@ def quote(
     now: datetime,
     policy: RentalPolicy,
     duration: timedelta = EXAMPLE,
+    package_id: UUID | None = None,
 ) -> Quote:
-    """Raises StationNotFound and NoTariff: without a price there is nothing to quote."""
+    """Raises StationNotFound, NoTariff and PackageNotFound: without a price there is nothing to quote."""
     station = find_station(session, station_code)
     terms = checks.tariff_at(session, station, now).terms
     wallet = wallet_of(session, user_id, terms.currency, now)
     available = Money(balance(session, wallet).available_minor, terms.currency)
     best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False)
     charge = None if best is None or best.power_bank is None else best.power_bank.charge_pct
-    reason = _refusal(session, user_id, station, policy, now)
-    if reason is None and available.amount_minor < terms.hold_minor:
-        reason = InsufficientFunds.code
-    if reason is None and best is None:
-        reason = NoBankAvailable.code
     occasion = Occasion(user_id, station.id, terms, now, rental_id=None)
     adjustments = granted(session, policy.sources, occasion)
-    example = price(terms, now, now + duration, time_zone=station.time_zone, adjustments=adjustments)
+    package = None if package_id is None else packages.offered(session, package_id, terms.currency)
+    reason = _refusal(session, user_id, station, policy, now) or _too_little(
+        terms, package, adjustments, available.amount_minor, now
+    )
+    if reason is None and best is None:
+        reason = NoBankAvailable.code
+    prepaid = () if package is None else (packages.bought(package),)
+    example = price(terms, now, now + duration, time_zone=station.time_zone, prepaid=prepaid, adjustments=adjustments)
     return Quote(station, terms, example, duration, available, reason, charge)
+
+
+def _too_little(
+    terms: TariffTerms,
+    package: RentalPackage | None,
+    adjustments: Sequence[Adjustment],
+    available_minor: int,
+    now: datetime,
+) -> str | None:
+    try:
+        if package is not None:
+            packages.check_balance(package, available_minor)
+        enough = to_hold(terms, package, adjustments, now).amount_minor <= available_minor
+    except FleetError as refused:
+        return refused.code
+    return None if enough else InsufficientFunds.code
 
 
 def _refusal(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> str | None:

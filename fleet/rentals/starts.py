@@ -1,19 +1,21 @@
 """The start of a rental: every check, the hold, the reservation and the order to the cabinet in one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments.holds import hold_from
 from fleet.payments.wallets import Purse, lock_purse
-from fleet.rentals import checks
-from fleet.rentals.adjustments import Occasion, granted
+from fleet.rentals import checks, packages
+from fleet.rentals.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.ejects import order_eject
 from fleet.rentals.errors import NoBankAvailable, SlotNotAvailable
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import InForce
@@ -33,13 +35,15 @@ def start(
     policy: RentalPolicy,
     request_id: str | None = None,
     rental_id: UUID | None = None,
+    package_id: UUID | None = None,
 ) -> Rental:
     """An EJECTING rental whose order is on its way, its station and bank loaded. `slot` None: the best bank of the
-    station; `rental_id`: the id it gets.
+    station; `rental_id`: the id it gets; `package_id` None: time costs what the tariff says.
 
     Starts of one rider wait for each other on the wallet; starts for one bank only when no other
     bank is left, and one wins. Raises RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff,
-    TooManyOpenRentals, MoneyOwed, InsufficientFunds, NoBankAvailable, SlotNotAvailable.
+    TooManyOpenRentals, MoneyOwed, PackageNotFound, PackageTooDear, InsufficientFunds, NoBankAvailable,
+    SlotNotAvailable.
     """
     station = find_station(session, station_code)
     checks.check_station(station, policy, now)
@@ -49,10 +53,11 @@ def start(
     checks.check_rider(rider)
     place = checks.free_place(rider, policy)
     checks.check_debts(rider)
+    package = None if package_id is None else packages.chosen(session, package_id, purse)
     rental_id = rental_id or new_id()
-    hold_id = _hold(session, purse, rental_id, tariff.terms, now)
     chosen, bank = _choose(session, station, slot, policy, now)
-    occasion = Occasion(user_id, station.id, tariff.terms, now, rental_id)
+    adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, rental_id))
+    hold_id = _hold(session, purse, rental_id, to_hold(tariff.terms, package, adjustments, now), now)
     rental = Rental(
         id=rental_id,
         user_id=user_id,
@@ -66,7 +71,9 @@ def start(
         hold_transfer_id=hold_id,
         request_id=request_id,
         **_frozen(tariff, station),
-        adjustments=[each.to_json() for each in granted(session, policy.sources, occasion)],
+        adjustments=[each.to_json() for each in adjustments],
+        package_id=package_id,
+        prepaid=[] if package is None else [packages.bought(package).to_json()],
     )
     session.add(rental)
     session.flush()  # what follows refers to it
@@ -78,10 +85,18 @@ def start(
     return rental
 
 
-def _hold(session: Session, purse: Purse, rental_id: UUID, frozen: TariffTerms, now: datetime) -> UUID | None:
-    if not frozen.hold_minor:
-        return None
-    return hold_from(session, purse, rental_id, frozen.money(frozen.hold_minor), now).id
+def to_hold(
+    terms: TariffTerms, package: RentalPackage | None, adjustments: Sequence[Adjustment], now: datetime
+) -> Money:
+    """What a start sets aside: the price of a prepaid package, else what the tariff says. Raises PackageTooDear."""
+    if package is None:
+        return terms.money(terms.hold_minor)
+    due = packages.at_once(terms, (packages.bought(package),), adjustments, now)
+    return terms.money(due if package.kind is PackageKind.PREPAID else terms.hold_minor)
+
+
+def _hold(session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime) -> UUID | None:
+    return hold_from(session, purse, rental_id, money, now).id if money.amount_minor else None
 
 
 def _frozen(tariff: InForce, station: Station) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What a rental is priced by: its tariff as it was frozen at the start, and time that was paid for beforehand. Pure."""
 
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 import msgspec
@@ -81,16 +81,20 @@ class TaxTerms:
 
 @dataclass(frozen=True, slots=True)
 class Prepaid:
-    """Time that is paid for whether it is used or not: a package, or an extension of one."""
+    """Time that is paid for whether it is used or not: a package, or an extension of one.
+
+    `bought_at` None: with the start. A bank that was back before cost nothing of it.
+    """
 
     name: str
     duration: timedelta
     price_minor: int
+    bought_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The duration in seconds."""
+        """The duration in seconds; `bought_at` only where there is one."""
         found: dict[str, Any] = _seconds(asdict(self))
-        return found
+        return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -178,6 +182,8 @@ def _step_max(currency: str) -> int:
 def _seconds(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, dict):
         return {name: _seconds(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,0 +1,50 @@
+"""What happens to a rental between its start and its end: packages and extensions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query, Response
+
+from api.auth import CurrentUser
+from api.deps import Now, SessionDep
+from api.idempotency import Idempotent
+from api.problems import problems
+from api.rentals.schemas import ExtendIn, PackageOut, Packages, RentalOut, StationCode
+from api.v1 import area
+from fleet.rentals import checks, extensions, packages
+from fleet.stations.queries import find_station
+
+router = area("rental", "rentals")
+
+
+@router.get(
+    "/packages", operation_id="rental_packages", summary="Packages that a rental from a station may be begun with",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def list_packages(
+    station: Annotated[StationCode, Query(description="where the bank would be taken")],
+    session: SessionDep,
+    _: CurrentUser,
+    now: Now,
+) -> Packages:
+    """Shortest first, in the currency of the station's tariff."""
+    terms = checks.tariff_at(session, find_station(session, station), now).terms
+    return Packages(items=[PackageOut.of(each) for each in packages.offers(session, terms.currency)])
+
+
+@router.post(
+    "/{rental_id}/extend", operation_id="extend_rental", summary="Add a package to a rental under way",
+    response_model=RentalOut, responses=problems(401, 402, 403, 404, 409),
+)  # fmt: skip
+def extend(
+    rental_id: UUID, body: ExtendIn, session: SessionDep, user: CurrentUser, now: Now, once: Idempotent
+) -> Response:
+    """Before the time of a rental that was begun with a package is over, at most three times. A prepaid package's price
+    is held at once; should the bank turn out to have been back before, it is not charged.
+    """
+
+    def work() -> RentalOut:
+        rental = extensions.extend(session, user_id=user.id, rental_id=rental_id, package_id=body.package, now=now)
+        return RentalOut.of(rental)
+
+    return once.answer(session, now, work)

@@ -1,0 +1,85 @@
+"""What riders and operators do with a rental between its start and its end, over HTTP."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from fleet.common.clock import utc_now
+from fleet.db import session_scope
+from fleet.payments.proof import prove
+from tests.api.conftest import Live
+from tests.api.people import Person, operator, signed_in
+from tests.api.test_tariffs import done
+from tests.api.world import Cabinet, add_station, add_tariff, give_money
+
+STATION = "ZRH-0001"
+RENTAL = "/api/v1/rental"
+FOUR_HOURS: dict[str, Any] = {
+    "name": "4 hours", "kind": "prepaid", "minutes": 240, "price_minor": 400, "currency": "EUR",
+}  # fmt: skip
+
+
+@pytest.fixture
+def city(live: Live) -> Live:
+    """A station with two banks, an empty one, and a price."""
+    add_tariff(live)
+    add_station(live, charges=(90, 70))
+    add_station(live, "ZRH-0002", charges=())
+    return live
+
+
+def post(person: Person, path: str, key: str | None = None, **body: Any) -> httpx.Response:
+    headers = {"Idempotency-Key": key or uuid4().hex}
+    return person.http.post(f"{RENTAL}{path}", json=body or None, headers=headers)
+
+
+def wallet(person: Person) -> tuple[int, int]:
+    found = done(person.http.get("/api/v1/payment/wallet"))
+    return found["available"]["amount_minor"], found["held"]["amount_minor"]
+
+
+def books_are_right(live: Live) -> None:
+    with session_scope(live.engine) as session:
+        assert prove(session, utc_now()).ok
+
+
+def test_a_package_from_its_making_to_the_price(city: Live) -> None:
+    with operator(city) as boss, signed_in(city) as rider:
+        give_money(city, rider)
+        package = done(boss.http.post("/api/v1/admin/package", json=FOUR_HOURS), 201)
+        twice = boss.http.post("/api/v1/admin/package", json=FOUR_HOURS)
+        assert (twice.status_code, twice.json()["code"]) == (409, "package_exists")
+        offered = done(rider.http.get(f"{RENTAL}/packages", params={"station": STATION}))["items"]
+        assert [(each["name"], each["price"]["amount_minor"]) for each in offered] == [("4 hours", 400)]
+
+        wanted = {"station": STATION, "package": package["id"]}
+        quoted = done(rider.http.post(f"{RENTAL}/quote", json={**wanted, "minutes": 300}))
+        assert (quoted["can_start"], quoted["price"]["total"]["amount_minor"]) == (True, 400 + 2 * 50)
+        rental = done(post(rider, "/start", **wanted), 202)
+        assert [each["name"] for each in rental["packages"]] == ["4 hours"]
+        assert wallet(rider) == (1600, 400)
+        early = post(rider, f"/{rental['id']}/extend", package=package["id"])
+        assert (early.status_code, early.json()["code"]) == (409, "rental_not_extendable")
+        Cabinet(city).ejects(UUID(rental["id"]))
+
+        key = uuid4().hex
+        longer = done(post(rider, f"/{rental['id']}/extend", key, package=package["id"]))
+        assert done(post(rider, f"/{rental['id']}/extend", key, package=package["id"])) == longer
+        assert [each["bought_at"] is None for each in longer["packages"]] == [True, False]
+        assert wallet(rider) == (1200, 800)
+        done(boss.http.post(f"/api/v1/admin/package/{package['id']}/withdraw"))
+        gone = post(rider, f"/{rental['id']}/extend", package=package["id"])
+        assert (gone.status_code, gone.json()["code"]) == (404, "package_not_found")
+        with signed_in(city) as stranger:
+            assert post(stranger, f"/{rental['id']}/extend", package=package["id"]).status_code == 404
+
+        Cabinet(city, "ZRH-0002").takes_back(1, rental["power_bank"])
+        paid = done(rider.http.get(f"{RENTAL}/{rental['id']}/price"))
+        assert [(line["kind"], line["amount"]["amount_minor"]) for line in paid["lines"]] == [
+            ("package", 400),
+            ("package", 400),
+        ]
+        assert wallet(rider) == (1200, 0)
+    books_are_right(city)
