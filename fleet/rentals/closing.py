@@ -76,10 +76,13 @@ def set_due(rental: Rental) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """A bank back in a slot: since when, and what that is for the rider (`why`; NOT_TAKEN is free)."""
+    """A bank back in a slot: since when, and what that is for the rider (`why`; NOT_TAKEN is free).
+
+    `slot` None: nobody knows where, but an operator says that the rider has it no more.
+    """
 
     at: datetime
-    slot: StationSlot
+    slot: StationSlot | None
     charge_pct: int | None
     why: str
 
@@ -119,7 +122,8 @@ def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
 
 def _note_return(rental: Rental, back: Return, ended_at: datetime) -> None:
     rental.ended_at, rental.charge_in_pct = ended_at, back.charge_pct
-    rental.station_in_id, rental.slot_in = back.slot.station_id, back.slot.number
+    if back.slot is not None:
+        rental.station_in_id, rental.slot_in = back.slot.station_id, back.slot.number
     if back.why == NOT_TAKEN:
         rental.failure_code = NOT_TAKEN
 
@@ -152,12 +156,23 @@ def give_up(
 
 
 def annul(
-    session: Session, rental: Rental, *, why: str, code: str, evidence: Evidence, at: datetime, now: datetime
+    session: Session,
+    rental: Rental,
+    *,
+    why: str,
+    code: str,
+    evidence: Evidence,
+    at: datetime,
+    now: datetime,
+    to: RentalState = RentalState.EJECT_FAILED,
 ) -> None:
-    """Nothing ever left for this rental, although it was thought so: what was paid comes back, nothing is owed."""
+    """Nothing ever left for this rental, although it was thought so: what was paid comes back, nothing is owed.
+
+    `to`: one of rules.FAILED; that of a rental that is closed already is EJECT_FAILED.
+    """
     evidence = {**evidence, "before": None if rental.started_at is None else rental.started_at.isoformat()}
     if rental.ended_at is None:
-        give_up(session, rental, to=RentalState.EJECT_FAILED, why=why, code=code, evidence=evidence, at=at, now=now)
+        give_up(session, rental, to=to, why=why, code=code, evidence=evidence, at=at, now=now)
     else:
         nothing = free_of_charge(terms_of(rental), LineKind.NEVER_LEFT, "The bank never left for this rental")
         _cheaper(session, rental, nothing, why, now)

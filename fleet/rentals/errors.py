@@ -117,3 +117,33 @@ class TariffRevised(Conflict):
     """Only the newest version can be revised or ended (`version`, `newest`): somebody else was faster."""
 
     code = "tariff_revised"
+
+
+class RentalNotOpen(Conflict):
+    """The rider does not have the bank (`state`): there is nothing to put right, or somebody was faster."""
+
+    code = "rental_not_open"
+
+
+class RentalNotClosed(Conflict):
+    """The bank is out still, or never was (`state`)."""
+
+    code = "rental_not_closed"
+
+
+class SlotTaken(Conflict):
+    """The slot (`place`) holds another bank (`serial`)."""
+
+    code = "slot_taken"
+
+
+class BankTaken(Conflict):
+    """Another rental (`rental_id`) has the bank (`serial`)."""
+
+    code = "bank_taken"
+
+
+class PauseOverlaps(Conflict):
+    """Billing was paused in a part of that time already."""
+
+    code = "pause_overlaps"

@@ -155,7 +155,8 @@ def _follow_up(scene: Scene, changes: Sequence[Change], orders: dict[UUID, Devic
             bank_vanished(scene, change, orders)
     came = [change for change in changes if change.came]
     if came:
-        scene.loose_ends = loose_ends(scene.session, [change.bank.id for change in came])
+        since = min(change.since or scene.seen.at for change in came)
+        scene.loose_ends = loose_ends(scene.session, [change.bank.id for change in came], since)
     for change in came:
         bank_came(scene, change)
     for change in changes:

@@ -23,15 +23,20 @@ from fleet.stations.models import MovementKind, PowerBankMovement, Station, Stat
 from fleet.stations.rules import Incident
 
 
-def loose_ends(session: Session, bank_ids: Collection[int]) -> set[int]:
-    """Banks that a case asks for, or that were paid for: what most banks that come in are not."""
+def loose_ends(session: Session, bank_ids: Collection[int], since: datetime) -> set[int]:
+    """Banks that a case asks for, that were paid for, or whose rental was closed without them, later than `since`:
+    what most banks that come in are not.
+    """
     asked_for = select(OrphanBankCase.power_bank_id).where(
         OrphanBankCase.power_bank_id.in_(bank_ids), OrphanBankCase.state == CaseState.OPEN
     )
     paid_for = select(Rental.power_bank_id).where(
         Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.BOUGHT_OUT
     )
-    return set(session.scalars(asked_for.union(paid_for)))
+    closed_later = select(Rental.power_bank_id).where(
+        Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.COMPLETED, Rental.ended_at > since
+    )
+    return set(session.scalars(asked_for.union(paid_for, closed_later)))
 
 
 def bank_came(scene: Scene, change: Change) -> None:
@@ -44,7 +49,7 @@ def bank_came(scene: Scene, change: Change) -> None:
         settle_case(scene.session, change.bank, resolution, scene.now)
     rental = scene.open_rental(change.bank)
     if rental is None:
-        scene.record(change, _back_from_buyout(scene, change) if change.bank.id in scene.loose_ends else None)
+        scene.record(change, _back_to_closed(scene, change) if change.bank.id in scene.loose_ends else None)
     elif rental.state in RIDING:
         finish(scene, rental, change)
         scene.record(change, rental.id)
@@ -121,7 +126,7 @@ def _return(scene: Scene, rental: Rental, change: Change, *, latest: datetime | 
     return Return(at, change.slot, change.charge_pct, why)
 
 
-def _back_earlier(scene: Scene, change: Change, *states: RentalState) -> UUID | None:
+def _back_earlier(scene: Scene, change: Change) -> UUID | None:
     """A cabinet that was offline tells of a return before the one that closed the rental, or before it was bought out.
 
     The wallet is locked after the slots here, against the usual order: a deadlock costs a repetition, and is rare.
@@ -130,7 +135,7 @@ def _back_earlier(scene: Scene, change: Change, *states: RentalState) -> UUID | 
         return None
     query = select(Rental.id).where(
         Rental.power_bank_id == change.bank.id,
-        Rental.state.in_(states or (RentalState.COMPLETED, RentalState.BOUGHT_OUT)),
+        Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT)),
         Rental.started_at <= change.since,
         Rental.ended_at > change.since,
     )
@@ -188,8 +193,9 @@ def _same_place(rental: Rental, slot: StationSlot) -> bool:
     return (rental.station_out_id, rental.slot_out) == (slot.station_id, slot.number)
 
 
-def _back_from_buyout(scene: Scene, change: Change) -> UUID | None:
-    return _back_earlier(scene, change, RentalState.BOUGHT_OUT) or _back_after_buyout(scene, change)
+def _back_to_closed(scene: Scene, change: Change) -> UUID | None:
+    """Its rental is over already: it was bought, or an operator said that it was back."""
+    return _back_earlier(scene, change) or _back_after_buyout(scene, change)
 
 
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:

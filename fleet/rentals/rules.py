@@ -15,10 +15,11 @@ _S = RentalState
 TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.EJECTING: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECT_UNKNOWN, _S.CANCELLED}),
     # Back to EJECTING when the bank was seen in its slot while the rider still waits: the next slot is tried.
-    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECTING}),
+    # Cancelled, here and below, by operators.
+    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECTING, _S.CANCELLED}),
     # Back to EJECT_FAILED, from here on, when the start was deduced and the cabinet says that its order moved nothing.
-    _S.ACTIVE: frozenset({_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED}),
-    _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED}),
+    _S.ACTIVE: frozenset({_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
+    _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
     _S.EJECT_FAILED: frozenset({_S.ACTIVE}),
     _S.CANCELLED: frozenset({_S.ACTIVE}),
     _S.COMPLETED: frozenset({_S.DISPUTED, _S.EJECT_FAILED}),

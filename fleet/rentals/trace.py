@@ -13,14 +13,16 @@ from fleet.common.money import Money
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.devices.queries import Frame, commands_of_rental, frames_of_rental
 from fleet.payments.models import LedgerAccount, LedgerTransfer, TransferState
+from fleet.rentals.corrections import target as target_of
 from fleet.rentals.models import OrphanBankCase, Rental, RentalEvent
 from fleet.rentals.queries import rental_by_id
 from fleet.stations.models import PowerBank, PowerBankMovement, Station
+from fleet.users import audit
 
 
 @dataclass(frozen=True, slots=True)
 class TraceEntry:
-    """`kind`: request, state_change, command, frame_sent, frame_received, movement, transfer or case.
+    """`kind`: request, state_change, command, frame_sent, frame_received, movement, transfer, case, act (operators').
 
     `detail` holds plain JSON values; times in it are RFC 3339.
     """
@@ -33,7 +35,7 @@ class TraceEntry:
 
 #: Entries of one instant are shown in the order in which one leads to the other.
 _ORDER: Final = (
-    "request", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement", "case",
+    "request", "act", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement", "case",
 )  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
         *_movements(session, rental),
         *_transfers(session, rental_id),
         *_cases(session, rental),
+        *_acts(session, rental),
     ]
     return sorted(entries, key=lambda entry: (entry.at, _ORDER.index(entry.kind)))
 
@@ -167,6 +170,12 @@ def _cases(session: Session, rental: Rental) -> Iterator[TraceEntry]:
             "resolution": case.resolution,
         }
         yield TraceEntry("case", case.opened_at, f"orphan case: {case.reason}", detail)
+
+
+def _acts(session: Session, rental: Rental) -> Iterator[TraceEntry]:
+    for row in audit.about(session, target_of(rental.id)):
+        detail = {"by": None if row.actor_id is None else str(row.actor_id), "request_id": row.request_id, **row.detail}
+        yield TraceEntry("act", row.at, f"operator: {row.action}", detail)
 
 
 def _iso(at: datetime) -> str:

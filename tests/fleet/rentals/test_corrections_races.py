@@ -1,0 +1,83 @@
+"""Operators, riders and cabinets at once on one rental: one of them closes it, and it is paid for once."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from firmware_protocol.messages import PowerBankEjected, PowerBankInserted
+from fleet.db import session_scope
+from fleet.payments import holds
+from fleet.rentals import corrections
+from fleet.rentals.corrections import Act
+from fleet.rentals.ejects import last_eject
+from fleet.rentals.errors import RentalNotOpen
+from fleet.rentals.models import Rental, RentalEvent, RentalState
+from fleet.rentals.places import Place
+from fleet.stations.models import StationSlot
+from fleet.users.audit import Actor
+from tests.databases import Database
+from tests.fleet.parallel import together, wide_engine
+from tests.fleet.rentals.test_races import Town
+
+MANY = 24
+
+
+@pytest.fixture
+def town(clean_database: Database, now: datetime) -> Iterator[Town]:
+    with wide_engine(clean_database.url, MANY) as engine:
+        yield Town(engine, now)
+
+
+def riding(town: Town) -> tuple[UUID, UUID]:
+    """A rider and their rental, whose bank left station A."""
+    station = town.station("A", 4, banks=1)
+    [rider] = town.riders(1)
+    rental_id = town.start(rider, "A")
+    town.send(rental_id)
+    with session_scope(town.engine) as session:
+        command = last_eject(session, rental_id)
+        assert command is not None
+        command_id = str(command.id)
+    town.apply(town.fact(station, "A", PowerBankEjected(slot=1, serial="A-1", command_id=command_id)))
+    return rider, rental_id
+
+
+def test_a_return_and_many_clicks_at_once(town: Town) -> None:
+    rider, rental_id = riding(town)
+    b = town.station("B", 4, banks=0)
+    town.now += timedelta(hours=1)
+    back = town.fact(b, "B", PowerBankInserted(slot=1, serial="A-1", charge_pct=20))
+
+    def act(n: int) -> str:
+        if n % 4 == 0:
+            town.apply(back)
+            return "returned"
+        with session_scope(town.engine) as session:
+            click = Act(session, rental_id, "click", Actor(console="root"), town.now)
+            if n % 4 == 1:
+                corrections.force_cancel(click)
+            else:
+                corrections.force_complete(click, place=Place("B", 1))
+        return "clicked"
+
+    results = together(MANY, act)
+    assert [each for each in results if isinstance(each, Exception) and not isinstance(each, RentalNotOpen)] == []
+    assert sum(result == "clicked" for result in results) <= 1
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        closings = session.scalar(
+            select(func.count()).where(
+                RentalEvent.rental_id == rental_id, RentalEvent.to_state == rental.state,
+                RentalEvent.from_state == RentalState.ACTIVE,
+            )
+        )  # fmt: skip
+        assert closings == 1
+        charged = holds.charged_for(session, rental_id) - holds.refunded_for(session, rental_id)
+        assert (rental.state, charged) in {(RentalState.COMPLETED, 200), (RentalState.CANCELLED, 0)}
+        held = session.scalars(select(StationSlot).where(StationSlot.power_bank_id == rental.power_bank_id)).one()
+        assert held.number == 1
+    assert town.balance(rider) == (5000 - charged, 0)
+    town.check_books()
