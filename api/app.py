@@ -34,6 +34,7 @@ from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
 from api.payments.endpoints import router as payments
 from api.payments.invoices import router as invoices
+from api.proof_metrics import ProofMetrics
 from api.ratelimit import RateLimiter
 from api.rentals.endpoints import router as rentals
 from api.rentals.life import router as rental_life
@@ -116,6 +117,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.watch("voltbay_database_connections_idle", "Connections in the pool", lambda: float(pool.checkedin()))
     metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
     metrics.collect_from(JobMetrics(engine))
+    metrics.collect_from(ProofMetrics(engine))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

@@ -15,6 +15,7 @@ from cli import (
     firmware,
     fixtures,
     jobs,
+    ledger,
     migrate,
     operators,
     processes,
@@ -45,6 +46,7 @@ app.command()(jobs.jobs)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(firmware.app, name="firmware")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(device_upkeep.rollouts, name="rollouts")
 app.add_typer(device_upkeep.config, name="device-config")
 app.add_typer(device_upkeep.logs, name="device-logs")

@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     otp_attempts: int = 5
 
     currency: str = "EUR"
+    #: What operators may give one rider, or take, alone in a day, in minor units by currency; of others, nothing.
+    adjustment_limits: dict[str, int] = {"EUR": 5000}
     payment_provider: str = "sandbox"
     sandbox_webhook_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
 

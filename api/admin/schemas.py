@@ -3,9 +3,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from api.payments.schemas import StatementLineOut, WalletOut
+from api.payments.schemas import WalletOut
 from api.rentals.schemas import RentalOut
-from api.schemas import Currency, Input, Instant, Schema
+from api.schemas import Input, Instant, Schema
 from api.stations.schemas import SlotOut, StationSummary
 from fleet.devices.models import CommandState, DeadLetterState
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental
@@ -242,35 +242,6 @@ class DeadLetterOut(DeadLetterSummary):
     content_type: str | None
     replayed_at: Instant | None
     replay_error: str | None
-
-
-class AdjustIn(Input):
-    """Positive gives, negative takes; never below what the rider can spend."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"amount_minor": 500, "currency": "EUR", "reason": "goodwill after a jammed slot"}]
-        }
-    )
-
-    amount_minor: Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
-    currency: Currency
-    reason: Reason
-
-
-class AdjustOut(Schema):
-    line: StatementLineOut
-    wallet: WalletOut
-
-
-class ProofOut(Schema):
-    """Do the balances equal the sums, and every currency add up to zero?"""
-
-    ok: bool
-    at: Instant
-    accounts: int
-    transfers: int
-    problems: list[str]
 
 
 class CaseOut(Schema):

@@ -19,7 +19,7 @@ from api.problems import problems
 from api.schemas import Currency, Cursor, Limit, Page
 from api.v1 import area
 from fleet.db import session_scope
-from fleet.payments import topups, wallets, webhooks
+from fleet.payments import statements, topups, wallets, webhooks
 from fleet.payments.errors import UnknownProvider
 
 router = area("payment", "payments")
@@ -50,11 +50,11 @@ def statement(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[StatementLineOut]:
+    """Holds that are still open come first, on the first page."""
     found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
-    before = runtime.cursors.read("statement", cursor)
-    lines = wallets.statement(session, found, limit + 1, UUID(before) if before else None)
-    more = runtime.cursors.make("statement", str(lines[limit - 1].id)) if len(lines) > limit else None
-    return Page(items=[StatementLineOut.of(line) for line in lines[:limit]], next=more)
+    page = statements.statement(session, found.account_id, limit, runtime.cursors.read("statement", cursor))
+    more = None if page.next is None else runtime.cursors.make("statement", page.next)
+    return Page(items=[StatementLineOut.of(line) for line in page.lines], next=more)
 
 
 @router.post(

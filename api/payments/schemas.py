@@ -5,7 +5,8 @@ from pydantic import ConfigDict, Field
 
 from api.schemas import Input, Instant, MoneyIn, MoneyOut, Schema
 from fleet.payments.models import IntentState, PaymentIntent, TransferState
-from fleet.payments.wallets import StatementLine, WalletBalance
+from fleet.payments.statements import StatementLine
+from fleet.payments.wallets import WalletBalance
 
 
 class WalletOut(Schema):
@@ -67,13 +68,15 @@ class WebhookTaken(Schema):
 
 
 class StatementLineOut(Schema):
-    """One movement of the wallet: negative when it left. `pending` lines are holds."""
+    """One movement: negative when it left. `pending` lines are holds, and have no balance yet."""
 
     id: UUID
     at: Instant
     kind: Annotated[str, Field(examples=["top_up"])]
+    text: Annotated[str, Field(description="what people read", examples=["Top-up"])]
     state: TransferState
     amount: MoneyOut
+    balance_after: MoneyOut | None
     rental_id: UUID | None
     intent_id: UUID | None
 
@@ -83,8 +86,10 @@ class StatementLineOut(Schema):
             id=line.id,
             at=line.at,
             kind=line.kind,
+            text=line.text,
             state=line.state,
             amount=MoneyOut.of(line.amount_minor, line.currency),
+            balance_after=None if line.balance_minor is None else MoneyOut.of(line.balance_minor, line.currency),
             rental_id=line.rental_id,
             intent_id=line.intent_id,
         )

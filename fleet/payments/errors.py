@@ -49,3 +49,19 @@ class WebhookRefused(Forbidden):
 
 class InvoiceNotFound(NotFound):
     code = "invoice_not_found"
+
+
+class AdjustmentNotFound(NotFound):
+    code = "adjustment_not_found"
+
+
+class SecondPersonNeeded(Forbidden):
+    """Whoever asked for it cannot agree to it."""
+
+    code = "second_person_needed"
+
+
+class AlreadyDecided(Conflict):
+    """Somebody decided otherwise before (`state`)."""
+
+    code = "already_decided"

@@ -1,6 +1,7 @@
-"""Double entry: the only code that writes transfers. What must always hold is held by triggers (migration 08).
+"""Double entry: the only code that writes transfers. What must always hold is held by triggers (migrations 08, 90).
 
-Riders' accounts are locked before a transfer row is touched, in the order of their ids, everywhere in this module.
+Owned accounts, riders' and partners', are locked before a transfer row is touched, in the order of their ids,
+everywhere in this module.
 """
 
 import hashlib
@@ -68,7 +69,7 @@ def house_accounts(session: Session, currency: str, now: datetime) -> dict[Accou
         LedgerAccount.owner_id.is_(None), LedgerAccount.currency == currency
     )
     found = dict(session.execute(query).all())
-    if len(found) < len(HOUSE_KINDS):
+    if not found.keys() >= set(HOUSE_KINDS):
         # All in one statement and one order: two first transactions cannot wait for each other.
         _open(session, HOUSE_KINDS, None, currency, now)
         found = dict(session.execute(query).all())
@@ -105,6 +106,27 @@ def totals(session: Session, account_id: UUID) -> Totals:
     return Totals(*row)
 
 
+def accounts_of(session: Session, owner_id: UUID | None, currency: str | None = None) -> list[LedgerAccount]:
+    """All accounts of a rider or partner, or (None) of the house, by currency and kind, as they are now."""
+    owned = LedgerAccount.owner_id.is_(None) if owner_id is None else LedgerAccount.owner_id == owner_id
+    query = select(LedgerAccount).where(owned).order_by(LedgerAccount.currency, LedgerAccount.kind)
+    if currency is not None:
+        query = query.where(LedgerAccount.currency == currency)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def totals_of(account: LedgerAccount) -> Totals:
+    """As they were when it was read."""
+    return Totals(
+        account.debits_posted,
+        account.credits_posted,
+        account.debits_pending,
+        account.credits_pending,
+        account.normal_side,
+        account.currency,
+    )
+
+
 def apply_house_now(session: Session) -> None:
     """Let the house's totals follow at once instead of at commit (decision 0020): for proofs, not for requests."""
     session.flush()  # constraints are about rows that are in the database
@@ -118,7 +140,7 @@ def available_minor() -> ColumnElement[int]:
 
 
 def lock_accounts(session: Session, *account_ids: UUID) -> dict[UUID, int]:
-    """Lock the riders' accounts among these until the transaction ends; available minor units by account."""
+    """Lock the owned accounts among these until the transaction ends; available minor units by account."""
     query = (
         select(LedgerAccount.id, available_minor())
         .where(LedgerAccount.id.in_(account_ids), LedgerAccount.owner_id.is_not(None))
@@ -140,9 +162,11 @@ def transfer(
     rental_id: UUID | None = None,
     intent_id: UUID | None = None,
     memo: str | None = None,
+    may_overdraw: bool = False,
 ) -> LedgerTransfer:
     """Move `money` for good. The same `key` with the same content returns the first transfer and moves nothing.
 
+    `may_overdraw`: a partner's account may owe afterwards; a rider's never does, the database sees to that.
     Raises InsufficientFunds, and TransferKeyReused when the key came with other content before.
     """
     wanted = LedgerTransfer(
@@ -150,7 +174,7 @@ def transfer(
         posted_minor=money.amount_minor, kind=kind, state=TransferState.POSTED, idempotency_key=key,
         rental_id=rental_id, intent_id=intent_id, memo=memo, created_at=now, settled_at=now,
     )  # fmt: skip
-    return _write(session, wanted)
+    return _write(session, wanted, may_overdraw=may_overdraw)
 
 
 def hold(
@@ -183,13 +207,19 @@ _CONTENT = ("debit_account_id", "credit_account_id", "amount_minor", "currency",
 _COLUMNS = (*_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
 
 
-def _write(session: Session, wanted: LedgerTransfer, locked: Mapping[UUID, int] | None = None) -> LedgerTransfer:
+def _write(
+    session: Session,
+    wanted: LedgerTransfer,
+    locked: Mapping[UUID, int] | None = None,
+    *,
+    may_overdraw: bool = False,
+) -> LedgerTransfer:
     """Insert `wanted` unless its key is there. The funds are checked under the lock, so a refusal costs no rollback."""
     if wanted.amount_minor <= 0:
         raise ValueError(f"a transfer of {wanted.amount_minor} minor units moves nothing")
     wanted.idempotency_key = _bounded(wanted.idempotency_key)
     available = locked or lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
-    short = available.get(wanted.debit_account_id, wanted.amount_minor) < wanted.amount_minor
+    short = not may_overdraw and available.get(wanted.debit_account_id, wanted.amount_minor) < wanted.amount_minor
     first = None if short else _insert(session, wanted)
     first = first or by_key(session, wanted.idempotency_key)
     if first is None:

@@ -3,7 +3,17 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, String, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    ForeignKey,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -22,6 +32,11 @@ class AccountKind(StrEnum):
     REFUNDS = "refunds"
     WRITE_OFF = "write_off"
     ADJUSTMENTS = "adjustments"
+    SUBSCRIPTIONS = "subscriptions"
+    #: What partners earned of rentals, as the house's expense.
+    PARTNER_SHARES = "partner_shares"
+    #: What left the house's bank for partners.
+    PAYOUTS = "payouts"
 
 
 class NormalSide(StrEnum):
@@ -48,7 +63,7 @@ class IntentState(StrEnum):
 class LedgerAccount(Base):
     """Balances are kept by database triggers in the transaction of the transfer; no code writes them.
 
-    A rider's totals move at once, the house's when the transaction commits (decision 0020).
+    A rider's or partner's totals move at once, the house's when the transaction commits (decision 0020).
     """
 
     __tablename__ = "ledger_account"
@@ -74,11 +89,19 @@ class LedgerAccount(Base):
             " OR owner_id IS NOT NULL AND normal_side = 'credit' AND NOT overdraft_allowed",
             name="riders_money",
         ),
+        # A partner may owe: a refund takes back a share that is paid out already. A payout cannot overdraw (trigger).
+        CheckConstraint(
+            "kind <> 'partner_payable' OR owner_id IS NOT NULL AND normal_side = 'credit'", name="partners_money"
+        ),
     )  # fmt: skip
 
     id: Mapped[UUID] = uuid_pk()
-    #: A rider; NULL for the house's own accounts.
-    owner_id: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    #: A rider or a partner, as `kind` says; NULL for the house's own accounts.
+    owner_id: Mapped[UUID | None]
+    #: The owner where it is a rider.
+    rider_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("app_user.id"), Computed("CASE WHEN kind IN ('wallet', 'bonus') THEN owner_id END", persisted=True)
+    )
     kind: Mapped[AccountKind] = mapped_column(text_enum(AccountKind, 32))
     currency: Mapped[str] = mapped_column(String(3))
     normal_side: Mapped[NormalSide] = mapped_column(text_enum(NormalSide, 6))
@@ -105,6 +128,7 @@ class LedgerTransfer(Base):
         CheckConstraint("(state = 'pending') = (settled_at IS NULL)", name="settled_at"),
         Index(None, "debit_account_id", "id"),
         Index(None, "credit_account_id", "id"),
+        Index("ix_ledger_transfer_pending", "debit_account_id", "id", postgresql_where=text("state = 'pending'")),
     )
 
     id: Mapped[UUID] = uuid_pk()
@@ -135,6 +159,86 @@ class Wallet(Base):
     currency: Mapped[str] = mapped_column(String(3))
     account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"), unique=True)
     created_at: Mapped[datetime]
+
+
+class WalletTransaction(Base):
+    """One line of the statement of an account that belongs to somebody, with the balance after it.
+
+    Written by the trigger that moves the balance, in the order in which it moved; append-only. The transfer is the
+    book, this is its index (decision 0150).
+    """
+
+    __tablename__ = "wallet_transaction"
+
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"), primary_key=True)
+    #: Grows within an account.
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    transfer_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_transfer.id"))
+    #: Negative when it left the account.
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    balance_minor: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+
+    transfer: Mapped[LedgerTransfer] = relationship(lazy="raise", viewonly=True)
+
+
+class AdjustmentState(StrEnum):
+    #: A second operator has to agree.
+    PENDING = "pending"
+    APPLIED = "applied"
+    REJECTED = "rejected"
+
+
+class WalletAdjustment(Base):
+    """An operator gives a rider money or takes it. Above a limit somebody else has to agree (constraint four_eyes)."""
+
+    __tablename__ = "wallet_adjustment"
+    __table_args__ = (
+        CheckConstraint("amount_minor <> 0", name="amount"),
+        CheckConstraint("counted_minor >= abs(amount_minor)", name="counted"),
+        CheckConstraint(
+            "state <> 'applied' OR counted_minor <= limit_minor"
+            " OR decided_by IS NOT NULL AND decided_by <> requested_by",
+            name="four_eyes",
+        ),
+        CheckConstraint("(state = 'applied') = (transfer_id IS NOT NULL)", name="transfer"),
+        CheckConstraint("(state = 'pending') = (decided_at IS NULL)", name="decided"),
+        Index(None, "account_id", "requested_at"),
+        Index("ix_wallet_adjustment_pending", "id", postgresql_where=text("state = 'pending'")),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), index=True)
+    account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"))
+    #: Positive gives, negative takes.
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    reason: Mapped[str] = mapped_column(String(300))
+    state: Mapped[AdjustmentState] = mapped_column(text_enum(AdjustmentState, 16))
+    #: What one operator might do alone then, and what this came to with everything done alone in the day before.
+    limit_minor: Mapped[int] = mapped_column(BigInteger)
+    counted_minor: Mapped[int] = mapped_column(BigInteger)
+    requested_by: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    requested_at: Mapped[datetime]
+    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    decided_at: Mapped[datetime | None]
+    note: Mapped[str | None] = mapped_column(String(300))
+    transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)
+
+
+class LedgerProofRun(Base):
+    """The report of one proof of the books. Append-only."""
+
+    __tablename__ = "ledger_proof_run"
+    __table_args__ = (CheckConstraint("ok = (jsonb_array_length(problems) = 0)", name="ok"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(index=True)
+    ok: Mapped[bool]
+    accounts: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    #: Each names the rule and the row that breaks it.
+    problems: Mapped[list[Any]]
 
 
 class PaymentIntent(Base):

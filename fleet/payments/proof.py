@@ -1,12 +1,14 @@
 """Proof that the books are right: every stored total equals its sum, every currency is zero, every top-up is paid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from fleet.payments.ledger import apply_house_now
+from fleet.payments.models import LedgerProofRun
 
 #: More are not listed; one is already too many.
 _LIMIT = 100
@@ -33,6 +35,30 @@ _CHECKS = {
             OR a.owner_id IS NULL AND (a.debits_pending <> 0 OR a.credits_pending <> 0)""",
     "currency does not sum to zero": """
         SELECT currency FROM ledger_account GROUP BY currency HAVING sum(debits_posted) <> sum(credits_posted)""",
+    "statement does not end with the account's balance": """
+        SELECT a.id::text FROM ledger_account a
+          LEFT JOIN LATERAL (SELECT balance_minor FROM wallet_transaction w WHERE w.account_id = a.id
+                              ORDER BY w.id DESC LIMIT 1) AS last ON true
+         WHERE a.owner_id IS NOT NULL
+           AND coalesce(last.balance_minor, 0) <> a.credits_posted - a.debits_posted""",
+    "line of a statement does not follow from the one before it": """
+        SELECT account_id::text || ' line ' || id FROM (
+            SELECT account_id, id, amount_minor, balance_minor,
+                   coalesce(lag(balance_minor) OVER (PARTITION BY account_id ORDER BY id), 0) AS before
+              FROM wallet_transaction) AS line
+         WHERE balance_minor <> before + amount_minor""",
+    "line of a statement is not what its transfer moved": """
+        SELECT w.account_id::text || ' line ' || w.id FROM wallet_transaction w
+          JOIN ledger_transfer t ON t.id = w.transfer_id
+         WHERE t.state <> 'posted'
+            OR w.amount_minor <> CASE w.account_id WHEN t.debit_account_id THEN -t.posted_minor
+                                                   WHEN t.credit_account_id THEN t.posted_minor ELSE 0 END""",
+    "applied adjustment did not move what it says": """
+        SELECT j.id::text FROM wallet_adjustment j LEFT JOIN ledger_transfer t ON t.id = j.transfer_id
+         WHERE j.state = 'applied'
+           AND (t.state IS DISTINCT FROM 'posted' OR t.posted_minor <> abs(j.amount_minor)
+                OR j.account_id <> CASE WHEN j.amount_minor > 0 THEN t.credit_account_id
+                                        ELSE t.debit_account_id END)""",
     "account is overdrawn": """
         SELECT id::text FROM ledger_account
          WHERE NOT overdraft_allowed AND credits_posted - debits_posted - debits_pending < 0""",
@@ -72,15 +98,36 @@ class LedgerProof:
     problems: tuple[str, ...]
 
 
-def prove(session: Session, now: datetime) -> LedgerProof:
-    """Check the whole ledger; reads every transfer, so it is for the night and for operators."""
+def prove(session: Session, now: datetime, further: Mapping[str, str] | None = None) -> LedgerProof:
+    """Check the whole ledger; reads every transfer, so it is for the night and for operators.
+
+    `further`: checks of areas above this one, each a rule and the statement that selects what breaks it.
+    """
     apply_house_now(session)
     problems = [
         f"{rule}: {row[0]}"
-        for rule, statement in _CHECKS.items()
+        for rule, statement in {**_CHECKS, **(further or {})}.items()
         for row in session.execute(text(f"{statement} LIMIT {_LIMIT}"))
     ]
     counts = session.execute(
         text("SELECT (SELECT count(*) FROM ledger_account), (SELECT count(*) FROM ledger_transfer)")
     ).one()
     return LedgerProof(not problems, now, int(counts[0]), int(counts[1]), tuple(problems))
+
+
+def keep(session: Session, proof: LedgerProof) -> LedgerProofRun:
+    """The report, for those who come in the morning."""
+    row = LedgerProofRun(
+        at=proof.at, ok=proof.ok, accounts=proof.accounts, transfers=proof.transfers, problems=list(proof.problems)
+    )
+    session.add(row)
+    session.flush()  # the caller shows its number
+    return row
+
+
+def reports(session: Session, limit: int, before: int | None = None) -> list[LedgerProofRun]:
+    """Newest first; `before` is the id of the last one seen."""
+    query = select(LedgerProofRun).order_by(LedgerProofRun.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(LedgerProofRun.id < before)
+    return list(session.scalars(query))

@@ -16,11 +16,16 @@ NORMAL_SIDE: dict[AccountKind, NormalSide] = {
     AccountKind.REFUNDS: NormalSide.DEBIT,
     AccountKind.WRITE_OFF: NormalSide.DEBIT,
     AccountKind.ADJUSTMENTS: NormalSide.DEBIT,
+    AccountKind.SUBSCRIPTIONS: NormalSide.CREDIT,
+    AccountKind.PARTNER_SHARES: NormalSide.DEBIT,
+    AccountKind.PAYOUTS: NormalSide.CREDIT,
 }
 #: Kinds that belong to a rider and never go below zero.
 RIDERS_MONEY = (AccountKind.WALLET, AccountKind.BONUS)
+#: Kinds that belong to somebody: their totals move at once, and each has a statement.
+OWNED_KINDS = (*RIDERS_MONEY, AccountKind.PARTNER_PAYABLE)
 #: Kinds of which the house has one account per currency, in the order in which they are opened.
-HOUSE_KINDS = tuple(kind for kind in AccountKind if kind not in RIDERS_MONEY)
+HOUSE_KINDS = tuple(kind for kind in AccountKind if kind not in OWNED_KINDS)
 
 #: FAILED, CANCELLED and UNKNOWN may still turn out to have SUCCEEDED: the provider has the last word about its money.
 INTENT_MOVES: dict[IntentState, frozenset[IntentState]] = {

@@ -1,4 +1,4 @@
-"""A rider's money: what there is, where it came from and went, and what an operator may change."""
+"""A rider's money: what there is, and how an operator gives or takes some."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, String, Uuid, bindparam, func, or_, select
+from sqlalchemy import Select, String, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session, aliased
 
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.payments import ledger
-from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState, Wallet
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, Wallet
 from fleet.payments.rules import HOUSE_KINDS
 
 
@@ -35,24 +35,6 @@ class Purse:
     available_minor: int
     currency: str
     house: Mapping[AccountKind, UUID]
-
-
-@dataclass(frozen=True, slots=True)
-class StatementLine:
-    """One transfer as the rider sees it: `amount_minor` is negative when it left the wallet.
-
-    PENDING lines are holds, with what is held; a POSTED one shows what really moved.
-    """
-
-    id: UUID
-    at: datetime
-    kind: str
-    state: TransferState
-    amount_minor: int
-    currency: str
-    rental_id: UUID | None
-    intent_id: UUID | None
-    memo: str | None
 
 
 def wallet_of(session: Session, user_id: UUID, currency: str, now: datetime) -> Wallet:
@@ -114,43 +96,18 @@ def balance(session: Session, wallet: Wallet) -> WalletBalance:
     )
 
 
-def statement(session: Session, wallet: Wallet, limit: int, before: UUID | None = None) -> list[StatementLine]:
-    """The wallet's transfers, newest first, voided holds left out; `before` is the id of the last line seen."""
-    account = wallet.account_id
-    query = (
-        select(LedgerTransfer)
-        .where(
-            or_(LedgerTransfer.debit_account_id == account, LedgerTransfer.credit_account_id == account),
-            LedgerTransfer.state != TransferState.VOIDED,
-        )
-        .order_by(LedgerTransfer.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(LedgerTransfer.id < before)
-    return [line_of(transfer, account) for transfer in session.scalars(query)]
-
-
-def line_of(transfer: LedgerTransfer, account: UUID) -> StatementLine:
-    """`transfer` as the rider sees it whose wallet is `account`, one of its sides."""
-    amount = transfer.amount_minor if transfer.posted_minor is None else transfer.posted_minor
-    return StatementLine(
-        id=transfer.id,
-        at=transfer.settled_at or transfer.created_at,
-        kind=transfer.kind,
-        state=transfer.state,
-        amount_minor=-amount if transfer.debit_account_id == account else amount,
-        currency=transfer.currency,
-        rental_id=transfer.rental_id,
-        intent_id=transfer.intent_id,
-        memo=transfer.memo,
-    )
-
-
 def adjust(
-    session: Session, *, user_id: UUID, money: Money, reason: str, actor_id: UUID, key: str, now: datetime
+    session: Session,
+    *,
+    user_id: UUID,
+    money: Money,
+    reason: str,
+    actor_id: UUID,
+    key: str,
+    now: datetime,
+    account: AccountKind = AccountKind.WALLET,
 ) -> LedgerTransfer:
-    """An operator gives (`money` positive) or takes (negative); idempotent by `key`. The edge writes the audit log.
+    """Give (`money` positive) or take (negative); idempotent by `key`. Who may do how much is `adjustments`' business.
 
     Raises InvalidInput for an amount of zero or no reason, InsufficientFunds.
     """
@@ -158,16 +115,23 @@ def adjust(
         raise InvalidInput("an adjustment of nothing", field="amount_minor")
     if not reason.strip():
         raise InvalidInput("an adjustment needs a reason", field="reason")
-    wallet = wallet_of(session, user_id, money.currency, now).account_id
+    own = account_of(session, user_id, account, money.currency, now)
     house = ledger.house_accounts(session, money.currency, now)[AccountKind.ADJUSTMENTS]
     gives = money.amount_minor > 0
     return ledger.transfer(
         session,
-        debit=house if gives else wallet,
-        credit=wallet if gives else house,
+        debit=house if gives else own,
+        credit=own if gives else house,
         money=Money(abs(money.amount_minor), money.currency),
         kind="adjustment",
         key=f"adjust:{user_id}:{key}",
         now=now,
         memo=f"{actor_id}: {reason.strip()}"[:300],
     )
+
+
+def account_of(session: Session, user_id: UUID, kind: AccountKind, currency: str, now: datetime) -> UUID:
+    """The rider's wallet account, or the one of points money; opened if need be."""
+    if kind is AccountKind.WALLET:
+        return wallet_of(session, user_id, currency, now).account_id
+    return ledger.account_for(session, user_id, kind, currency, now).id

@@ -40,12 +40,7 @@ def test_every_operation_of_operators_is_theirs_alone(live: Live) -> None:
             if "/admin/" not in path:
                 continue
             for method, operation in methods.items():
-                where = path.format(
-                    code="X", number=1, command_id=uuid4(), rental_id=uuid4(), case_id=uuid4(), dead_letter_id=1,
-                    user_id=uuid4(), key="k", serial="S", what="banks", alert_id=1, rule_id=1, scope="dialect",
-                    name="n", log_id=uuid4(), release_id=1, rollout_id=uuid4(), action="pause",
-                    tariff_id=uuid4(), country="CH",
-                )  # fmt: skip
+                where = path.format(**_anything(document, operation))
                 body = _example(document, operation)
                 nobody = live.client.request(method, where, json=body, headers=keyed())
                 assert nobody.status_code == 401, operation["operationId"]
@@ -54,6 +49,19 @@ def test_every_operation_of_operators_is_theirs_alone(live: Live) -> None:
                 checked += 1
     assert checked >= 25
     assert acts(live) == []
+
+
+def _anything(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, object]:
+    """A value of the right type for each parameter in the path."""
+    found: dict[str, object] = {}
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            schema = parameter["schema"]
+            if "$ref" in schema:
+                schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            by_type = {"integer": 1, "string": str(uuid4()) if schema.get("format") == "uuid" else "CH"}
+            found[parameter["name"]] = schema["enum"][0] if "enum" in schema else by_type[schema["type"]]
+    return found
 
 
 def _example(document: dict[str, Any], operation: dict[str, Any]) -> Any:
@@ -293,6 +301,34 @@ def test_adjustment_under_a_key_of_long_ago_moves_money_again(live: Live) -> Non
         second = boss.http.post(path, json=body, headers=keyed("1")).json()
         assert second["line"]["id"] != first["line"]["id"]
         assert second["wallet"]["available"]["amount_minor"] == 1000
+
+
+def test_a_large_adjustment_takes_two_operators(live: Live) -> None:
+    with operator(live) as boss, operator(live) as other, signed_in(live) as rider:
+        path = f"{ADMIN}/user/{rider.user.id}/wallet/adjust"
+        body = {"amount_minor": 5001, "currency": "EUR", "reason": "lost deposit"}
+        asked = boss.http.post(path, json=body, headers=keyed()).json()
+        assert (asked["adjustment"]["state"], asked["line"]) == ("pending", None)
+        assert asked["wallet"]["balance"]["amount_minor"] == 0
+        waiting = boss.http.get(f"{ADMIN}/adjustment", params={"state": "pending"}).json()["items"]
+        assert [row["id"] for row in waiting] == [asked["adjustment"]["id"]]
+        where = f"{ADMIN}/adjustment/{asked['adjustment']['id']}"
+        own = boss.http.post(f"{where}/approve", json={}, headers=keyed())
+        assert (own.status_code, own.json()["code"]) == (403, "second_person_needed")
+        agreed = other.http.post(f"{where}/approve", json={"note": "seen"}, headers=keyed()).json()
+        assert (agreed["adjustment"]["state"], agreed["adjustment"]["decided_by"]) == ("applied", str(other.user.id))
+        assert agreed["line"]["balance_after"]["amount_minor"] == 5001
+        late = boss.http.post(f"{where}/reject", json={"note": "changed my mind"})
+        assert (late.status_code, late.json()["code"]) == (409, "already_decided")
+        assert boss.http.get(f"{ADMIN}/ledger/proofs").json()["items"] == []
+        mine = boss.http.get(f"{ADMIN}/ledger/account", params={"owner_id": str(rider.user.id)}).json()["items"]
+        assert [(row["kind"], row["balance"]["amount_minor"]) for row in mine] == [("wallet", 5001)]
+        house = boss.http.get(f"{ADMIN}/ledger/account", params={"currency": "EUR"}).json()["items"]
+        given = next(row for row in house if row["kind"] == "adjustments")
+        assert given["balance"]["amount_minor"] == 5001
+        moved = boss.http.get(f"{ADMIN}/ledger/account/{given['id']}/transfer").json()["items"]
+        assert [(row["kind"], row["posted_minor"]) for row in moved] == [("adjustment", 5001)]
+    assert acts(live) == ["wallet.adjust", "adjustment.approve"]
 
 
 def test_users_are_found_shown_and_suspended(live: Live) -> None:

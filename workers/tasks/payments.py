@@ -5,8 +5,7 @@ import httpx
 import structlog
 
 from fleet.common.clock import utc_now
-from fleet.payments import topups, webhooks
-from fleet.payments.proof import prove
+from fleet.payments import proof, topups, webhooks
 from fleet.payments.providers import provider_from, sandbox
 from workers.consumers import outside_consumer
 from workers.context import engine, settings, transaction
@@ -60,11 +59,19 @@ def _post(client: httpx.Client, url: str, delivery: sandbox.Delivery) -> bool:
     return True
 
 
+class BooksAreWrong(Exception):
+    """The proof found problems: the job has failed, its report is stored."""
+
+
 @task("payments.prove_ledger", NEXT_TICK)
-def prove_ledger() -> bool:
+def prove_ledger() -> int:
+    """Prove the books and keep the report; how many transfers were looked at."""
     with transaction() as session:
-        proof = prove(session, utc_now())
-    for problem in proof.problems:
+        found = proof.prove(session, utc_now())
+        proof.keep(session, found)
+    for problem in found.problems:
         log.error("ledger_problem", problem=problem)
-    log.info("ledger_proven", ok=proof.ok, accounts=proof.accounts, transfers=proof.transfers)
-    return proof.ok
+    log.info("ledger_proven", ok=found.ok, accounts=found.accounts, transfers=found.transfers)
+    if not found.ok:
+        raise BooksAreWrong(f"{len(found.problems)} problems, the first: {found.problems[0]}")
+    return found.transfers

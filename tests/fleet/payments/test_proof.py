@@ -4,24 +4,28 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.db import new_id
-from fleet.payments import holds, ledger, proof, wallets
+from fleet.payments import adjustments, holds, ledger, proof, wallets
+from fleet.payments.adjustments import AdjustmentRequest
 from fleet.payments.models import AccountKind, IntentState, PaymentIntent
 from tests.fleet.payments.conftest import NOW, add_rider
 
 
 @pytest.fixture
 def busy(session: Session, rider: UUID) -> UUID:
-    """Books with a transfer, a hold and a top-up in them."""
+    """Books with a transfer, a hold, an adjustment and a top-up in them."""
     rental = new_id()
     holds.capture_for_rental(
         session, hold_id=None, rental_id=rental, user_id=rider, now=NOW,
         parts=[(AccountKind.REVENUE, Money(300, "EUR"))],
     )  # fmt: skip
     holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(200, "EUR"), now=NOW)
+    wanted = AdjustmentRequest(rider, Money(500, "EUR"), "goodwill")
+    adjustments.request(session, wanted, actor_id=rider, limit_minor=500, now=NOW)
     intent = PaymentIntent(
         user_id=rider, purpose="top_up", amount_minor=500, currency="EUR", provider="sandbox",
         state=IntentState.SUCCEEDED, created_at=NOW, updated_at=NOW,
@@ -40,8 +44,8 @@ def test_good_books_are_proven(session: Session, busy: UUID) -> None:
     found = proof.prove(session, NOW)
     assert found.ok
     assert found.problems == ()
-    assert found.transfers == 4
-    assert found.accounts == 10
+    assert found.transfers == 5
+    assert found.accounts == 12
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,11 @@ def test_good_books_are_proven(session: Session, busy: UUID) -> None:
         ("UPDATE payment_intent SET state = 'failed'", "clearing moved without"),
         ("UPDATE payment_intent SET amount_minor = 501", "paid top-up is not"),
         ("UPDATE wallet SET user_id = :other", "wallet does not name"),
+        ("UPDATE wallet_transaction SET balance_minor = balance_minor - 1", "statement does not end"),
+        ("DELETE FROM wallet_transaction WHERE amount_minor = -300", "line of a statement does not follow"),
+        ("UPDATE wallet_transaction SET amount_minor = -301 WHERE amount_minor = -300", "line of a statement is not"),
+        ("UPDATE wallet_adjustment SET amount_minor = 499", "applied adjustment did not"),
+        ("UPDATE wallet_adjustment SET amount_minor = -500", "applied adjustment did not"),
     ],
 )
 def test_damage_is_found(session: Session, busy: UUID, damage: str, problem: str) -> None:
@@ -68,3 +77,17 @@ def test_damage_is_found(session: Session, busy: UUID, damage: str, problem: str
     found = proof.prove(session, NOW)
     assert not found.ok
     assert any(entry.startswith(problem) for entry in found.problems)
+
+
+def test_a_check_of_another_area_is_made_too(session: Session, busy: UUID) -> None:
+    found = proof.prove(session, NOW, {"there are riders": "SELECT id::text FROM app_user"})
+    assert (found.ok, found.problems) == (False, (f"there are riders: {busy}",))
+
+
+def test_reports_are_kept_and_never_changed(session: Session, busy: UUID) -> None:
+    kept = proof.keep(session, proof.prove(session, NOW))
+    assert proof.reports(session, 5)[0].id == kept.id
+    assert (kept.ok, kept.problems, kept.transfers) == (True, [], 5)
+    for damage in ("UPDATE ledger_proof_run SET ok = false", "DELETE FROM ledger_proof_run"):
+        with pytest.raises(IntegrityError, match="append-only"), session.begin_nested():
+            session.execute(text(damage))

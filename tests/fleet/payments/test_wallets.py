@@ -1,4 +1,3 @@
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -9,7 +8,7 @@ from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments import holds, wallets
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused
-from fleet.payments.models import AccountKind, LedgerTransfer, TransferState
+from fleet.payments.models import LedgerTransfer
 from fleet.payments.wallets import WalletBalance
 from tests.fleet.payments.conftest import NOW, add_rider, available
 
@@ -67,32 +66,3 @@ def test_an_adjustment_has_an_amount_and_a_reason(
 def test_no_more_is_taken_than_there_is(session: Session, rider: UUID) -> None:
     with pytest.raises(InsufficientFunds):
         adjust(session, rider, -1001)
-
-
-def test_a_statement_tells_what_happened_newest_first(session: Session, rider: UUID) -> None:
-    rental, other = new_id(), new_id()
-    held = holds.hold_for_rental(session, user_id=rider, rental_id=rental, money=Money(300, "EUR"), now=NOW)
-    holds.capture_for_rental(
-        session, hold_id=held.id, rental_id=rental, user_id=rider, now=NOW + timedelta(hours=1),
-        parts=[(AccountKind.REVENUE, Money(120, "EUR"))],
-    )  # fmt: skip
-    holds.hold_for_rental(session, user_id=rider, rental_id=other, money=Money(200, "EUR"), now=NOW)
-    released = holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(50, "EUR"), now=NOW)
-    holds.release_hold(session, released.id, NOW)
-    wallet = wallets.wallet_of(session, rider, "EUR", NOW)
-    lines = wallets.statement(session, wallet, 10)
-    assert [(line.kind, line.amount_minor, line.state, line.rental_id) for line in lines] == [
-        ("rental_hold", -200, TransferState.PENDING, other),
-        ("rental_hold", -120, TransferState.POSTED, rental),
-        ("adjustment", 1000, TransferState.POSTED, None),
-    ]
-    assert lines[1].at == NOW + timedelta(hours=1)
-
-
-def test_a_statement_is_read_in_pages(session: Session, rider: UUID) -> None:
-    for number in range(6):
-        adjust(session, rider, number + 1, key=str(number))
-    wallet = wallets.wallet_of(session, rider, "EUR", NOW)
-    first = wallets.statement(session, wallet, 4)
-    second = wallets.statement(session, wallet, 4, before=first[-1].id)
-    assert [line.amount_minor for line in (*first, *second)] == [6, 5, 4, 3, 2, 1, 1000]
