@@ -4,13 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import codecs, history, ingest, machine, price, rentals, stations, telemetry
+from benchmarks import codecs, history, ingest, ledger, machine, price, rentals, stations, telemetry
 from benchmarks.results import Report, save, show
 
 ALL: dict[str, Callable[[bool], list[Report]]] = {
     "machine": lambda quick: [machine.run(quick=quick)],
     "ingest": lambda quick: [ingest.run(quick=quick)],
     "telemetry": lambda quick: [telemetry.run(quick=quick)],
+    "ledger": lambda quick: [ledger.run(quick=quick)],
     "price": lambda quick: [price.run(quick=quick)],
     "codecs": lambda quick: [codecs.run(quick=quick)],
     "history": lambda quick: [history.run(quick=quick)],
