@@ -32,14 +32,14 @@ from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
-from api.payments.endpoints import router as payments
-from api.payments.invoices import router as invoices
+from api.payments.routers import ROUTERS as PAYMENTS
 from api.proof_metrics import ProofMetrics
 from api.ratelimit import RateLimiter
 from api.rentals.endpoints import router as rentals
 from api.rentals.life import router as rental_life
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
+from api.sandbox.payments import router as sandbox_bank
 from api.stations.endpoints import router as stations
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
@@ -48,7 +48,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, rental_life, rentals, payments, invoices, config, provisioning, firmware, *ADMIN)
+AREAS = (users, stations, rental_life, rentals, *PAYMENTS, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25
@@ -77,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount(docs.ASSETS, docs.assets())
     if not settings.production:
         app.include_router(sandbox)
+        app.include_router(sandbox_bank)
     return app
 
 

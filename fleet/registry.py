@@ -8,6 +8,7 @@ from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.payments import models as payments
+from fleet.payments.providers.sandbox import models as sandbox
 from fleet.rentals import care_models as rental_care
 from fleet.rentals import models as rentals
 from fleet.stations import models as stations
@@ -26,6 +27,7 @@ AREAS = (
     firmware,
     telemetry,
     payments,
+    sandbox,
     rentals,
     rental_care,
 )

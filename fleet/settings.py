@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     #: What operators may give one rider, or take, alone in a day, in minor units by currency; of others, nothing.
     adjustment_limits: dict[str, int] = {"EUR": 5000}
     payment_provider: str = "sandbox"
+    #: Where riders' browsers go after their bank's page; default: the API's own address.
+    payment_return_url: str | None = None
     sandbox_webhook_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
 
     database_pool_size: int = 10

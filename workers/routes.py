@@ -1,7 +1,13 @@
 """Which tasks hear of which event. An event that is not here has no consumer and is settled as soon as it is seen."""
 
 from fleet.devices.events import InventoryFresh, InventoryStale, StationInventoryRefused, StationOffline, StationOnline
-from fleet.payments.events import TopUpSucceeded, WebhookReceived
+from fleet.payments.events import (
+    AuthorizationDecided,
+    PaymentMethodRemoved,
+    RentalPaymentCaptured,
+    TopUpSucceeded,
+    WebhookReceived,
+)
 from fleet.stations.events import FaultReported, SlotDisabled
 from fleet.users.events import OtpRequested
 
@@ -19,6 +25,9 @@ _AT_A_STATION = (
 ROUTES: dict[str, tuple[str, ...]] = {
     OtpRequested.name: ("users.deliver_code",),
     WebhookReceived.name: ("payments.apply_webhook",),
+    AuthorizationDecided.name: ("payments.carry_out_authorization",),
+    PaymentMethodRemoved.name: ("payments.forget_method",),
+    RentalPaymentCaptured.name: ("rentals.collect_dues",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
 }

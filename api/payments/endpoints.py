@@ -1,3 +1,4 @@
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -5,7 +6,7 @@ from fastapi import Depends, Request, Response
 
 from api.auth import CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
-from api.idempotency import Idempotent, replay
+from api.idempotency import Idempotent, Once, replay
 from api.paging import DEFAULT_LIMIT
 from api.payments.schemas import (
     ConfirmIn,
@@ -16,10 +17,11 @@ from api.payments.schemas import (
     WebhookTaken,
 )
 from api.problems import problems
+from api.runtime import Runtime
 from api.schemas import Currency, Cursor, Limit, Page
 from api.v1 import area
 from fleet.db import session_scope
-from fleet.payments import statements, topups, wallets, webhooks
+from fleet.payments import intents, statements, topups, wallets, webhooks
 from fleet.payments.errors import UnknownProvider
 
 router = area("payment", "payments")
@@ -80,7 +82,7 @@ def create_top_up(
     responses=problems(401, 403, 404),
 )  # fmt: skip
 def get_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser) -> IntentOut:
-    return IntentOut.of(topups.intent_of(session, user.id, intent_id))
+    return IntentOut.of(intents.intent_of(session, user.id, intent_id))
 
 
 @router.post(
@@ -91,19 +93,28 @@ def confirm_top_up(
     intent_id: UUID, body: ConfirmIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent
 ) -> Response:
     """Charged at most once, however often it is confirmed. `processing` and `unknown` settle by themselves: ask again.
+    `requires_action`: open `action_url`, then ask again.
 
     The provider is called outside any transaction, so the answer is kept after the fact.
     """
+    return _confirmed(intent_id, body, runtime, user.id, now, once)
+
+
+def _confirmed(
+    intent_id: UUID, body: ConfirmIn, runtime: Runtime, user_id: UUID, now: datetime, once: Once
+) -> Response:
     stored = once.stored(runtime.engine, now)
     if stored is not None:
         return replay(stored)
-    intent = topups.confirm(
+    intent = intents.confirm(
         lambda: session_scope(runtime.engine),
         intent_id=intent_id,
-        user_id=user.id,
+        user_id=user_id,
         card=body.card,
+        method_id=body.method_id,
         provider=runtime.provider,
         now=now,
+        return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
     )
     with session_scope(runtime.engine) as session:
         return once.answer(session, now, lambda: IntentOut.of(intent))
@@ -114,7 +125,37 @@ def confirm_top_up(
     responses=problems(401, 403, 404, 409),
 )  # fmt: skip
 def cancel_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> IntentOut:
-    return IntentOut.of(topups.cancel(session, user_id=user.id, intent_id=intent_id, now=now))
+    return IntentOut.of(intents.cancel(session, user_id=user.id, intent_id=intent_id, now=now))
+
+
+@router.get(
+    "/intent/{intent_id}", operation_id="get_payment_intent", summary="What became of a payment",
+    responses=problems(401, 403, 404),
+)  # fmt: skip
+def get_intent(intent_id: UUID, session: SessionDep, user: CurrentUser) -> IntentOut:
+    """Of top-ups, and of payments that a rental waits for (the `intent` of a 402)."""
+    return IntentOut.of(intents.intent_of(session, user.id, intent_id))
+
+
+@router.post(
+    "/intent/{intent_id}/confirm", operation_id="confirm_payment_intent", summary="Pay with a card",
+    response_model=IntentOut, responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def confirm_intent(
+    intent_id: UUID, body: ConfirmIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent
+) -> Response:
+    """As for top-ups. For a rental the money is only set aside (`authorized`); the rental then starts by itself, and
+    nothing is taken when no bank is given.
+    """
+    return _confirmed(intent_id, body, runtime, user.id, now, once)
+
+
+@router.post(
+    "/intent/{intent_id}/cancel", operation_id="cancel_payment_intent",
+    summary="Give up a payment that is not confirmed", responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def cancel_intent(intent_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> IntentOut:
+    return IntentOut.of(intents.cancel(session, user_id=user.id, intent_id=intent_id, now=now))
 
 
 #: What it says is the provider's business; the sandbox's looks like this.

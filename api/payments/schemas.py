@@ -1,7 +1,7 @@
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyIn, MoneyOut, Schema
 from fleet.payments.models import IntentState, PaymentIntent, TransferState
@@ -29,12 +29,52 @@ class TopUpIn(MoneyIn):
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount_minor": 2000, "currency": "EUR"}]})
 
 
+Token = Annotated[
+    str,
+    Field(
+        min_length=4,
+        max_length=200,
+        description="the provider's token for a card; the sandbox takes test card numbers (docs/payments.md)",
+    ),
+]
+
+
 class ConfirmIn(Input):
-    """`card` is the provider's token for a card; the sandbox takes test card numbers (docs/payments.md)."""
+    """With `card` or with a saved `method_id`, not both."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"card": "4242424242424242"}]})
 
-    card: Annotated[str, Field(min_length=4, max_length=200)]
+    card: Token | None = None
+    method_id: UUID | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.card is None) == (self.method_id is None):
+            raise ValueError("give exactly one of card, method_id")
+        return self
+
+
+class MethodIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"token": "4242424242424242"}]})
+
+    token: Token
+
+
+class MethodOut(Schema):
+    """A saved card: what it is recognised by. Its number is nowhere here."""
+
+    id: UUID
+    kind: Annotated[str, Field(examples=["card"])]
+    brand: Annotated[str, Field(examples=["visa"])]
+    last4: Annotated[str, Field(examples=["4242"])]
+    expires_month: int | None
+    expires_year: int | None
+    is_default: bool
+    created_at: Instant
+
+
+class Methods(Schema):
+    items: list[MethodOut]
 
 
 class IntentOut(Schema):
@@ -44,6 +84,12 @@ class IntentOut(Schema):
     amount: MoneyOut
     provider: str
     failure_code: Annotated[str | None, Field(examples=["card_declined"])]
+    action_url: Annotated[
+        str | None, Field(description="while `requires_action`: the page on which the rider satisfies their bank")
+    ]
+    captured: Annotated[MoneyOut | None, Field(description="what was taken, once it is `succeeded`")]
+    rental_id: UUID | None
+    expires_at: Annotated[Instant | None, Field(description="until when it may be confirmed")]
     created_at: Instant
     updated_at: Instant
 
@@ -56,6 +102,10 @@ class IntentOut(Schema):
             amount=MoneyOut.of(intent.amount_minor, intent.currency),
             provider=intent.provider,
             failure_code=intent.failure_code,
+            action_url=intent.action_url,
+            captured=None if intent.captured_minor is None else MoneyOut.of(intent.captured_minor, intent.currency),
+            rental_id=intent.rental_id,
+            expires_at=intent.expires_at,
             created_at=intent.created_at,
             updated_at=intent.updated_at,
         )

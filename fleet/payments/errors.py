@@ -31,6 +31,34 @@ class IntentNotOpen(Conflict):
     code = "payment_intent_not_open"
 
 
+class PaymentMethodRefused(Conflict):
+    """The provider does not take the card (`reason`, in its words)."""
+
+    code = "payment_method_refused"
+
+
+class PaymentMethodNotFound(NotFound):
+    code = "payment_method_not_found"
+
+
+class TooManyPaymentMethods(Conflict):
+    """`limit` cards are saved already."""
+
+    code = "too_many_payment_methods"
+
+
+class MethodLimitReached(Conflict):
+    """This kind of method may not pay so much (`left_minor`, `currency`)."""
+
+    code = "payment_method_limit"
+
+
+class ProviderUnavailable(Conflict):
+    """The payment provider does not answer; nothing was kept. Try again."""
+
+    code = "payment_provider_unavailable"
+
+
 class ChargeMismatch(FleetError):
     """The provider's object is not what the intent asked for (`field`): nothing is credited."""
 

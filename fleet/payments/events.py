@@ -28,3 +28,48 @@ class TopUpFailed(DomainEvent):
     intent_id: UUID
     user_id: UUID
     failure_code: str | None
+
+
+@dataclass(frozen=True)
+class RentalPaymentReady(DomainEvent):
+    """The money for a rental that was answered with 402 is set aside: it starts by itself (`rental_payments.claim`)."""
+
+    name: ClassVar[str] = "payments.RentalPaymentReady"
+    intent_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True)
+class RentalPaymentFailed(DomainEvent):
+    name: ClassVar[str] = "payments.RentalPaymentFailed"
+    intent_id: UUID
+    user_id: UUID
+    failure_code: str | None
+
+
+@dataclass(frozen=True)
+class RentalPaymentCaptured(DomainEvent):
+    """What a rental cost beyond the wallet was taken from the card and is in the wallet now, to be collected."""
+
+    name: ClassVar[str] = "payments.RentalPaymentCaptured"
+    intent_id: UUID
+    user_id: UUID
+    rental_id: UUID | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class AuthorizationDecided(DomainEvent):
+    """An authorization is to be captured or given back: the provider has to be told."""
+
+    name: ClassVar[str] = "payments.AuthorizationDecided"
+    intent_id: UUID
+
+
+@dataclass(frozen=True)
+class PaymentMethodRemoved(DomainEvent):
+    """The provider has to forget it too."""
+
+    name: ClassVar[str] = "payments.PaymentMethodRemoved"
+    method_id: UUID

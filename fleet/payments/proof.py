@@ -69,15 +69,15 @@ _CHECKS = {
     "wallet does not name its owner's account": """
         SELECT w.id::text FROM wallet w JOIN ledger_account a ON a.id = w.account_id
          WHERE a.owner_id IS DISTINCT FROM w.user_id OR a.kind <> 'wallet' OR a.currency <> w.currency""",
-    "paid top-up is not credited as it was paid": """
+    "payment is not credited as it was paid": """
         SELECT i.id::text FROM payment_intent i
          WHERE i.state = 'succeeded' AND NOT EXISTS (
             SELECT 1 FROM ledger_transfer t
               JOIN ledger_account d ON d.id = t.debit_account_id JOIN ledger_account c ON c.id = t.credit_account_id
-             WHERE t.intent_id = i.id AND t.state = 'posted' AND t.kind = 'top_up'
-               AND t.posted_minor = i.amount_minor AND t.currency = i.currency
+             WHERE t.intent_id = i.id AND t.state = 'posted' AND t.kind IN ('top_up', 'card_payment')
+               AND t.posted_minor = i.captured_minor AND t.currency = i.currency
                AND d.kind = 'provider_clearing' AND c.kind = 'wallet' AND c.owner_id = i.user_id)""",
-    "clearing moved without exactly one paid top-up": """
+    "clearing moved without exactly one payment": """
         SELECT t.id::text FROM ledger_transfer t
           JOIN ledger_account a ON a.id IN (t.debit_account_id, t.credit_account_id) AND a.kind = 'provider_clearing'
           LEFT JOIN payment_intent i ON i.id = t.intent_id AND i.state = 'succeeded'

@@ -2,6 +2,7 @@
 
 from fleet.common.errors import IllegalTransition
 from fleet.payments.models import AccountKind, IntentState, NormalSide
+from fleet.payments.providers.base import ChargeStatus
 
 #: Which side makes an account grow: what the house owes and earns is credit, what it has and gives away is debit.
 NORMAL_SIDE: dict[AccountKind, NormalSide] = {
@@ -27,19 +28,35 @@ OWNED_KINDS = (*RIDERS_MONEY, AccountKind.PARTNER_PAYABLE)
 #: Kinds of which the house has one account per currency, in the order in which they are opened.
 HOUSE_KINDS = tuple(kind for kind in AccountKind if kind not in OWNED_KINDS)
 
+_S = IntentState
+_RESULTS = frozenset({_S.AUTHORIZED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
 #: FAILED, CANCELLED and UNKNOWN may still turn out to have SUCCEEDED: the provider has the last word about its money.
 INTENT_MOVES: dict[IntentState, frozenset[IntentState]] = {
-    IntentState.REQUIRES_CONFIRMATION: frozenset(
-        {IntentState.PROCESSING, IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
-    ),
-    IntentState.PROCESSING: frozenset(
-        {IntentState.UNKNOWN, IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
-    ),
-    IntentState.UNKNOWN: frozenset({IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}),
-    IntentState.FAILED: frozenset({IntentState.SUCCEEDED}),
-    IntentState.CANCELLED: frozenset({IntentState.SUCCEEDED}),
-    IntentState.SUCCEEDED: frozenset(),
+    _S.REQUIRES_CONFIRMATION: _RESULTS | {_S.PROCESSING, _S.REQUIRES_ACTION},
+    _S.PROCESSING: _RESULTS | {_S.UNKNOWN, _S.REQUIRES_ACTION},
+    _S.REQUIRES_ACTION: _RESULTS,
+    _S.UNKNOWN: _RESULTS | {_S.REQUIRES_ACTION},
+    _S.AUTHORIZED: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.FAILED: frozenset({_S.SUCCEEDED, _S.AUTHORIZED}),
+    _S.CANCELLED: frozenset({_S.SUCCEEDED, _S.AUTHORIZED}),
+    _S.SUCCEEDED: frozenset(),
 }
+#: The provider is being asked about these.
+IN_FLIGHT = (_S.PROCESSING, _S.UNKNOWN, _S.REQUIRES_ACTION)
+
+#: What a charge may be on its way; a look at it that was taken earlier may arrive later.
+_PROGRESS = (ChargeStatus.PENDING, ChargeStatus.REQUIRES_ACTION, ChargeStatus.AUTHORIZED)
+_REACHED = {_S.REQUIRES_ACTION: 1, _S.AUTHORIZED: 2, _S.SUCCEEDED: 3}
+
+
+def is_old_news(state: IntentState, status: ChargeStatus) -> bool:
+    """Whether `status` says nothing that the intent has not been through."""
+    if status is ChargeStatus.PENDING or state.value == status.value:
+        return True
+    if status not in _PROGRESS:
+        return False
+    over = state in {_S.FAILED, _S.CANCELLED} and status is not ChargeStatus.AUTHORIZED
+    return over or _PROGRESS.index(status) < _REACHED.get(state, 0)
 
 
 def check_move(current: IntentState, wanted: IntentState) -> None:

@@ -18,6 +18,7 @@ _POSTED_AS: Final = {"rental_hold": "rental_charge"}
 #: What people read; what left and what came in may have words of their own.
 _WORDS: Final = {
     "top_up": "Top-up",
+    "card_payment": "Card payment for a rental",
     "rental_hold": "Held for a rental",
     "rental_charge": "Rental",
     "rental_refund": "Refund for a rental",

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import FleetError, NotFound
 from fleet.common.outbox import publish
 from fleet.payments.events import WebhookReceived
+from fleet.payments.intents import apply_charge
 from fleet.payments.models import PaymentWebhook
-from fleet.payments.providers.base import PaymentProvider, ProviderCharge
-from fleet.payments.topups import Transactions, apply_charge
+from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderObject
+from fleet.payments.transactions import Transactions
 
 #: Headers that are not kept: they may hold a secret.
 _NOT_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -33,6 +34,7 @@ def receive(
             provider=provider.name,
             event_id=event.event_id[:100],
             kind=event.kind[:64],
+            about=event.about,
             reference=event.reference[:100],
             body=body,
             headers={name: value for name, value in lowered.items() if name not in _NOT_KEPT},
@@ -55,13 +57,13 @@ def process(transactions: Transactions, webhook_id: int, provider: PaymentProvid
         webhook = session.get(PaymentWebhook, webhook_id)
         if webhook is None or webhook.applied_at is not None or webhook.provider != provider.name:
             return False
-        reference = webhook.reference
-    charge = provider.fetch(reference)
+        about, reference = ObjectKind(webhook.about), webhook.reference
+    found = None if about is ObjectKind.OTHER else provider.fetch(about, reference)
     with transactions() as session:
-        return apply(session, webhook_id, charge, now)
+        return apply(session, webhook_id, found, now)
 
 
-def apply(session: Session, webhook_id: int, charge: ProviderCharge | None, now: datetime) -> bool:
+def apply(session: Session, webhook_id: int, found: ProviderObject | None, now: datetime) -> bool:
     """Apply the object that the provider gave for a webhook; False when that was done before.
 
     An object that fits no intent is noted on the row for an operator, and changes no money.
@@ -73,9 +75,16 @@ def apply(session: Session, webhook_id: int, charge: ProviderCharge | None, now:
     webhook.applied_at = now
     try:
         with session.begin_nested():
-            if charge is None or charge.intent_id is None:
-                raise NotFound("the provider has no such object of ours")
-            apply_charge(session, charge.intent_id, charge, now)
+            if webhook.about != ObjectKind.OTHER:
+                apply_object(session, found, now)
     except FleetError as error:
         webhook.error = f"{error.code}: {error.message}"[:1000]
     return True
+
+
+def apply_object(session: Session, found: ProviderObject | None, now: datetime) -> None:
+    """Make our side what the provider's object says. Raises NotFound when it is not ours, ChargeMismatch."""
+    if isinstance(found, ProviderCharge) and found.intent_id is not None:
+        apply_charge(session, found.intent_id, found, now)
+    else:
+        raise NotFound("the provider has no such object of ours")

@@ -58,14 +58,20 @@ def test_every_request_body_has_an_example(document: dict[str, Any]) -> None:
             assert "example" in content or "examples" in schema or by_field, (name, media)
 
 
+PAYMENTS_KEYED = {
+    "create_top_up", "confirm_top_up",
+    "add_payment_method", "confirm_payment_intent",
+}  # fmt: skip
+
+
 def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None:
     keyed = {
         operation["operationId"]
         for _, operation in operations(document)
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert keyed == {
-        "start_rental", "extend_rental", "pay_due", "create_top_up", "confirm_top_up", "admin_send_command",
+    assert keyed == PAYMENTS_KEYED | {
+        "start_rental", "extend_rental", "pay_due", "admin_send_command",
         "admin_adjust_wallet", "admin_eject", "admin_force_complete", "admin_force_cancel",
         "admin_reassign_bank", "admin_back_date", "admin_pause_billing", "admin_resume_billing",
         "admin_approve_adjustment",

@@ -8,10 +8,10 @@ from sqlalchemy import select
 from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent
 from fleet.db import session_scope
-from fleet.payments.models import SandboxDelivery
+from fleet.payments.intents import ASK_AFTER
 from fleet.payments.proof import prove
 from fleet.payments.providers.sandbox import Card
-from fleet.payments.topups import ASK_AFTER
+from fleet.payments.providers.sandbox.models import SandboxDelivery
 from tests.api.conftest import Live
 from tests.api.people import signed_in
 from tests.api.test_payments import TEN, top_up

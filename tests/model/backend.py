@@ -22,7 +22,7 @@ from fleet.common.errors import FleetError
 from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.devices import presence
-from fleet.payments import topups, webhooks
+from fleet.payments import intents, janitor, topups, webhooks
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.sandbox import SandboxProvider, due_deliveries, mark_delivered
 from fleet.rentals import cancels, deadlines, starts
@@ -127,7 +127,7 @@ class Backend:
             intent = topups.create_intent(session, user_id=rider, money=money, now=self.now, provider=self.provider).id
 
         def work() -> PaymentIntent:
-            return topups.confirm(
+            return intents.confirm(
                 self._transaction, intent_id=intent, user_id=rider, card=card, provider=self.provider, now=self.now
             )
 
@@ -151,7 +151,7 @@ class Backend:
                 mark_delivered(session, delivery.id, self.now)
 
     def ask_provider(self) -> None:
-        topups.settle_unknown(self._transaction, self.provider, self.now)
+        janitor.settle_unknown(self._transaction, self.provider, self.now)
 
     # Cabinets
 

@@ -11,8 +11,9 @@ from fleet.devices.commands import EJECT
 from fleet.devices.models import DeviceCommand
 from fleet.payments import proof, wallets
 from fleet.payments.ledger import apply_house_now
-from fleet.payments.models import LedgerTransfer, SandboxCharge, TransferState
+from fleet.payments.models import LedgerTransfer, TransferState
 from fleet.payments.providers.base import ChargeStatus
+from fleet.payments.providers.sandbox.models import SandboxCharge
 from fleet.rentals.closing import terms_of
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
 from fleet.rentals.price import price

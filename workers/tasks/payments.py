@@ -1,11 +1,12 @@
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import httpx
 import structlog
 
 from fleet.common.clock import utc_now
-from fleet.payments import proof, topups, webhooks
+from fleet.payments import janitor, methods, proof, webhooks
 from fleet.payments.providers import provider_from, sandbox
 from workers.consumers import outside_consumer
 from workers.context import engine, settings, transaction
@@ -24,10 +25,27 @@ def apply_webhook(payload: dict[str, Any], now: datetime) -> None:
     webhooks.process(transaction, payload["webhook_id"], provider_from(settings(), engine()), now)
 
 
+@outside_consumer("payments.carry_out_authorization")
+def carry_out_authorization(payload: dict[str, Any], now: datetime) -> None:
+    """Take, or give back, what a rider's card has set aside."""
+    janitor.carry_out(transaction, UUID(payload["intent_id"]), provider_from(settings(), engine()), now)
+
+
+@outside_consumer("payments.forget_method")
+def forget_method(payload: dict[str, Any], _: datetime) -> None:
+    methods.forget(transaction, UUID(payload["method_id"]), provider_from(settings(), engine()))
+
+
+@task("payments.expire_intents", NEXT_TICK)
+def expire_intents() -> int:
+    """Payments that nobody confirmed, and money set aside for rentals that never began."""
+    return janitor.expire(transaction, utc_now())
+
+
 @task("payments.settle_unknown", NEXT_TICK)
 def settle_unknown() -> int:
     """Ask the provider about payments whose outcome nobody knows."""
-    return topups.settle_unknown(transaction, provider_from(settings(), engine()), utc_now())
+    return janitor.settle_unknown(transaction, provider_from(settings(), engine()), utc_now())
 
 
 @task("payments.deliver_sandbox_webhooks", NEXT_TICK)

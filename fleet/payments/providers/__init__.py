@@ -13,7 +13,11 @@ def provider_from(settings: Settings, engine: Engine) -> PaymentProvider:
     Raises UnknownProvider.
     """
     if settings.payment_provider == SANDBOX:
-        return SandboxProvider(engine, settings.sandbox_webhook_secret.get_secret_value())
+        return SandboxProvider(
+            engine,
+            settings.sandbox_webhook_secret.get_secret_value(),
+            page_url=f"{settings.base_url}/sandbox/pay/",
+        )
     raise UnknownProvider(f"there is no payment provider {settings.payment_provider!r}")
 
 

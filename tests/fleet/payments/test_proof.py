@@ -27,7 +27,7 @@ def busy(session: Session, rider: UUID) -> UUID:
     wanted = AdjustmentRequest(rider, Money(500, "EUR"), "goodwill")
     adjustments.request(session, wanted, actor_id=rider, limit_minor=500, now=NOW)
     intent = PaymentIntent(
-        user_id=rider, purpose="top_up", amount_minor=500, currency="EUR", provider="sandbox",
+        user_id=rider, purpose="top_up", amount_minor=500, captured_minor=500, currency="EUR", provider="sandbox",
         state=IntentState.SUCCEEDED, created_at=NOW, updated_at=NOW,
     )  # fmt: skip
     session.add(intent)
@@ -57,10 +57,10 @@ def test_good_books_are_proven(session: Session, busy: UUID) -> None:
         ("UPDATE ledger_account SET credits_posted = credits_posted - 1 WHERE kind = 'revenue'", "currency does not"),
         ("UPDATE ledger_transfer SET posted_minor = 299 WHERE kind = 'rental_charge'", "account totals"),
         ("DELETE FROM ledger_transfer WHERE kind = 'rental_charge'", "account totals"),
-        ("DELETE FROM ledger_transfer WHERE kind = 'top_up'", "paid top-up is not"),
+        ("DELETE FROM ledger_transfer WHERE kind = 'top_up'", "payment is not"),
         ("UPDATE ledger_transfer SET currency = 'USD' WHERE kind = 'rental_charge'", "transfer is in another"),
-        ("UPDATE payment_intent SET state = 'failed'", "clearing moved without"),
-        ("UPDATE payment_intent SET amount_minor = 501", "paid top-up is not"),
+        ("UPDATE payment_intent SET state = 'failed', captured_minor = NULL", "clearing moved without"),
+        ("UPDATE payment_intent SET captured_minor = 499", "payment is not"),
         ("UPDATE wallet SET user_id = :other", "wallet does not name"),
         ("UPDATE wallet_transaction SET balance_minor = balance_minor - 1", "statement does not end"),
         ("DELETE FROM wallet_transaction WHERE amount_minor = -300", "line of a statement does not follow"),

@@ -15,18 +15,20 @@ from fleet.common.models import OutboxEvent
 from fleet.common.money import Money
 from fleet.config import service as config
 from fleet.db import new_id, session_scope
-from fleet.payments import proof, topups
+from fleet.payments import intents, janitor, proof, topups
 from fleet.payments.errors import ChargeMismatch, IntentNotOpen
-from fleet.payments.models import IntentState, PaymentIntent, SandboxCharge
+from fleet.payments.models import IntentState, PaymentIntent
 from fleet.payments.providers.base import (
     ChargeOrder,
     ChargeStatus,
+    ObjectKind,
     OutcomeUnknown,
     PaymentProvider,
     ProviderCharge,
     ProviderRefused,
 )
 from fleet.payments.providers.sandbox import Card, SandboxProvider
+from fleet.payments.providers.sandbox.models import SandboxCharge
 from tests.fleet.parallel import together
 from tests.fleet.payments.conftest import NOW, THREADS, available
 
@@ -64,7 +66,7 @@ class Shop:
             ).id
 
     def confirm(self, intent_id: UUID, card: str) -> PaymentIntent:
-        return topups.confirm(
+        return intents.confirm(
             self.transactions, intent_id=intent_id, user_id=self.rider, card=card, provider=self.provider,
             now=self.clock.now,
         )  # fmt: skip
@@ -74,7 +76,7 @@ class Shop:
 
     def sweep_after(self, **waited: float) -> int:
         self.clock.now += timedelta(**waited)
-        return topups.settle_unknown(self.transactions, self.provider, self.clock.now)
+        return janitor.settle_unknown(self.transactions, self.provider, self.clock.now)
 
     def state(self, intent_id: UUID) -> IntentState:
         with self.transactions() as session:
@@ -152,7 +154,7 @@ def test_an_intent_is_charged_once_however_often_it_is_confirmed(shop: Shop) -> 
 def test_janitors_share_the_work(shop: Shop) -> None:
     intents = [shop.pay(Card.TIMEOUT_CHARGED).id for _ in range(6)]
     shop.clock.now += timedelta(seconds=30)
-    settled = together(4, lambda _: topups.settle_unknown(shop.transactions, shop.provider, shop.clock.now))
+    settled = together(4, lambda _: janitor.settle_unknown(shop.transactions, shop.provider, shop.clock.now))
     assert sum(count for count in settled if isinstance(count, int)) == 6
     assert {shop.state(intent) for intent in intents} == {IntentState.SUCCEEDED}
     assert shop.credited() == 12_000
@@ -161,14 +163,14 @@ def test_janitors_share_the_work(shop: Shop) -> None:
 def test_a_late_request_cannot_charge_what_the_janitor_gave_up(shop: Shop) -> None:
     intent = shop.pay(Card.TIMEOUT_NOT_CHARGED)
     assert shop.sweep_after(minutes=2) == 1
-    late = shop.provider.charge(topups.order_of(intent), Card.SUCCEEDS)
+    late = shop.provider.authorize(intents.order_of(intent), Card.SUCCEEDS)
     assert late.status is ChargeStatus.CANCELLED
     assert shop.credited() == 0
 
 
 class Unreachable(SandboxProvider):
-    def find(self, intent_id: UUID) -> ProviderCharge | None:
-        raise OutcomeUnknown(f"no route to ask about {intent_id}")
+    def find(self, order: ChargeOrder) -> ProviderCharge | None:
+        raise OutcomeUnknown(f"no route to ask about {order.intent_id}")
 
 
 def test_a_provider_that_is_away_is_asked_again(shop: Shop) -> None:
@@ -184,8 +186,8 @@ def test_a_provider_that_is_away_is_asked_again(shop: Shop) -> None:
 class Broken(SandboxProvider):
     """Charges, then fails in a way nobody thought of."""
 
-    def charge(self, order: ChargeOrder, card: str) -> ProviderCharge:
-        super().charge(order, card)
+    def authorize(self, order: ChargeOrder, method: str) -> ProviderCharge:
+        super().authorize(order, method)
         raise ZeroDivisionError
 
 
@@ -202,11 +204,11 @@ class Liar(SandboxProvider):
 
     lie: dict[str, object]
 
-    def charge(self, order: ChargeOrder, card: str) -> ProviderCharge:
-        return replace(super().charge(order, card), **self.lie)  # type: ignore[arg-type]  # any field
+    def authorize(self, order: ChargeOrder, method: str) -> ProviderCharge:
+        return replace(super().authorize(order, method), **self.lie)  # type: ignore[arg-type]  # any field
 
-    def find(self, intent_id: UUID) -> ProviderCharge | None:
-        found = super().find(intent_id)
+    def find(self, order: ChargeOrder) -> ProviderCharge | None:
+        found = super().find(order)
         return replace(found, **self.lie) if found else None  # type: ignore[arg-type]  # any field
 
 
@@ -227,7 +229,7 @@ def test_a_second_charge_of_one_intent_is_refused(shop: Shop) -> None:
     intent = shop.pay(Card.SUCCEEDS)
     second = ProviderCharge("ch_other", ChargeStatus.SUCCEEDED, 2000, "EUR", intent.id, shop.rider)
     with pytest.raises(ChargeMismatch, match="reference"), shop.transactions() as session:
-        topups.apply_charge(session, intent.id, second, NOW)
+        intents.apply_charge(session, intent.id, second, NOW)
     assert shop.credited() == 2000
 
 
@@ -236,17 +238,17 @@ def test_what_succeeded_does_not_fail_later(shop: Shop) -> None:
     assert intent.provider_reference is not None
     news = ProviderCharge(intent.provider_reference, ChargeStatus.FAILED, 2000, "EUR", intent.id, shop.rider)
     with pytest.raises(Exception, match="cannot go from succeeded to failed"), shop.transactions() as session:
-        topups.apply_charge(session, intent.id, news, NOW)
+        intents.apply_charge(session, intent.id, news, NOW)
 
 
 def test_the_provider_has_the_last_word(shop: Shop) -> None:
     """Cancelled here, yet charged there: the rider's money is credited."""
     intent = shop.intent()
     with shop.transactions() as session:
-        order = topups.order_of(topups.cancel(session, user_id=shop.rider, intent_id=intent, now=NOW))
-    charge = shop.provider.charge(order, Card.SUCCEEDS)
+        order = intents.order_of(intents.cancel(session, user_id=shop.rider, intent_id=intent, now=NOW))
+    charge = shop.provider.authorize(order, Card.SUCCEEDS)
     with shop.transactions() as session:
-        assert topups.apply_charge(session, intent, charge, NOW).state is IntentState.SUCCEEDED
+        assert intents.apply_charge(session, intent, charge, NOW).state is IntentState.SUCCEEDED
     assert shop.credited() == 2000
 
 
@@ -254,7 +256,7 @@ def test_a_cancelled_intent_is_not_confirmed(shop: Shop) -> None:
     intent = shop.intent()
     with shop.transactions() as session:
         for _ in range(2):
-            assert topups.cancel(session, user_id=shop.rider, intent_id=intent, now=NOW).state is IntentState.CANCELLED
+            assert intents.cancel(session, user_id=shop.rider, intent_id=intent, now=NOW).state is IntentState.CANCELLED
     with pytest.raises(IntentNotOpen):
         shop.confirm(intent, Card.SUCCEEDS)
     assert shop.charges() == 0
@@ -263,17 +265,17 @@ def test_a_cancelled_intent_is_not_confirmed(shop: Shop) -> None:
 def test_a_paid_intent_is_not_cancelled(shop: Shop) -> None:
     intent = shop.pay(Card.SUCCEEDS)
     with pytest.raises(IntentNotOpen), shop.transactions() as session:
-        topups.cancel(session, user_id=shop.rider, intent_id=intent.id, now=NOW)
+        intents.cancel(session, user_id=shop.rider, intent_id=intent.id, now=NOW)
 
 
 def test_somebody_elses_intent_does_not_exist(shop: Shop) -> None:
     intent, stranger = shop.intent(), new_id()
     with pytest.raises(NotFound):
-        topups.confirm(
+        intents.confirm(
             shop.transactions, intent_id=intent, user_id=stranger, card=Card.SUCCEEDS, provider=shop.provider, now=NOW
         )
     with pytest.raises(NotFound), shop.transactions() as session:
-        topups.cancel(session, user_id=stranger, intent_id=intent, now=NOW)
+        intents.cancel(session, user_id=stranger, intent_id=intent, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -308,16 +310,16 @@ def test_the_outcome_is_told_once(shop: Shop) -> None:
 
 def test_the_sandbox_keeps_a_key_to_one_order(shop: Shop) -> None:
     order = ChargeOrder(new_id(), shop.rider, 500, "EUR")
-    first = shop.provider.charge(order, Card.SUCCEEDS)
-    assert shop.provider.charge(order, Card.DECLINED) == first
+    first = shop.provider.authorize(order, Card.SUCCEEDS)
+    assert shop.provider.authorize(order, Card.DECLINED) == first
     with pytest.raises(ProviderRefused):
-        shop.provider.charge(replace(order, amount_minor=501), Card.SUCCEEDS)
-    assert shop.provider.fetch(first.reference) == shop.provider.find(order.intent_id) == first
+        shop.provider.authorize(replace(order, amount_minor=501), Card.SUCCEEDS)
+    assert shop.provider.fetch(ObjectKind.CHARGE, first.reference) == shop.provider.find(order) == first
 
 
 def test_the_sandbox_knows_what_it_never_saw(shop: Shop) -> None:
-    assert shop.provider.fetch("ch_nothing") is None
-    assert shop.provider.find(new_id()) is None
+    assert all(shop.provider.fetch(kind, "ch_nothing") is None for kind in ObjectKind)
+    assert shop.provider.find(ChargeOrder(new_id(), shop.rider, 1, "EUR")) is None
 
 
 def test_the_sandbox_keeps_no_card_numbers(shop: Shop) -> None:

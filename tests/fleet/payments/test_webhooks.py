@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 
 from fleet.common.models import OutboxEvent
 from fleet.db import new_id, session_scope
-from fleet.payments import proof, topups, webhooks
+from fleet.payments import janitor, proof, webhooks
 from fleet.payments.errors import WebhookRefused
 from fleet.payments.models import IntentState, LedgerTransfer, PaymentWebhook
 from fleet.payments.providers import sandbox, signing
@@ -155,7 +155,7 @@ def test_a_signed_body_that_is_no_event_is_refused(shop: Shop, event: object) ->
 
 
 def test_an_event_about_nothing_of_ours_is_noted(shop: Shop) -> None:
-    foreign = shop.provider.charge(ChargeOrder(new_id(), shop.rider, 500, "EUR"), Card.SUCCEEDS).reference
+    foreign = shop.provider.authorize(ChargeOrder(new_id(), shop.rider, 500, "EUR"), Card.SUCCEEDS).reference
     for reference in ("ch_nothing", foreign):
         event = {"id": f"evt_{reference}", "type": "charge.succeeded", "data": {"reference": reference}}
         webhook = receive(shop, *signed(shop, event))
@@ -177,7 +177,7 @@ def test_the_event_is_not_believed_the_provider_is(shop: Shop) -> None:
 
 def test_an_object_that_does_not_match_is_noted(shop: Shop) -> None:
     intent = shop.intent()
-    reference = shop.provider.charge(ChargeOrder(intent, shop.rider, 500, "EUR"), Card.SUCCEEDS).reference
+    reference = shop.provider.authorize(ChargeOrder(intent, shop.rider, 500, "EUR"), Card.SUCCEEDS).reference
     event = {"id": "evt_1", "type": "charge.succeeded", "data": {"reference": reference}}
     webhook = receive(shop, *signed(shop, event))
     assert webhook is not None
@@ -231,4 +231,4 @@ def test_the_janitor_is_not_needed_when_webhooks_come(shop: Shop) -> None:
         assert webhook is not None
         process(shop, webhook)
     assert shop.credited() == 2000
-    assert topups.settle_unknown(shop.transactions, shop.provider, shop.clock.now + timedelta(hours=1)) == 0
+    assert janitor.settle_unknown(shop.transactions, shop.provider, shop.clock.now + timedelta(hours=1)) == 0

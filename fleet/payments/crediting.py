@@ -1,0 +1,67 @@
+"""What a payment's result means for the books: the wallet, and who is told."""
+
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from fleet.common.money import Money
+from fleet.common.outbox import DomainEvent, publish
+from fleet.payments import ledger
+from fleet.payments.events import (
+    AuthorizationDecided,
+    RentalPaymentCaptured,
+    RentalPaymentFailed,
+    RentalPaymentReady,
+    TopUpFailed,
+    TopUpSucceeded,
+)
+from fleet.payments.models import AccountKind, IntentPurpose, PaymentIntent
+from fleet.payments.wallets import wallet_of
+
+TOP_UP = "top_up"
+CARD_PAYMENT = "card_payment"
+
+
+def paid(session: Session, intent: PaymentIntent, now: datetime) -> None:
+    """Credit what the provider took to the wallet; card money for a rental passes it too (decision 0131)."""
+    assert intent.captured_minor is not None
+    rental = intent.purpose == IntentPurpose.RENTAL
+    wallet = wallet_of(session, intent.user_id, intent.currency, now)
+    clearing = ledger.house_accounts(session, intent.currency, now)[AccountKind.PROVIDER_CLEARING]
+    ledger.transfer(
+        session,
+        debit=clearing,
+        credit=wallet.account_id,
+        money=Money(intent.captured_minor, intent.currency),
+        kind=CARD_PAYMENT if rental else TOP_UP,
+        key=f"topup:{intent.id}",
+        now=now,
+        rental_id=intent.rental_id,
+        intent_id=intent.id,
+    )
+    took = (intent.captured_minor, intent.currency)
+    if rental:
+        publish(session, RentalPaymentCaptured(intent.id, intent.user_id, intent.rental_id, *took), now)
+    else:
+        publish(session, TopUpSucceeded(intent.id, intent.user_id, *took), now)
+
+
+def authorized(session: Session, intent: PaymentIntent, *, given_up: bool, now: datetime) -> None:
+    """Set aside: its rental may start. Unless we had given it up, or it came too late: then it goes back."""
+    late = intent.expires_at is not None and intent.expires_at <= now
+    if intent.rental_id is None and (given_up or late):
+        decide(session, intent, 0, now)
+    else:
+        publish(session, RentalPaymentReady(intent.id, intent.user_id), now)
+
+
+def decide(session: Session, intent: PaymentIntent, settle_minor: int, now: datetime) -> None:
+    """Have so much of an authorization captured, or (0) all of it given back. The intent is locked."""
+    intent.settle_minor, intent.ask_at, intent.updated_at = settle_minor, now, now
+    publish(session, AuthorizationDecided(intent.id), now)
+
+
+def failed(intent: PaymentIntent) -> DomainEvent:
+    """What is told of a payment that brought nothing."""
+    event = RentalPaymentFailed if intent.purpose == IntentPurpose.RENTAL else TopUpFailed
+    return event(intent.id, intent.user_id, intent.failure_code)
