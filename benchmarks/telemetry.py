@@ -29,7 +29,7 @@ from benchmarks.stream import BOOT, code
 from benchmarks.whole import processes_of
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
-from device_gateway.duties import SampleDuties
+from device_gateway.duties import BANKS_EVERY_S, SampleDuties, Timer
 from device_gateway.gateway import SAMPLE_BATCH, SAMPLE_LANES
 from device_gateway.interpreter import tune
 from device_gateway.received import Received
@@ -180,7 +180,11 @@ class Bench:
     def lanes(self, count: int) -> list[SampleDuties]:
         """Warm: stations and serials are known, as they are after the first minute of a gateway's life."""
         directory, shared = Directory(), Shared()
-        lanes = [SampleDuties(SampleIngest(self._engine, directory, lambda: self._start, shared)) for _ in range(count)]
+        timer = Timer(BANKS_EVERY_S)
+        lanes = [
+            SampleDuties(SampleIngest(self._engine, directory, lambda: self._start, shared), timer)
+            for _ in range(count)
+        ]
         for lane in lanes:
             pipeline([lane], self._frames(1))
         return lanes

@@ -27,8 +27,8 @@ _LOG: Final = structlog.get_logger(__name__)
 GAPS_EVERY_S: Final = 0.25
 BEAT_EVERY_S: Final = 2.0
 HABITS_EVERY_S: Final = 2.0
-#: How old the charge of a bank in its own row may be; its samples are stored at once.
-BANKS_EVERY_S: Final = 2.0
+#: How old the charge of a bank in its own row may be; its samples are stored at once. A cabinet tells once a minute.
+BANKS_EVERY_S: Final = 5.0
 #: A gateway that is further behind than this does not vouch for the silence of its stations.
 CAUGHT_UP_S: Final = 5.0
 
@@ -201,12 +201,13 @@ class EventDuties:
 class SampleDuties:
     """For the lane of samples, in its thread."""
 
-    def __init__(self, ingest: SampleIngest) -> None:
+    def __init__(self, ingest: SampleIngest, bank_timer: Timer) -> None:
+        """`bank_timer`: one for all lanes, because any of them writes what all of them saw."""
         self.ingest = ingest
-        self._bank_timer = Timer(BANKS_EVERY_S)
+        self._bank_timer = bank_timer
 
     def tick(self) -> None:
-        if self.ingest.crowded or self._bank_timer.due():
+        if self._bank_timer.due():
             _quietly(self.ingest.write_banks)
 
     def finish(self) -> None:

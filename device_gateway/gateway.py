@@ -18,7 +18,7 @@ from device_gateway.buffer import Buffer
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.dispatcher import Dispatcher
-from device_gateway.duties import EventDuties, Presence, SampleDuties
+from device_gateway.duties import BANKS_EVERY_S, EventDuties, Presence, SampleDuties, Timer
 from device_gateway.event_ingest import EventIngest
 from device_gateway.gaps import Gaps
 from device_gateway.guard import Guard, Keyring
@@ -191,8 +191,9 @@ class Gateway:
             tick=self._duties.tick,
         )
         shared = Shared(thin, habits)
+        bank_timer = Timer(BANKS_EVERY_S)
         self._sample_duties = [
-            SampleDuties(SampleIngest(engine, self.directory, clock, shared)) for _ in range(SAMPLE_LANES)
+            SampleDuties(SampleIngest(engine, self.directory, clock, shared), bank_timer) for _ in range(SAMPLE_LANES)
         ]
         self._sample_lanes = [
             Lane(

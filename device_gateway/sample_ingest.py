@@ -62,18 +62,18 @@ class SampleIngest(Ingest):
             done.tally.duplicates["sample"] += len(samples) - len(fresh)
         return done
 
-    @property
-    def crowded(self) -> bool:
-        """Whether `write_banks` should not wait for its time."""
-        return self._shared.banks.crowded
-
     def write_banks(self) -> None:
-        """What the samples said of power banks, into the banks' rows."""
+        """What the samples said of power banks, into the banks' rows. Beside another thread's turn: other tables."""
         banks = self._shared.banks
         due = banks.due()
-        if due:
-            with self._shared.turn, session_scope(self._engine) as session:
+        if not due:
+            return
+        try:
+            with session_scope(self._engine) as session:
                 banks.write(session, due)
+        except Exception:
+            banks.forget(due)
+            raise
 
     def _sample(self, each: Arrived) -> Sample:
         frame = each.frame

@@ -45,14 +45,15 @@ def words(values: Iterable[str]) -> str:
 
 def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
     """COPY tab-separated lines (PostgreSQL's text format, no line ends) into `table`."""
-    copy_text(cursor, table, columns, ("\n".join(lines) + "\n").encode())
+    _copy(cursor, f"COPY {table} ({', '.join(columns)}) FROM STDIN", ("\n".join(lines) + "\n").encode())
 
 
-def copy_text(cursor: Any, table: str, columns: Sequence[str], rows: bytes, options: str = "") -> None:
-    """COPY rows in PostgreSQL's text format into `table`; `options` as WITH (…) takes them.
+def copy_binary(cursor: Any, table: str, columns: Iterable[str], rows: bytes) -> None:
+    """COPY what `fleet.common.binary_copy` made into `table`; nothing when it is empty."""
+    if rows:
+        _copy(cursor, f"COPY {table} ({', '.join(columns)}) FROM STDIN WITH (FORMAT binary)", rows)
 
-    All of it is handed over at once, so that the driver waits for PostgreSQL without holding up other threads.
-    """
-    with_options = f" WITH ({options})" if options else ""
-    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN{with_options}"
+
+def _copy(cursor: Any, statement: str, rows: bytes) -> None:
+    """All of it is handed over at once, so that the driver waits for PostgreSQL without holding up other threads."""
     cursor.copy_expert(statement, BytesIO(rows), max(1, len(rows)))

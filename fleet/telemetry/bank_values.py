@@ -1,7 +1,8 @@
 """The banks' own rows: the newest measurement of each, written seldom and only when it says something new."""
 
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from operator import attrgetter
 from threading import Lock
 from typing import Final
@@ -28,9 +29,10 @@ RETURNING b.id
 _REFRESH: Final = timedelta(minutes=10)
 #: A bank that grows hot must not wait for that: rules look at its row.
 _WARMER_C: Final = 2.0
-#: Frames kept until they are looked at: some 40 MB.
-_MOST_FRAMES: Final = 5_000
+#: Frames kept as they came, until only the newest value of each bank is: some 8 MB.
+_MOST_FRAMES: Final = 1_000
 _AT: Final = attrgetter("at")
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 #: When, and what a bank measured then.
 Measured = tuple[datetime, SlotSample]
@@ -42,22 +44,28 @@ class BankValues:
     def __init__(self) -> None:
         self._lock = Lock()
         self._frames: list[Readings] = []
+        self._newest: dict[int | None, Measured] = {}
+        #: No frame in `_newest` is newer.
+        self._through = _NEVER
         self._written: dict[int, Measured] = {}
-
-    @property
-    def crowded(self) -> bool:
-        """So much has been seen that it should be written before its time."""
-        return len(self._frames) > _MOST_FRAMES
 
     def see(self, readings: Iterable[Readings]) -> None:
         with self._lock:
             self._frames += readings
+            if len(self._frames) > _MOST_FRAMES:
+                self._condense()
 
     def due(self) -> dict[int, Measured]:
         """What the rows should learn of all that was seen since the last call. Needs no database."""
         with self._lock:
-            frames, self._frames = self._frames, []
-        return {bank: measured for bank, measured in _newest(frames) if self._worth_writing(bank, measured)}
+            self._condense()
+            newest, self._newest = self._newest, {}
+        written = self._written.get
+        return {
+            bank: measured
+            for bank, measured in newest.items()
+            if bank is not None and _worth_writing(measured, written(bank))
+        }
 
     def write(self, session: Session, due: dict[int, Measured]) -> int:
         """Bring the newest values into the banks' rows: now and then, because a row a sample would cost more than the
@@ -69,28 +77,36 @@ class BankValues:
                 self._written.update((bank, due[bank]) for (bank,) in cursor)
         return len(due)
 
-    def _worth_writing(self, bank: int, measured: Measured) -> bool:
-        written = self._written.get(bank)
-        if written is None or measured[0] - written[0] > _REFRESH:
-            return True
-        if measured[0] <= written[0]:
-            return False
-        new, old = measured[1], written[1]
-        if abs((new.temperature_c or 0.0) - (old.temperature_c or 0.0)) >= _WARMER_C:
-            return True
-        return (new.charge_pct, new.cycles, new.health_pct) != (old.charge_pct, old.cycles, old.health_pct)
+    def forget(self, due: Iterable[int]) -> None:
+        """They were not committed after all: their next samples are written, whatever they say."""
+        for bank in due:
+            self._written.pop(bank, None)
+
+    def _condense(self) -> None:
+        """Of what was seen keep each bank's newest measurement: that of the newest frame to name it."""
+        frames, self._frames = self._frames, []
+        newest = self._newest
+        for _, at, slots, banks, _ in sorted(frames, key=_AT):
+            if at >= self._through:
+                newest.update(zip(banks, zip(repeat(at), slots, strict=False), strict=True))
+                self._through = at
+                continue
+            for bank, slot in zip(banks, slots, strict=True):
+                if bank not in newest or newest[bank][0] <= at:
+                    newest[bank] = (at, slot)
 
 
-def _newest(frames: Iterable[Readings]) -> Iterator[tuple[int, Measured]]:
-    """Each bank's newest measurement. Sorted by time, the last frame to name a bank wins."""
-    slots: dict[int | None, SlotSample] = {}
-    instants_: dict[int | None, datetime] = {}
-    for frame in sorted(frames, key=_AT):
-        slots.update(zip(frame.banks, frame.slots, strict=True))
-        instants_.update(dict.fromkeys(frame.banks, frame.at))
-    for bank, slot in slots.items():
-        if bank is not None:
-            yield bank, (instants_[bank], slot)
+def _worth_writing(measured: Measured, written: Measured | None) -> bool:
+    """Looked at for every bank of every frame: what is seldom so comes last."""
+    if written is None:
+        return True
+    at, new = measured
+    before, old = written
+    if at <= before:
+        return False
+    if new.charge_pct != old.charge_pct or new.cycles != old.cycles or new.health_pct != old.health_pct:
+        return True
+    return abs((new.temperature_c or 0.0) - (old.temperature_c or 0.0)) >= _WARMER_C or at - before > _REFRESH
 
 
 def _columns(banks: dict[int, Measured]) -> tuple[str, ...]:

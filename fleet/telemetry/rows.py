@@ -1,41 +1,44 @@
-"""Samples as text for COPY, a frame at a time and without touching a single value in Python.
+"""Samples as rows for binary COPY, a column of a whole batch at a time (`fleet.common.binary_copy`).
 
-msgspec writes a list of rows as one JSON array a line; without brackets and quotes that is what COPY reads. There is
-nothing to escape: values are numbers, booleans and instants. Formatting each row by itself costs three times as much.
+PostgreSQL reads such a row in two thirds of the time that it takes for the same row as text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
-from itertools import repeat
-from operator import attrgetter
 from typing import Final, NamedTuple
 
-import msgspec
-
 from firmware_protocol.messages import Heartbeat, SlotSample
+from fleet.common import binary_copy
+from fleet.common.binary_copy import Kind, microseconds
 
-SLOT_COLUMNS: Final = (
-    "station_id",
-    "slot",
-    "at",
-    "power_bank_id",
-    "charge_pct",
-    "voltage_mv",
-    "current_ma",
-    "temperature_c",
-    "cycles",
-    "health_pct",
-    "span_s",
-)
-STATION_COLUMNS: Final = ("station_id", "at", "signal_dbm", "mains", "temperature_c", "uptime_s", "span_s")
-#: How the text is read: COPY … WITH (…).
-COPY_OPTIONS: Final = "DELIMITER ',', NULL 'null'"
-
-_LINES: Final = msgspec.json.Encoder().encode_lines
-_PUNCTUATION: Final = b'[]"'
-_SLOT: Final = attrgetter("slot")
-_MEASURED: Final = attrgetter("charge_pct", "voltage_mv", "current_ma", "temperature_c", "cycles", "health_pct")
-_BEAT: Final = attrgetter("signal_dbm", "mains", "temperature_c", "uptime_s")
+SLOT_COLUMNS: Final = {
+    "station_id": Kind.INTEGER,
+    "slot": Kind.SMALLINT,
+    "at": Kind.INSTANT,
+    "power_bank_id": Kind.INTEGER,
+    "charge_pct": Kind.SMALLINT,
+    "voltage_mv": Kind.INTEGER,
+    "current_ma": Kind.INTEGER,
+    "temperature_c": Kind.REAL,
+    "cycles": Kind.INTEGER,
+    "health_pct": Kind.SMALLINT,
+    "span_s": Kind.SMALLINT,
+}
+STATION_COLUMNS: Final = {
+    "station_id": Kind.INTEGER,
+    "at": Kind.INSTANT,
+    "signal_dbm": Kind.SMALLINT,
+    "mains": Kind.BOOLEAN,
+    "temperature_c": Kind.REAL,
+    "uptime_s": Kind.BIGINT,
+    "span_s": Kind.SMALLINT,
+}
+KEY_COLUMNS: Final = {
+    "station_id": Kind.INTEGER,
+    "boot": Kind.BIGINT,
+    "seq": Kind.BIGINT,
+    "received_at": Kind.INSTANT,
+}
 
 
 class Readings(NamedTuple):
@@ -51,26 +54,54 @@ class Readings(NamedTuple):
 
 def slot_rows(readings: Iterable[Readings]) -> bytes:
     """Rows of `SLOT_COLUMNS`."""
-    frames = [
-        _LINES(
-            list(
-                zip(
-                    repeat(station_id),
-                    map(_SLOT, slots),
-                    repeat(at.isoformat()),
-                    banks,
-                    map(_MEASURED, slots),
-                    repeat(span_s),
-                    strict=False,
-                )
-            )
-        )
-        for station_id, at, slots, banks, span_s in readings
-    ]
-    return b"".join(frames).translate(None, _PUNCTUATION)
+    stations: list[int] = []
+    instants: list[int] = []
+    slots: list[SlotSample] = []
+    banks: list[int | None] = []
+    spans: list[int] = []
+    for station_id, at, told, inside, span_s in readings:
+        count = len(told)
+        stations += [station_id] * count
+        instants += [microseconds(at)] * count
+        slots += told
+        banks += inside
+        spans += [span_s] * count
+    columns = (
+        stations,
+        [slot.slot for slot in slots],
+        instants,
+        banks,
+        [slot.charge_pct for slot in slots],
+        [slot.voltage_mv for slot in slots],
+        [slot.current_ma for slot in slots],
+        [slot.temperature_c for slot in slots],
+        [slot.cycles for slot in slots],
+        [slot.health_pct for slot in slots],
+        spans,
+    )
+    return binary_copy.rows(tuple(SLOT_COLUMNS.values()), columns)
 
 
-def station_rows(beats: Iterable[tuple[int, datetime, Heartbeat, int]]) -> bytes:
+def station_rows(beats: Collection[tuple[int, datetime, Heartbeat, int]]) -> bytes:
     """Rows of `STATION_COLUMNS` from (station id, instant, heartbeat, span in seconds)."""
-    rows = [(station_id, at.isoformat(), _BEAT(beat), span_s) for station_id, at, beat, span_s in beats]
-    return _LINES(rows).translate(None, _PUNCTUATION)
+    columns = (
+        [station_id for station_id, _, _, _ in beats],
+        [microseconds(at) for _, at, _, _ in beats],
+        [beat.signal_dbm for _, _, beat, _ in beats],
+        [beat.mains for _, _, beat, _ in beats],
+        [beat.temperature_c for _, _, beat, _ in beats],
+        [beat.uptime_s for _, _, beat, _ in beats],
+        [span_s for _, _, _, span_s in beats],
+    )
+    return binary_copy.rows(tuple(STATION_COLUMNS.values()), columns)
+
+
+def key_rows(keys: Sequence[tuple[int, int, int]], received_at: datetime) -> bytes:
+    """Rows of `KEY_COLUMNS` from (station id, boot, seq)."""
+    columns = (
+        [station_id for station_id, _, _ in keys],
+        [boot for _, boot, _ in keys],
+        [seq for _, _, seq in keys],
+        [microseconds(received_at)] * len(keys),
+    )
+    return binary_copy.rows(tuple(KEY_COLUMNS.values()), columns)

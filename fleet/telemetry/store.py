@@ -9,11 +9,19 @@ from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
-from fleet.common.bulk import array, copy_text, raw_cursor, words
+from fleet.common.bulk import array, copy_binary, raw_cursor, words
 from fleet.telemetry import late
 from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.columns import SLOT, STATION
-from fleet.telemetry.rows import COPY_OPTIONS, SLOT_COLUMNS, STATION_COLUMNS, Readings, slot_rows, station_rows
+from fleet.telemetry.rows import (
+    KEY_COLUMNS,
+    SLOT_COLUMNS,
+    STATION_COLUMNS,
+    Readings,
+    key_rows,
+    slot_rows,
+    station_rows,
+)
 from fleet.telemetry.samples import Sample
 
 _ONCE: Final = """
@@ -22,7 +30,6 @@ SELECT station_id, boot, seq, %s FROM unnest(%s::int[], %s::bigint[], %s::bigint
  ORDER BY station_id, boot, seq
 ON CONFLICT DO NOTHING RETURNING station_id, boot, seq
 """
-_KEY_COLUMNS: Final = ("station_id", "boot", "seq", "received_at")
 _MOST_SERIALS: Final = 500_000
 _SERIAL: Final = attrgetter("serial")
 #: Station, boot, seq.
@@ -31,11 +38,11 @@ Key = tuple[int, int, int]
 Thin = Callable[[Session, Sequence[Sample]], Sequence[Sample]]
 
 
-Copy = Callable[[Session, str, Sequence[str], bytes], None]
+Copy = Callable[[Session, str, Iterable[str], bytes], None]
 
 
 class Rows(NamedTuple):
-    """Text for COPY into either table."""
+    """For COPY into either table."""
 
     slots: bytes
     beats: bytes
@@ -79,7 +86,9 @@ class SampleStore:
         with raw_cursor(session) as cursor:
             cursor.execute("SAVEPOINT samples")
             try:
-                copy_text(cursor, "device_sample", _KEY_COLUMNS, _key_rows(prepared.by_key, now), COPY_OPTIONS)
+                # In one order for all who write, so that two of them never wait for each other.
+                keys = key_rows(sorted(prepared.by_key), now)
+                copy_binary(cursor, "device_sample", KEY_COLUMNS, keys)
                 return self._write(session, prepared, list(prepared.by_key.values()), now, _copy)
             except UniqueViolation:  # a repetition, or two samples of one instant: seldom, and worth another way
                 cursor.execute("ROLLBACK TO SAVEPOINT samples")
@@ -146,12 +155,6 @@ def _rows(samples: Iterable[Sample], readings: Iterable[Readings]) -> Rows:
     return Rows(slot_rows(readings), station_rows(beats))
 
 
-def _key_rows(by_key: Iterable[Key], now: datetime) -> bytes:
-    """In one order for all who write, so that two of them never wait for each other."""
-    at = now.isoformat()
-    return "".join([f"{station_id},{boot},{seq},{at}\n" for station_id, boot, seq in sorted(by_key)]).encode()
-
-
 def _once(session: Session, by_key: dict[Key, Sample], now: datetime) -> list[Sample]:
     """Those never seen before."""
     with raw_cursor(session) as cursor:
@@ -161,15 +164,15 @@ def _once(session: Session, by_key: dict[Key, Sample], now: datetime) -> list[Sa
         return [by_key[row] for row in cursor]
 
 
-def _copy(session: Session, table: str, columns: Sequence[str], rows: bytes) -> None:
+def _copy(session: Session, table: str, columns: Iterable[str], rows: bytes) -> None:
     with raw_cursor(session) as cursor:
-        copy_text(cursor, table, columns, rows, COPY_OPTIONS)
+        copy_binary(cursor, table, columns, rows)
 
 
-def _copy_around(session: Session, table: str, columns: Sequence[str], rows: bytes) -> None:
+def _copy_around(session: Session, table: str, columns: Iterable[str], rows: bytes) -> None:
     """Of two samples of one instant, which a clock that was set back can make, one is left."""
     with raw_cursor(session) as cursor:
         cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {table}_stage (LIKE {table}) ON COMMIT DELETE ROWS")
-        copy_text(cursor, f"{table}_stage", columns, rows, COPY_OPTIONS)
+        copy_binary(cursor, f"{table}_stage", columns, rows)
         cursor.execute(f"INSERT INTO {table} SELECT * FROM {table}_stage ON CONFLICT DO NOTHING")  # noqa: S608
         cursor.execute(f"TRUNCATE {table}_stage")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from fleet.common.bulk import array, booleans, copy_text, instants, raw_cursor, words
+from fleet.common.bulk import array, booleans, instants, raw_cursor, words
 
 WHOLE = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
 PART = datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=timezone(timedelta(hours=-3, minutes=-30)))
@@ -27,13 +27,3 @@ def test_array_comes_back_as_it_was(session: Session, kind: str, literal: Any, v
     with raw_cursor(session) as cursor:
         cursor.execute(f"SELECT %s::{kind}[]", (literal(values),))
         assert cursor.fetchone() == (values,)
-
-
-def test_copy_takes_everything_at_once(session: Session) -> None:
-    rows = b"".join(b"%d,null\n" % number for number in range(20_000))
-    with raw_cursor(session) as cursor:
-        cursor.execute("CREATE TEMP TABLE copied (id int, nothing text) ON COMMIT DROP")
-        copy_text(cursor, "copied", ["id", "nothing"], rows, "DELIMITER ',', NULL 'null'")
-        copy_text(cursor, "copied", ["id", "nothing"], b"")
-        cursor.execute("SELECT count(*), sum(id), count(nothing) FROM copied")
-        assert cursor.fetchone() == (20_000, 199_990_000, 0)

@@ -134,6 +134,36 @@ def test_a_locked_bank_is_passed_over(clean_database: Database, now: datetime) -
         assert charge(holder, row) == (None, None)
 
 
+def test_what_comes_late_does_not_hide_the_newest(session: Session, now: datetime) -> None:
+    """However many frames come between two writes, and in whatever order."""
+    rows = [bank(session, f"PB{number}", now) for number in range(3)]
+    told = [slots(n + 1, now + n * MINUTE, SlotSample(slot=1, serial="PB0", charge_pct=n % 100)) for n in range(2_500)]
+    told += [slots(9_001, now + 5_000 * MINUTE, SlotSample(slot=1, serial="PB1", charge_pct=81))]
+    told += [slots(9_002, now + 4_000 * MINUTE, SlotSample(slot=1, serial="PB2", charge_pct=82))]
+    store = SampleStore()
+    Random(4).shuffle(told)
+    for at in range(0, len(told), 500):
+        store.store(session, told[at : at + 500], now)
+    store.write_banks(session)
+    assert charge(session, rows[0]) == (99, now + 2_499 * MINUTE)
+    assert charge(session, rows[1]) == (81, now + 5_000 * MINUTE)
+    assert charge(session, rows[2]) == (82, now + 4_000 * MINUTE)
+
+
+def test_banks_that_were_not_committed_are_written_with_their_next_sample(session: Session, now: datetime) -> None:
+    row = bank(session, "PB1", now)
+    session.commit()
+    store = SampleStore()
+    store.store(session, [slots(1, now, SlotSample(slot=1, serial="PB1", charge_pct=50))], now)
+    due = store.banks.due()
+    assert store.banks.write(session, due) == 1
+    session.rollback()
+    store.banks.forget(due)
+    store.store(session, [slots(2, now + MINUTE, SlotSample(slot=1, serial="PB1", charge_pct=50))], now)
+    store.write_banks(session)
+    assert charge(session, row) == (50, now + MINUTE)
+
+
 def feed(session: Session, start: datetime, days: int, seed: int = 1) -> None:
     rng = Random(seed)
     samples: list[Sample] = []
