@@ -49,6 +49,17 @@ class DatabaseServer:
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
         return self.url_of(name)
 
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """The address of a database without a schema."""
+        self._count += 1
+        name = f"{self._prefix}_{self._count}"
+        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield self.url_of(name)
+        finally:
+            self.drop(self.url_of(name))
+
     def copy(self, url: str) -> str:
         """A copy of a database that nobody is connected to; returns its address."""
         self._count += 1
