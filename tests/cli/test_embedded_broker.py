@@ -71,6 +71,21 @@ NOT_AUTHORIZED = 135
 BAD_CREDENTIALS = 134
 SUCCESS = 0
 GRANTED_QOS_1 = 1
+NO_SUBSCRIBERS = 16
+OWN, OTHER = "861111111111111", "862222222222222"
+#: Every rule and what lies beside it.
+VENDOR_TOPICS = (
+    *(f"/powerbank/{imei}/user/{kind}" for imei in (OWN, OTHER) for kind in ("update", "heart", "get", "upload")),
+    "/powerbank//user/update",
+    f"powerbank/{OWN}/user/update",
+    f"/shop/{OWN}/user/update",
+    f"/powerbank/{OWN}/user",
+    f"/powerbank/{OWN}/user/update/deeper",
+    f"/powerbank/{OWN}/../{OTHER}/user/update",
+    "$SYS/broker/uptime",
+    f"vb/v1/{OTHER}/up/event",
+    f"vb/v1/{OWN}/down/command",
+)
 
 
 def test_a_cabinet_speaks_only_on_its_own_topics(broker: EmbeddedMosquitto) -> None:
@@ -94,6 +109,67 @@ def test_a_cabinet_hears_only_what_is_meant_for_it(broker: EmbeddedMosquitto) ->
 def test_a_nameless_client_reaches_nothing(broker: EmbeddedMosquitto) -> None:
     with _client(_device_port(broker), None) as stranger:
         assert stranger.publish("vb/v1/VB-1/up/event", b"x") == NOT_AUTHORIZED
+
+
+@pytest.fixture(params=["anonymous", "proven"])
+def vendors_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[EmbeddedMosquitto, str | None]]:
+    """A broker and its cabinets' password: on a laptop a name is believed, elsewhere it is proven. The rules must be
+    the same: whoever uses a name may do what that name's cabinet may, and nothing else.
+    """
+    if request.param == "anonymous":
+        yield request.getfixturevalue("broker"), None
+        return
+    broker = EmbeddedMosquitto(Home(tmp_path), device_secrets={OWN: "s3cret", OTHER: "s3cret"})
+    broker.start()
+    yield broker, "s3cret"
+    broker.stop()
+
+
+def _may(client: _Client, topic: str) -> bool:
+    answer = client.publish(topic, b"x")
+    assert answer in {SUCCESS, NO_SUBSCRIBERS, NOT_AUTHORIZED}
+    return answer != NOT_AUTHORIZED
+
+
+def test_where_a_vendors_cabinet_may_write(vendors_broker: tuple[EmbeddedMosquitto, str | None]) -> None:
+    broker, password = vendors_broker
+    with _client(_device_port(broker), OWN, password) as cabinet:
+        allowed = {topic for topic in VENDOR_TOPICS if _may(cabinet, topic)}
+    assert allowed == {f"/powerbank/{OWN}/user/update", f"/powerbank/{OWN}/user/heart"}
+
+
+def test_what_a_vendors_cabinet_hears(vendors_broker: tuple[EmbeddedMosquitto, str | None]) -> None:
+    """Its own commands and its own heartbeat: it restarts when that does not come back."""
+    broker, password = vendors_broker
+    with (
+        _client(*_gateway(broker)) as gateway,
+        _client(_device_port(broker), OWN, password) as cabinet,
+        _client(_device_port(broker), OTHER, password) as other,
+    ):
+        cabinet.subscribe("#")
+        gateway.publish(f"/powerbank/{OTHER}/user/get", b"for another")
+        other.publish(f"/powerbank/{OTHER}/user/heart", b"another's")
+        other.publish(f"/powerbank/{OTHER}/user/update", b"another's")
+        cabinet.publish(f"/powerbank/{OWN}/user/update", b"its own, and not for its ears")
+        cabinet.publish(f"/powerbank/{OWN}/user/heart", b"beat")
+        gateway.publish(f"/powerbank/{OWN}/user/get", b"mine")
+        last = (f"/powerbank/{OWN}/user/get", b"mine")
+        heard = list(iter(cabinet.next_message, last))
+    assert heard == [(f"/powerbank/{OWN}/user/heart", b"beat")]
+
+
+def test_where_the_backend_may_write(broker: EmbeddedMosquitto) -> None:
+    """Not where a cabinet would take it for its own voice, and nowhere in a cabinet's name but to clear its state."""
+    topics = [*VENDOR_TOPICS, "vb/v1/VB-1/up/event", "vb/v1/VB-1/up/state", "vb/v1/VB-1/down/command"]
+    with _client(*_gateway(broker)) as gateway:
+        allowed = {topic for topic in topics if _may(gateway, topic)}
+    assert allowed == {
+        f"/powerbank/{OWN}/user/get",
+        f"/powerbank/{OTHER}/user/get",
+        "vb/v1/VB-1/up/state",
+        "vb/v1/VB-1/down/command",
+        f"vb/v1/{OWN}/down/command",
+    }
 
 
 @pytest.mark.parametrize(
