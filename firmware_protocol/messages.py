@@ -168,6 +168,13 @@ class SlotInventory(Struct, frozen=True, kw_only=True):
     serial: Serial | None = None
     locked: Annotated[bool, Meta(description="true: taken out of use by lock_slot or a key")] | None = None
     charge_pct: Annotated[Percent, Meta(description="state of charge")] | None = None
+    ready: (
+        Annotated[
+            bool,
+            Meta(description="only where `charge_pct` cannot be told: whether it is charged enough to be given"),
+        ]
+        | None
+    ) = None
 
 
 class Inventory(Struct, frozen=True, kw_only=True, tag_field="type", tag="inventory"):
@@ -324,8 +331,16 @@ class CheckNeeded(Struct, frozen=True, kw_only=True, tag_field="type", tag="chec
     look_after_s: float = 0
 
 
+class FrameNoted(Struct, frozen=True, kw_only=True, tag_field="type", tag="frame_noted"):
+    """Never on a wire: a vendor's frame that changes nothing here. It is counted, and kept with its bytes."""
+
+    stream: ClassVar[Stream] = Stream.EVENT
+    what: Text
+    details: tuple[str, ...] = ()
+
+
 #: What frames of vendors amount to beside messages.
-Deduced = CommandUncertain | CheckNeeded
+Deduced = CommandUncertain | CheckNeeded | FrameNoted
 
 
 class UpFrame(Struct, frozen=True, kw_only=True, gc=False):

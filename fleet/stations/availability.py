@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import ColumnElement, Select, and_, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, contains_eager
 
@@ -28,7 +28,7 @@ def rentable(now: datetime | ColumnElement[datetime], min_charge_pct: int | Colu
         StationSlot.health_score >= HEALTHY,
         PowerBank.state == PowerBankState.AVAILABLE,
         PowerBank.known,
-        PowerBank.charge_pct >= min_charge_pct,
+        func.coalesce(PowerBank.ready, PowerBank.charge_pct >= min_charge_pct),
     )
 
 
@@ -75,9 +75,8 @@ def best_bank(
         query = query.where(StationSlot.number == slot)
     if not_slot is not None:
         query = query.where(StationSlot.number != not_slot)
-    best = query.order_by(PowerBank.charge_pct.desc(), PowerBank.cycles.asc().nulls_first(), StationSlot.number).limit(
-        1
-    )
+    order = (PowerBank.charge_pct.desc().nulls_last(), PowerBank.cycles.asc().nulls_first(), StationSlot.number)
+    best = query.order_by(*order).limit(1)
     if not lock:
         return session.scalars(best).one_or_none()
     found = _take_free(session, best)

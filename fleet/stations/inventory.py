@@ -42,8 +42,10 @@ UPDATE power_bank b
        charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
                          THEN v.charge ELSE b.charge_pct END,
        sampled_at = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
-                         THEN %(at)s ELSE b.sampled_at END
-  FROM unnest(%(ids)s::int[], %(charges)s::int[]) AS v(id, charge)
+                         THEN %(at)s ELSE b.sampled_at END,
+       ready = CASE WHEN v.charge IS NULL AND b.seen_station_id = %(station_id)s THEN coalesce(v.ready, b.ready)
+                    ELSE v.ready END
+  FROM unnest(%(ids)s::int[], %(charges)s::int[], %(ready)s::bool[]) AS v(id, charge, ready)
  WHERE b.id = v.id
 """
 
@@ -52,7 +54,7 @@ _SLOT_REGISTER: Final = (
     "observed_boot", "observed_seq", "observed_at", "proven_at", "told_bank_id", "told_since", "locked", "lock_boot",
     "lock_seq",
 )  # fmt: skip
-_BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "sampled_at")
+_BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "sampled_at", "ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ def _touch(
     key = {"boot": seen.boot, "seq": seen.seq, "at": seen.at, "station_id": seen.station_id}
     told = [None if entry.serial is None else picture.banks[entry.serial].id for _, entry in fresh]
     proven = [entry.serial is not None or entry.state is SlotState.EMPTY for _, entry in fresh]
-    present = [(bank, entry.charge_pct) for slot, entry in fresh if (bank := after[slot.id]) is not None]
+    present = [(bank, entry) for slot, entry in fresh if (bank := after[slot.id]) is not None]
     with raw_cursor(session) as cursor:
         cursor.execute(
             _TOUCH_SLOTS,
@@ -217,7 +219,12 @@ def _touch(
         )
         cursor.execute(
             _TOUCH_BANKS,
-            {**key, "ids": array(bank.id for bank, _ in present), "charges": array(charge for _, charge in present)},
+            {
+                **key,
+                "ids": array(bank.id for bank, _ in present),
+                "charges": array(entry.charge_pct for _, entry in present),
+                "ready": booleans(entry.ready for _, entry in present),
+            },
         )
     for slot, _ in fresh:
         session.expire(slot, _SLOT_REGISTER)
@@ -295,5 +302,6 @@ def _locate(bank: PowerBank, seen: Observation, charge: int | None) -> None:
         seen.seq,
         seen.at,
     )
+    bank.ready = None  # that was said of it where it was
     if charge is not None and (bank.sampled_at is None or bank.sampled_at <= seen.at):
         bank.charge_pct, bank.sampled_at = charge, seen.at

@@ -120,6 +120,8 @@ class Station(Base):
     silent_after_s: Mapped[float | None]
     #: By its last heartbeat: fed by mains, or by its own battery.
     mains: Mapped[bool | None]
+    #: Of the cabinet, by its last heartbeat, to the degree; NULL: it does not tell.
+    temperature_c: Mapped[float | None]
     #: Why it is not online.
     offline_cause: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime]
@@ -188,6 +190,8 @@ class PowerBank(Base):
     #: False for a serial that a cabinet reported and nobody entered: foreign until an operator adopts it.
     known: Mapped[bool] = mapped_column(default=True, server_default="true")
     charge_pct: Mapped[int | None]
+    #: The word of a cabinet that tells no `charge_pct`: whether it is charged enough to be given. Over once it moves.
+    ready: Mapped[bool | None]
     cycles: Mapped[int | None]
     health_pct: Mapped[int | None]
     temperature_c: Mapped[float | None]

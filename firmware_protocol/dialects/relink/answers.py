@@ -31,7 +31,7 @@ _FAULTS: Final[Mapping[int, SlotFaultKind]] = {
     Event.JAMMED: SlotFaultKind.JAM,
     Event.COMMUNICATION_ERROR: SlotFaultKind.COMMUNICATION,
 }
-#: Below this step of an unknown scale nobody rents a bank of the first generation out.
+#: Below this step of an unknown scale nobody rents a bank of the first generation out (relink.md 2).
 _MIN_LEVEL: Final = 4
 _MOST_MA: Final = 20_000
 
@@ -43,8 +43,9 @@ def inventory_1(message: up.Inventory1, known: Known) -> Reading:
     told = {
         bank.slot: SlotInventory(
             slot=bank.slot,
-            state=SlotState.OCCUPIED if bank.level >= _MIN_LEVEL else SlotState.FAULT,
+            state=SlotState.OCCUPIED,
             serial=bank.bank,
+            ready=bank.level >= _MIN_LEVEL,
         )
         for bank in message.banks
     }

@@ -15,7 +15,7 @@ from firmware_protocol.dialects.relink.limits import HEADER_BYTES, MAX_VOLUME
 from firmware_protocol.dialects.relink.packet import Packet, open_packet
 from firmware_protocol.dialects.returning import came_back
 from firmware_protocol.errors import InvalidField, TokenMismatch, UnsupportedCommand, WrongChannel
-from firmware_protocol.messages import Heartbeat
+from firmware_protocol.messages import FrameNoted, Heartbeat
 from firmware_protocol.vendor import Known, Login, Reading, Sender
 
 PREFIX: Final = "relink"
@@ -133,8 +133,8 @@ def _meaning(message: up.UpMessage, known: Known) -> Reading:  # noqa: PLR0911  
             return Reading(events=came_back(known, bank.slot, bank.bank, bank.level, LOOK_AFTER_S))
         case up.Abnormal():
             return Reading(events=abnormal(message, known))
-        case _:
-            return Reading()
+        case _:  # answers about the cabinet itself
+            return Reading(events=(FrameNoted(what=type(message).__name__.lower(), details=(f"{message}",)),))
 
 
 def _answer(message: up.UpMessage, known: Known) -> down.DownMessage | None:

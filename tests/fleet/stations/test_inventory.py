@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
 from fleet.stations import inventory
+from fleet.stations.availability import best_bank
 from fleet.stations.errors import NoSuchSlot
 from fleet.stations.inventory import Change
 from fleet.stations.models import (
@@ -156,6 +157,25 @@ def test_an_old_charge_does_not_replace_a_newer_one(cabinet: Cabinet) -> None:
     cabinet.take(entry(1, "X", charge_pct=41))
     cabinet.insert(2, "X", 42)
     assert cabinet.bank("X").charge_pct == 75
+
+
+def test_a_cabinets_word_that_a_bank_is_charged_stands_until_a_charge_is_told_or_the_bank_moves(
+    cabinet: Cabinet,
+) -> None:
+    cabinet.take(entry(1, "X", ready=True), entry(2, "Y", ready=False), entry(3, "Z"))
+
+    def offered() -> list[int]:
+        free = [best_bank(cabinet.session, cabinet.station.id, 20, cabinet.now, slot=n, lock=False) for n in (1, 2, 3)]
+        return [slot.number for slot in free if slot is not None]
+
+    assert offered() == [1]
+    cabinet.take(entry(1, "X"), entry(2, "Y", charge_pct=80))
+    assert (cabinet.bank("X").ready, cabinet.bank("Y").ready, offered()) == (True, None, [1, 2])
+    best = best_bank(cabinet.session, cabinet.station.id, 20, cabinet.now, lock=False)
+    assert best is not None
+    assert best.number == 2  # whose charge is known
+    cabinet.insert(4, "X")
+    assert (cabinet.bank("X").ready, offered()) == (None, [2])
 
 
 def test_unknown_serials_become_foreign_banks(cabinet: Cabinet) -> None:
