@@ -90,7 +90,14 @@ def commands(code: _Code) -> None:
     """What the station's cabinet can be ordered to do."""
     with desk() as at:
         station = find_station(at.session, code)
-        typer.echo("\n".join(orders.supported(station, capabilities_of(station.dialect))))
+        able = capabilities_of(station.dialect)
+        lines = orders.supported(station, able)
+        if able is not None:
+            lines += [
+                " ".join((f"vendor_command name={name}", *(f"{each}=…" for each in args)))
+                for name, args in able.vendor_commands.items()
+            ]
+        typer.echo("\n".join(lines))
 
 
 def command(

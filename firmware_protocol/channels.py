@@ -4,7 +4,7 @@ from typing import Final, get_args
 
 from msgspec import Struct
 
-from firmware_protocol.commands import Ack, Command, CommandFrame, Control, Resend, Welcome
+from firmware_protocol.commands import Ack, CommandFrame, Control, NativeCommand, Resend, Welcome
 from firmware_protocol.messages import (
     Booted,
     EventMessage,
@@ -19,7 +19,7 @@ from firmware_protocol.topics import DownKind, UpKind
 
 _UP: Final[tuple[type[UpMessage], ...]] = get_args(UpMessage)
 UP_MESSAGES: Final[tuple[type[Struct], ...]] = _UP
-COMMANDS: Final[tuple[type[Struct], ...]] = get_args(Command)
+COMMANDS: Final[tuple[type[Struct], ...]] = get_args(NativeCommand)
 CONTROLS: Final[tuple[type[Struct], ...]] = get_args(Control)
 
 UP_KIND: Final[dict[type[Struct], UpKind]] = {

@@ -148,7 +148,18 @@ class SetNetwork(Struct, frozen=True, kw_only=True, tag_field="type", tag="set_n
     wifi_password: Text | None = None
 
 
-Command = (
+class VendorCommand(Struct, frozen=True, kw_only=True, tag_field="type", tag="vendor_command"):
+    """What only a vendor's cabinets can be told, in the vendor's own word: no command of this protocol."""
+
+    moves_metal: ClassVar[bool] = False
+    name: Annotated[Text, Meta(description="as the cabinet's capabilities list it")]
+    data: Text | None = None
+    wifi_ssid: Text | None = None
+    wifi_password: Text | None = None
+
+
+#: Those of the protocol itself.
+NativeCommand = (
     EjectPowerBank
     | LockSlot
     | UnlockSlot
@@ -164,6 +175,7 @@ Command = (
     | RotateCredential
     | SetNetwork
 )
+Command = NativeCommand | VendorCommand
 
 
 class CommandFrame(Struct, frozen=True, kw_only=True):

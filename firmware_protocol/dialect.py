@@ -1,5 +1,6 @@
 """What a dialect is: a codec between bytes and messages, and an honest statement of what its cabinets can do."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -39,6 +40,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     commands: frozenset[str]
     #: Those among them that are never answered: sent is all that can be known of them.
     unanswered: frozenset[str] = frozenset()
+    #: Names of `vendor_command`s, each with the arguments that it must have.
+    vendor_commands: Mapping[str, tuple[str, ...]] = {}
     #: Only the gateway that holds the cabinet's connection can speak to it.
     connection_bound: bool = False
     #: Nothing is sent to a station that was not heard of within one of its heartbeat periods: what waits on its way

@@ -29,6 +29,7 @@ from firmware_protocol.commands import (
     SetVolume,
     ShowScreen,
     UnlockSlot,
+    VendorCommand,
 )
 from firmware_protocol.dialects.registry import capabilities_of
 from fleet.common.errors import InvalidInput, NotFound
@@ -44,7 +45,7 @@ router = area("admin", "admin")
 #: Firmware, configuration, logs and credentials come with a process of their own.
 _ALLOWED: Final = (
     EjectPowerBank, GetConfig, LockSlot, PlaySound, QueryInventory, Reboot, SetNetwork, SetVolume, ShowScreen,
-    UnlockSlot,
+    UnlockSlot, VendorCommand,
 )  # fmt: skip
 
 
@@ -86,6 +87,8 @@ def send_command(code: Code, body: CommandIn, acts: ActsDep, once: Idempotent) -
     """Queued; look at the command for its result. What the station's cabinet cannot do is refused at once (409).
 
     An `eject_power_bank` here is for no rental: when the bank leaves, an orphan-bank case asks for it until it is back.
+    A `vendor_command` is one of the vendor's own words (`GET …/commands` lists them): not while an eject is under way,
+    and only with a reason.
     """
     command = command_from(body)
     return once.answer(
@@ -130,7 +133,12 @@ def eject(code: Code, body: EjectIn, acts: ActsDep, once: Idempotent) -> Respons
 def station_commands(code: Code, session: SessionDep, _: CurrentOperator) -> CommandsOut:
     station = find_station(session, code)
     able = capabilities_of(station.dialect)
-    return CommandsOut(station=code, dialect=station.dialect, commands=orders.supported(station, able))
+    return CommandsOut(
+        station=code,
+        dialect=station.dialect,
+        commands=orders.supported(station, able),
+        vendor_commands={} if able is None else {name: list(args) for name, args in able.vendor_commands.items()},
+    )
 
 
 @router.get(

@@ -38,6 +38,13 @@ class CommandsOut(Schema):
     station: str
     dialect: str
     commands: Annotated[list[str], Field(examples=[["eject_power_bank", "query_inventory", "reboot"]])]
+    vendor_commands: Annotated[
+        dict[str, list[str]],
+        Field(
+            description="names of `vendor_command`s, each with the arguments that it must have",
+            examples=[{"load_ad": [], "setAudio": ["data"], "set_wifi": ["wifi_ssid", "wifi_password"]}],
+        ),
+    ]
 
 
 class BankOut(Schema):

@@ -67,7 +67,15 @@ def test_what_the_cabinet_cannot_do_is_a_clear_refusal(live: Live) -> None:
         problem = refused.json()
         assert (refused.status_code, problem["code"]) == (409, "command_not_supported")
         assert problem["supported"] == able["commands"]
-        assert log(boss.http) == []
+        assert able["vendor_commands"]["set_wifi"] == ["wifi_ssid", "wifi_password"]
+        order = {"type": "vendor_command", "args": {"name": "load_ad"}}
+        silent = post(boss.http, f"station/{CODE}/command", order)
+        assert (silent.status_code, log(boss.http)) == (422, [])  # without a reason
+        made = post(boss.http, f"station/{CODE}/command", {**order, "reason": "new adverts"})
+        assert (made.status_code, made.json()["args"]) == (202, {"name": "load_ad"})
+        unknown = post(boss.http, f"station/{CODE}/command", {**order, "args": {"name": "explode"}, "reason": "x"})
+        assert (unknown.status_code, unknown.json()["code"]) == (409, "command_not_supported")
+        assert "upload_all" in unknown.json()["supported"]
 
 
 def test_a_password_in_an_order_is_told_to_nobody(live: Live) -> None:

@@ -1,8 +1,18 @@
 """What frames of Volinks cabinets mean, and how commands are said to them (decision 0085; numbers: volinks.md)."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, assert_never
 
-from firmware_protocol.commands import CommandFrame, EjectPowerBank, QueryInventory, Reboot, SetNetwork, SetVolume
+from firmware_protocol.commands import (
+    CommandFrame,
+    EjectPowerBank,
+    QueryInventory,
+    Reboot,
+    SetNetwork,
+    SetVolume,
+    VendorCommand,
+)
 from firmware_protocol.dialect import Cadence, Capabilities, Published
 from firmware_protocol.dialects.volinks import codec, commands, topics
 from firmware_protocol.dialects.volinks.answers import pop_by_hole, pop_by_serial, returned, self_test_return
@@ -20,6 +30,7 @@ from firmware_protocol.dialects.volinks.frames import (
 from firmware_protocol.dialects.volinks.inventories import inventory, question
 from firmware_protocol.dialects.volinks.limits import NO_SERIAL
 from firmware_protocol.errors import UnsupportedCommand
+from firmware_protocol.messages import FrameNoted
 from firmware_protocol.messages import Heartbeat as Beat
 from firmware_protocol.vendor import Known, Reading, Sender
 
@@ -32,6 +43,23 @@ _BACKUP_RUNS: Final = 3
 _BACKUP_IDLE: Final = 2
 #: A cabinet that honours it (none was seen) drops an eject that took longer (11).
 _TTL_S: Final = 30
+#: Of a scan; more are not kept.
+_MOST_NETWORKS: Final = 50
+
+#: What operators may tell a cabinet beside the commands that all cabinets know (9).
+_PLAIN: Final = frozenset(commands.Word) - {commands.Word.CHECK, commands.Word.CHECK_ALL, commands.Word.REBOOT}
+VENDOR_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        **{str(word): () for word in sorted(_PLAIN)},
+        **{str(key): ("data",) for key in commands.TextKey},
+        "setMode": ("data",),
+        "buffer_upload": ("data",),
+        # Two spellings: cabinets with a screen take the second one.
+        "setWifi": ("wifi_ssid", "wifi_password"),
+        "set_wifi": ("wifi_ssid", "wifi_password"),
+    }
+)
+_SSID_KEYS: Final = {"setWifi": "username", "set_wifi": "name"}
 
 CAPABILITIES: Final = Capabilities(
     sequence_numbers=False,
@@ -41,8 +69,11 @@ CAPABILITIES: Final = Capabilities(
     # With QoS 1 a lost PUBACK makes the broker repeat the eject, and the cabinet gives a second bank (9.1).
     command_qos=0,
     eject_by_serial=True,
-    commands=frozenset({"eject_power_bank", "query_inventory", "reboot", "set_volume", "set_network"}),
-    unanswered=frozenset({"reboot", "set_volume", "set_network"}),
+    commands=frozenset(
+        {"eject_power_bank", "query_inventory", "reboot", "set_volume", "set_network", "vendor_command"}
+    ),
+    unanswered=frozenset({"reboot", "set_volume", "set_network", "vendor_command"}),
+    vendor_commands=VENDOR_COMMANDS,
     only_to_the_living=True,
     eject_gap_s=5,
     self_check_s=SELF_CHECK_S,
@@ -91,8 +122,12 @@ def _meaning(frame: UpFrame, known: Known) -> Reading:  # noqa: PLR0911  # a fla
             return self_test_return(frame, known)
         case Heartbeat():
             return Reading(samples=(_beat(frame),))
-        case WifiScan() | NamedFrame():
-            return Reading()
+        case WifiScan():
+            # What is kept of it is JSON in a database that holds no U+0000.
+            names = tuple(name.replace("\0", "\\0") for name in frame.ssids[:_MOST_NETWORKS])
+            return Reading(events=(FrameNoted(what="wifi_scan", details=names),))
+        case NamedFrame():
+            return Reading(events=(FrameNoted(what=f"0x{frame.command:02X} {frame.name}"),))
         case _:
             assert_never(frame)
 
@@ -107,7 +142,7 @@ def _beat(frame: Heartbeat) -> Beat:
     )
 
 
-def _order(known: Known, frame: CommandFrame) -> commands.DownCommand:
+def _order(known: Known, frame: CommandFrame) -> commands.DownCommand:  # noqa: PLR0911  # a flat table of commands
     command = frame.command
     match command:
         case EjectPowerBank():
@@ -122,8 +157,21 @@ def _order(known: Known, frame: CommandFrame) -> commands.DownCommand:
             return commands.SetWifi(ssid=ssid, password=command.wifi_password or "")
         case SetNetwork(apn=str(apn), wifi_ssid=None):
             return commands.TextCommand(key=commands.TextKey.SET_APN, data=apn)
+        case VendorCommand():
+            return _vendors_own(command)
         case _:
             raise UnsupportedCommand(f"{type(command).__name__}: Volinks cabinets have no such command")
+
+
+def _vendors_own(command: VendorCommand) -> commands.DownCommand:
+    if command.name not in VENDOR_COMMANDS:
+        raise UnsupportedCommand(f"{command.name!r}: expected one of {', '.join(VENDOR_COMMANDS)}")
+    wire = {"cmd": command.name}
+    if command.data is not None:
+        wire["data"] = command.data
+    if command.wifi_ssid is not None:
+        wire |= {_SSID_KEYS.get(command.name, "name"): command.wifi_ssid, "password": command.wifi_password or ""}
+    return commands.from_wire(wire)
 
 
 def _pop(known: Known, command: EjectPowerBank, deadline_ms: int) -> commands.DownCommand:

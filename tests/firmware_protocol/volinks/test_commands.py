@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware_protocol.commands import CommandFrame, VendorCommand
 from firmware_protocol.dialects.volinks import topics
 from firmware_protocol.dialects.volinks.commands import (
     DownCommand,
@@ -21,6 +22,7 @@ from firmware_protocol.dialects.volinks.commands import (
     encode_down,
 )
 from firmware_protocol.dialects.volinks.signature import sign, sign_ok
+from firmware_protocol.dialects.volinks.translate import VENDOR_COMMANDS, VOLINKS
 from firmware_protocol.errors import (
     FrameTooLarge,
     InvalidField,
@@ -29,6 +31,7 @@ from firmware_protocol.errors import (
     UnknownMessageType,
     WrongChannel,
 )
+from firmware_protocol.vendor import Known
 from tests.firmware_protocol.vectors import Vector, load
 from tests.firmware_protocol.volinks.strategies import down_commands
 
@@ -101,6 +104,32 @@ def test_what_no_cabinet_takes_is_not_sent(command: DownCommand) -> None:
 def test_larger_cabinets_when_proven() -> None:
     assert b'"255"' in encode_down(PopByHole(hole=255), most_holes=255)
     assert encode_down(Plain(Word.CHECK)) == b'{"cmd":"check"}'
+
+
+GOOD = {"setMode": "4g", "buffer_upload": "true"}
+
+
+@pytest.mark.parametrize("name", VENDOR_COMMANDS)
+def test_every_word_of_the_vendor_can_be_said(name: str) -> None:
+    """In the form of the golden vectors: all of them can be read back by a cabinet."""
+    values = {"data": GOOD.get(name, "https://f.example/x"), "wifi_ssid": "lobby", "wifi_password": "hunter2"}
+    command = VendorCommand(name=name, **{each: values[each] for each in VENDOR_COMMANDS[name]})
+    said = VOLINKS.encode(
+        Known(station="V", hardware_id="86", slot_count=4),
+        CommandFrame(command_id="x", deadline_ms=1, attempt=1, command=command),
+    )
+    assert said.qos == 0
+    decode_down(said.payload)
+    assert msgspec.json.decode(said.payload)["cmd"] == name
+
+
+@pytest.mark.parametrize("command", [VendorCommand(name="popup", data="1"), VendorCommand(name="setMode", data="5g")])
+def test_what_is_no_word_of_the_vendor_is_not_said(command: VendorCommand) -> None:
+    with pytest.raises(ProtocolError):
+        VOLINKS.encode(
+            Known(station="V", hardware_id="86", slot_count=4),
+            CommandFrame(command_id="x", deadline_ms=1, attempt=1, command=command),
+        )
 
 
 def test_topics() -> None:

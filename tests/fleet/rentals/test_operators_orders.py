@@ -15,6 +15,7 @@ from firmware_protocol.commands import (
     Reboot,
     SetNetwork,
     SetVolume,
+    VendorCommand,
 )
 from firmware_protocol.dialects.registry import capabilities_of
 from firmware_protocol.messages import CommandResult
@@ -76,6 +77,38 @@ def test_what_the_cabinet_cannot_do_is_said_at_once_and_leaves_no_trace(
     able = capabilities_of(dialect)
     assert refused.value.attributes["supported"] == ([] if able is None else sorted(able.commands))
     assert log(world) == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "command", "error"),
+    [
+        ("native", VendorCommand(name="load_ad"), CommandNotSupported),
+        ("relink", VendorCommand(name="load_ad"), CommandNotSupported),
+        ("volinks", VendorCommand(name="popup", data="1"), CommandNotSupported),
+        ("volinks", VendorCommand(name="load_ad", data="1"), InvalidInput),
+        ("volinks", VendorCommand(name="setAudio"), InvalidInput),
+        ("volinks", VendorCommand(name="set_wifi", wifi_ssid="lobby"), InvalidInput),
+    ],
+)
+def test_a_vendors_own_word_that_the_cabinet_does_not_know_is_refused(
+    world: World, dialect: str, command: Command, error: type[Exception]
+) -> None:
+    world.stations["A"].dialect = dialect
+    world.session.flush()
+    with pytest.raises(error):
+        order(world, command)
+    assert log(world) == []
+
+
+def test_a_vendors_own_words_are_ordered_while_nothing_moves(world: World) -> None:
+    world.stations["A"].dialect = "volinks"
+    world.session.flush()
+    row = order(world, VendorCommand(name="set_wifi", wifi_ssid="lobby", wifi_password="hunter2"))
+    assert row.args == {"name": "set_wifi", "wifi_ssid": "lobby", "wifi_password": "hunter2"}
+    assert log(world)[0][2]["args"]["wifi_password"] == "***"
+    world.start()
+    with pytest.raises(EjectUnderWay):
+        order(world, VendorCommand(name="push_version_publish"))
 
 
 def test_an_eject_by_slot_names_the_bank_too_and_the_other_way_round(world: World) -> None:
