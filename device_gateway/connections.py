@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from device_gateway import intake
-from device_gateway.ingest import Done, reject
+from device_gateway.ingest import Done
 from device_gateway.intake import Foreign
 from device_gateway.vendor_sessions import begin
 from firmware_protocol.errors import ProtocolError
@@ -19,6 +19,7 @@ from firmware_protocol.types import OfflineCause, ResetCause
 from firmware_protocol.vendor import Admission, Login, Reading
 from fleet.common.vault import Vault
 from fleet.devices import profiles, sessions
+from fleet.devices.dead_letters import Rejected
 from fleet.devices.errors import LockedOut
 from fleet.devices.sessions import BootNotice, OfflineNotice
 
@@ -44,6 +45,9 @@ class Connections:
         self._vault = vault
         self._now = now
         self._done = done
+        #: For the caller to keep.
+        self.refused: list[Rejected] = []
+        self._held: dict[tuple[int, int | None], bool] = {}
 
     def admits(self, each: Foreign) -> bool:
         """Whether the frame is to be read on; logins and ends of connections are dealt with here."""
@@ -97,16 +101,22 @@ class Connections:
             )
         )
         self._done.heard.add(station.id)
+        self._held.clear()
 
     def _end(self, each: Foreign) -> None:
         epoch = each.sender.epoch
         if epoch and self._holds(each):
             notice = OfflineNotice(each.station.id, Offline(epoch=epoch, cause=OfflineCause.NETWORK))
             sessions.close_sessions(self._session, [notice], self._now)
+            self._held.clear()
 
     def _holds(self, each: Foreign) -> bool:
-        asked = {"id": each.station.id, "epoch": each.sender.epoch, "gateway": self._gateway}
-        return self._session.execute(_HELD, asked).first() is not None
+        connection = each.station.id, each.sender.epoch
+        held = self._held.get(connection)
+        if held is None:
+            asked = {"id": each.station.id, "epoch": each.sender.epoch, "gateway": self._gateway}
+            held = self._held[connection] = self._session.execute(_HELD, asked).first() is not None
+        return held
 
     def _refuse(self, each: Foreign, code: str, reason: str) -> None:
-        reject(self._session, intake.reject(each.received, code, reason, each.station), self._done.tally)
+        self.refused.append(intake.reject(each.received, code, reason, each.station))

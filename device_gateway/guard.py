@@ -189,8 +189,7 @@ class Guard:
         raise _Refused(FORGED, f"key {envelope.key!r} did not make this signature for this topic")
 
     def _record(self, session: Session, rejected: Sequence[Rejected], done: Done) -> None:
-        for each in rejected:
-            reject(session, each, done.tally)
+        reject(session, rejected, done.tally)
 
     def _confirm(self, session: Session, keys: Sequence[SigningKey]) -> None:
         """A key that signs is in use: its predecessor ends."""

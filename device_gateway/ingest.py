@@ -117,8 +117,7 @@ class Ingest(ABC):
                 sorted_.vendors.append(Foreign(received, station, dialect, sender))
 
     def _reject_all(self, session: Session, sorted_: Intake, tally: Tally) -> None:
-        for rejected in sorted_.rejected:
-            reject(session, rejected, tally)
+        reject(session, sorted_.rejected, tally)
 
     def _bury(self, received: Received, error: BaseException) -> Done:
         done = Done()
@@ -126,7 +125,7 @@ class Ingest(ABC):
         rejected = intake.reject(received, faults.code_of(error), faults.reason_of(error))
         try:
             with session_scope(self._engine) as session:
-                reject(session, rejected, done.tally)
+                reject(session, [rejected], done.tally)
         except Exception as second:
             if faults.is_transient(second):
                 raise
@@ -146,10 +145,10 @@ class Ingest(ABC):
         return True
 
 
-def reject(session: Session, rejected: Rejected, tally: Tally) -> None:
-    dead_letters.record(session, rejected)
-    session.flush()  # the next one may be the same frame again
-    tally.dead[rejected.error_code] += 1
+def reject(session: Session, rejected: Sequence[Rejected], tally: Tally) -> None:
+    """Into the dead letters, each counted."""
+    dead_letters.record_all(session, rejected)
+    tally.dead.update(each.error_code for each in rejected)
 
 
 def _halves(batch: Sequence[Received], run: Callable[[Sequence[Received]], Done]) -> Done:

@@ -5,10 +5,12 @@ counts on. Events are thereby in the order in which they were stored, once each;
 and the services to see, because nothing in such a frame says that it is a repeat (decision 0085).
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,7 @@ from device_gateway import events, intake
 from device_gateway.business import FactHandler
 from device_gateway.connections import Connections
 from device_gateway.directory import Directory
+from device_gateway.habits import Habits
 from device_gateway.ingest import Done, reject
 from device_gateway.intake import Arrived, Foreign
 from device_gateway.vendor_sessions import open_for
@@ -24,9 +27,11 @@ from firmware_protocol.channels import type_name
 from firmware_protocol.dialect import Published
 from firmware_protocol.errors import AmbiguousLayout, LayoutMismatch, ProtocolError
 from firmware_protocol.messages import (
+    CheckNeeded,
     Deduced,
     DeducedFrame,
     EventMessage,
+    FrameNoted,
     Inventory,
     UpFrame,
 )
@@ -35,8 +40,12 @@ from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import inbox, profiles, streams
 from fleet.devices.cursor import Cursor
+from fleet.devices.dead_letters import Rejected
 from fleet.telemetry.samples import Sample
 from fleet.telemetry.store import SampleStore, Thin
+
+#: A frame and its place in the batch.
+Placed = tuple[int, Foreign]
 
 
 class VendorIngest:
@@ -51,14 +60,18 @@ class VendorIngest:
         gateway: str = "",
         *,
         thin: Thin | None = None,
+        habits: Habits | None = None,
     ) -> None:
-        """`thin`: which samples become rows; all of them without it."""
+        """`thin`: which samples become rows; all of them without it. `habits` learns from heartbeats."""
         self._engine = engine
         self._directory = directory
         self._handle = handle
         self._vault = vault
         self._gateway = gateway
         self._samples = SampleStore(thin)
+        self._habits = habits
+        #: Heartbeats of the transaction in hand.
+        self._beats: list[Sample] = []
 
     def take(self, frames: Sequence[Foreign], now: datetime) -> Done:
         """Commits everything or raises; a frame that cannot be read goes to the dead letters alone."""
@@ -67,40 +80,64 @@ class VendorIngest:
             open_for(session, {each.station.id: each for each in frames}, now)
             bound = Connections(session, self._gateway, self._vault, now, done)
             free = [each for each in frames if bound.admits(each)]
+            reject(session, bound.refused, done.tally)
+        self._beats = []
         with session_scope(self._engine) as session:
             done.add(self.take_in(session, free, now))
+        if self._habits is not None:
+            self._habits.beats((each.station_id, each.at.timestamp(), each.message) for each in self._beats)
         return done
 
     def take_in(self, session: Session, frames: Sequence[Foreign], now: datetime) -> Done:
         """The same in the caller's transaction, for stations that have a session."""
         done = Done(heard={each.station.id for each in frames})
-        # Two frames of one station in one batch: the second is read knowing what the first one changed.
-        for together in rounds(frames):
-            self._round(session, together, done, now)
+        waiting: dict[int, deque[Placed]] = {}
+        for placed in enumerate(frames):
+            waiting.setdefault(placed[1].station.id, deque()).append(placed)
+        # What a frame changes is known when the next one of its station is read.
+        while waiting:
+            self._round(session, waiting, done, now)
+            waiting = {station_id: queue for station_id, queue in waiting.items() if queue}
         return done
 
-    def _round(self, session: Session, frames: Sequence[Foreign], done: Done, now: datetime) -> None:
-        ids = sorted({each.station.id for each in frames})
+    def _round(self, session: Session, waiting: Mapping[int, deque[Placed]], done: Done, now: datetime) -> None:
+        ids = sorted(waiting)
         lines = streams.lock_open(session, ids)
         known = profiles.known(session, ids, now, self._vault)
         work = Work(session, self._directory, self._handle, now)
-        read = [(each, reading) for each in frames if (reading := self._read(work, each, known)) is not None]
-        arrived = [each for foreign, reading in read for each in _number(foreign, reading, lines)]
+        rejected: list[Rejected] = []
+        placed = [each for key in ids for each in self._read_on(work, waiting[key], known[key], rejected)]
+        read = [(foreign, reading) for _, foreign, reading in sorted(placed, key=lambda each: each[0])]
+        reject(session, rejected, work.tally)
+        arrived = _number(read, lines)
         events.take(work, arrived)
         inbox.annotate(session, [(_key(each), _json(each.frame.message)) for each in arrived])
         self._learn(work, read)
         self._store_samples(work, read, lines)
         done.add(Done(work.outbound, work.tally))
 
-    def _read(self, work: Work, each: Foreign, known: dict[int, Known]) -> Reading | None:
-        received, station, dialect, _ = each
-        try:
-            return dialect.read(received.topic, received.payload, known[station.id])
-        except ProtocolError as error:
-            reject(work.session, intake.reject(received, error.code, str(error), station), work.tally)
-            if isinstance(error, AmbiguousLayout | LayoutMismatch):
-                profiles.inventory_refused(work.session, station.id, error.code, str(error), work.now)
-            return None
+    def _read_on(
+        self, work: Work, queue: deque[Placed], known: Known, rejected: list[Rejected]
+    ) -> list[tuple[int, Foreign, Reading]]:
+        """Frames of one station, taken from its queue up to one that changes what is known of it. What says nothing
+        costs no more than its reading: a cabinet that floods us must not keep the others waiting.
+        """
+        found: list[tuple[int, Foreign, Reading]] = []
+        while queue:
+            place, each = queue.popleft()
+            received, station, dialect, _ = each
+            try:
+                reading = dialect.read(received.topic, received.payload, known)
+            except ProtocolError as error:
+                rejected.append(intake.reject(received, error.code, str(error), station))
+                if isinstance(error, AmbiguousLayout | LayoutMismatch) and not known.stale:
+                    profiles.inventory_refused(work.session, station.id, error.code, str(error), work.now)
+                    known = replace(known, stale=True)
+                continue
+            found.append((place, each, reading))
+            if _changes(reading):
+                break
+        return found
 
     def _learn(self, work: Work, read: Iterable[tuple[Foreign, Reading]]) -> None:
         well = []
@@ -127,29 +164,27 @@ class VendorIngest:
         if samples:
             for sample in self._samples.store(work.session, samples, work.now):
                 work.tally.applied[type_name(type(sample.message))] += 1
+                self._beats.append(sample)
             self._samples.write_banks(work.session)
 
 
-def rounds(frames: Sequence[Foreign]) -> list[list[Foreign]]:
-    """Each with at most one frame of a station, in the order in which they came."""
-    found: list[list[Foreign]] = []
-    count: dict[int, int] = {}
-    for each in frames:
-        number = count.get(each.station.id, 0)
-        count[each.station.id] = number + 1
-        if number == len(found):
-            found.append([])
-        found[number].append(each)
+def _changes(reading: Reading) -> bool:
+    """Whether more is known of the cabinet once this is applied. A look into its slots is only asked for."""
+    told = any(not isinstance(event, CheckNeeded | FrameNoted) for event in reading.events)
+    return told or reading.layout is not None or reading.revision is not None
+
+
+def _number(read: Iterable[tuple[Foreign, Reading]], lines: dict[int, list[Cursor]]) -> list[Arrived]:
+    """Each event has the next place in the stream of the session that `open_for` has seen to."""
+    last = {station_id: line[-1].seen for station_id, line in lines.items()}
+    found = []
+    for each, reading in read:
+        station_id = each.station.id
+        for message in reading.events:
+            last[station_id] += 1
+            frame = _frame(each, lines[station_id][-1].boot, last[station_id], message)
+            found.append(Arrived(frame, each.received, each.station))
     return found
-
-
-def _number(each: Foreign, reading: Reading, lines: dict[int, list[Cursor]]) -> list[Arrived]:
-    cursor = lines[each.station.id][-1]  # of the session that `open_for` has seen to
-    first = cursor.seen + 1
-    return [
-        Arrived(_frame(each, cursor.boot, seq, message), each.received, each.station)
-        for seq, message in enumerate(reading.events, first)
-    ]
 
 
 def _frame(each: Foreign, boot: int, seq: int, message: EventMessage | Deduced) -> UpFrame | DeducedFrame:

@@ -38,9 +38,13 @@ def _literal(values: Iterable[object]) -> str:
     return "{" + _JSON.encode(list(values))[1:-1].decode() + "}"
 
 
-def words(values: Iterable[str]) -> str:
+def words(values: Iterable[str | None]) -> str:
     """Texts as an array literal, for `%s::text[]`."""
-    return "{" + ",".join(['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else _quoted(value) for value in values]) + "}"
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def copy_lines(cursor: Any, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:

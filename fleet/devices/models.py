@@ -345,7 +345,12 @@ class DeadLetter(Base):
     """A frame that could not be applied, with its bytes: looked at, mended and replayed by people."""
 
     __tablename__ = "dead_letter"
-    __table_args__ = (Index(None, "state", "id"), Index(None, "station_code", "id"))
+    __table_args__ = (
+        Index(None, "state", "id"),
+        Index(None, "station_code", "id"),
+        # Whether the same bytes wait already.
+        Index("ix_dead_letter_same", text("md5(payload)"), postgresql_where=text("state IN ('waiting', 'requested')")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     topic: Mapped[str] = mapped_column(String(1000))

@@ -16,6 +16,7 @@ from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.devices import dead_letters
 from fleet.devices.dead_letters import Rejected
+from fleet.devices.models import DeadLetter
 from fleet.payments.wallets import balance, wallet_of
 from fleet.rentals.models import Tariff
 from fleet.stations.models import PowerBank, Station, StationSlot
@@ -52,9 +53,8 @@ def _letter(database: Database, payload: bytes = b"\x00garbage") -> int:
         received_at=NOON,
     )
     with session_scope(database.engine) as session:
-        row = dead_letters.record(session, rejected)
-        session.flush()  # the id
-        return row.id
+        dead_letters.record(session, rejected)
+        return session.scalars(select(DeadLetter.id).where(DeadLetter.payload == payload)).one()
 
 
 def test_an_operator_is_made_once(voltbay: Any, clean_database: Database) -> None:
