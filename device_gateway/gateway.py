@@ -180,7 +180,7 @@ class Gateway:
                     telemetry_s=settings.telemetry_s,
                     clock=clock,
                     vendors=VendorIngest(
-                        engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name, thin=thin
+                        engine, self.directory, handle, Vault.of(settings, PURPOSE), self.name, thin=thin, habits=habits
                     ),
                 ),
             ),

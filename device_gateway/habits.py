@@ -1,6 +1,9 @@
-"""What heartbeats tell of stations' ways, written down only when it is news: how often each speaks, and its mains."""
+"""What heartbeats tell of stations' ways, written down only when it is news: how often each speaks, its mains, and how
+warm it is.
+"""
 
 from collections.abc import Collection, Iterable
+from math import floor
 from typing import Final
 
 from device_gateway import dialects
@@ -20,7 +23,7 @@ class Habits:
         self._directory = directory
         self._periods = periods
         self._rhythms: dict[int, Rhythm] = {}
-        self._mains: dict[int, bool | None] = {}
+        self._beats: dict[int, Heartbeat] = {}
         self._told: dict[int, Habit] = {}
         self._due: set[int] = set()
 
@@ -37,7 +40,7 @@ class Habits:
             if rhythm is None:
                 rhythm = self._rhythms[station_id] = Rhythm()
             rhythm.beat(at_s)
-            self._mains[station_id] = message.mains
+            self._beats[station_id] = message
             self._due.add(station_id)
 
     def news(self) -> list[Habit]:
@@ -62,11 +65,19 @@ class Habits:
         rhythm = self._rhythms.get(ref.id)
         learned = None if rhythm is None else rhythm.period_s
         going_by = period(cadence, ref.heartbeat_s, learned)
-        mains = self._mains.get(ref.id)
+        beat = self._beats.get(ref.id)
+        state = (None, None) if beat is None else (beat.mains, beat.temperature_c)
         if cadence == _AS_ASKED and going_by <= ref.heartbeat_s:
-            return Habit(ref.id, None, None, mains)  # as the settings say, whatever they say tomorrow
-        return Habit(ref.id, going_by, silence_allowed(cadence, going_by, self._periods), mains)
+            return Habit(ref.id, None, None, *state)  # as the settings say, whatever they say tomorrow
+        return Habit(ref.id, going_by, silence_allowed(cadence, going_by, self._periods), *state)
 
 
 def _differs(new: Habit, told: Habit) -> bool:
-    return new.mains is not told.mains or is_news(new.silent_after_s, told.silent_after_s)
+    if new.mains is not told.mains or is_news(new.silent_after_s, told.silent_after_s):
+        return True
+    # By whole degrees: no threshold between two of them is missed, and a sensor's noise is seldom news.
+    return _degrees(new.temperature_c) != _degrees(told.temperature_c)
+
+
+def _degrees(celsius: float | None) -> int | None:
+    return None if celsius is None else floor(celsius)

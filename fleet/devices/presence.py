@@ -67,12 +67,13 @@ UPDATE device_session s
 RETURNING s.station_id, s.heard_again_at
 """)
 _LEARN: Final = text("""
-UPDATE station t SET period_s = v.period, silent_after_s = v.allowed, mains = v.mains
-  FROM unnest(CAST(:ids AS int[]), CAST(:periods AS float[]), CAST(:allowed AS float[]), CAST(:mains AS bool[]))
-       AS v(id, period, allowed, mains),
+UPDATE station t SET period_s = v.period, silent_after_s = v.allowed, mains = v.mains, temperature_c = v.celsius
+  FROM unnest(CAST(:ids AS int[]), CAST(:periods AS float[]), CAST(:allowed AS float[]), CAST(:mains AS bool[]),
+              CAST(:celsius AS float[])) AS v(id, period, allowed, mains, celsius),
        (SELECT id FROM station WHERE id = ANY(CAST(:ids AS int[])) ORDER BY id FOR NO KEY UPDATE) locked
  WHERE t.id = v.id AND t.id = locked.id
-   AND (t.period_s, t.silent_after_s, t.mains) IS DISTINCT FROM (v.period, v.allowed, v.mains)
+   AND (t.period_s, t.silent_after_s, t.mains, t.temperature_c)
+       IS DISTINCT FROM (v.period, v.allowed, v.mains, v.celsius)
 """)
 _RETURN: Final = text("""
 UPDATE device_session s SET ended_at = NULL, cause = NULL, heard_again_at = NULL
@@ -156,6 +157,8 @@ class Habit(NamedTuple):
     silent_after_s: float | None
     #: None: its heartbeats do not tell.
     mains: bool | None
+    #: Of the cabinet, °C; None: its heartbeats do not tell.
+    temperature_c: float | None = None
 
 
 def learn(session: Session, habits: Collection[Habit]) -> None:
@@ -170,6 +173,7 @@ def learn(session: Session, habits: Collection[Habit]) -> None:
             "periods": _floats(each.period_s for each in ordered),
             "allowed": _floats(each.silent_after_s for each in ordered),
             "mains": booleans(each.mains for each in ordered),
+            "celsius": _floats(each.temperature_c for each in ordered),
         },
     )
 

@@ -41,6 +41,9 @@ _HOT: Final = f"""
 SELECT 'bank:' || b.id, s.id, b.temperature_c >= :threshold, l.number, b.id, b.temperature_c, NULL
   FROM power_bank b JOIN station_slot l ON l.power_bank_id = b.id JOIN station s ON s.id = l.station_id
  WHERE b.temperature_c >= :clear AND b.sampled_at > :fresh AND {_NOT_DISABLED}
+ UNION ALL
+SELECT 'cabinet:' || s.id, s.id, s.temperature_c >= :threshold, NULL, NULL, s.temperature_c, NULL
+  FROM station s WHERE s.temperature_c >= :clear AND s.last_heard_at > :fresh AND {_NOT_DISABLED}
 """  # noqa: S608  # our own words
 _LOW_CHARGE: Final = f"""
 SELECT {_COLUMNS}, max(b.charge_pct) < :threshold AS fires, {_NOWHERE}, max(b.charge_pct) AS value,

@@ -184,7 +184,7 @@ class AlertWatch(Base):
 
 
 class Alert(Base):
-    """What a rule found. At most one that is not closed per rule and subject (`station:5`, `bank:77`)."""
+    """What a rule found. At most one that is not closed per rule and subject (`station:5`, `bank:77`, `cabinet:5`)."""
 
     __tablename__ = "alert"
     __table_args__ = (

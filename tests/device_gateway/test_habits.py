@@ -62,6 +62,18 @@ def test_what_is_written_is_written_again_only_when_it_changed(habits: Habits) -
     assert changed.mains is False
 
 
+def test_a_cabinets_temperature_is_news_by_whole_degrees(habits: Habits) -> None:
+    def told(celsius: float | None) -> list[float | None]:
+        habits.beats([(NATIVE_ONE, 0.0, Heartbeat(temperature_c=celsius))])
+        news = habits.news()
+        habits.written(news)
+        return [each.temperature_c for each in news]
+
+    assert [told(each) for each in (31.2, 31.9, 32.0, 31.9, None, -0.5, 0.4)] == [
+        [31.2], [], [32.0], [31.9], [None], [-0.5], [0.4]
+    ]  # fmt: skip
+
+
 def test_stations_that_nobody_knows_are_left_alone(habits: Habits) -> None:
     habits.heard({99})
     assert habits.news() == []

@@ -16,7 +16,9 @@ from firmware_protocol.types import SlotState, StationFaultKind
 from fleet.common import fixtures
 from fleet.common.errors import InvalidInput
 from fleet.common.models import OutboxEvent
+from fleet.devices import presence
 from fleet.devices.models import StationReconciliation
+from fleet.devices.presence import Habit
 from fleet.stations.models import (
     HealthEvent,
     HealthKind,
@@ -73,6 +75,30 @@ def test_a_station_that_is_offline_for_long_enough(session: Session, now: dateti
         "telemetry.AlertOpened.v1",
         "telemetry.AlertClosed.v1",
     ]
+
+
+def test_a_cabinet_that_is_hot_by_its_own_heartbeats(session: Session, now: datetime) -> None:
+    hot, cool = add_station(session, now, "HOT"), add_station(session, now, "COOL")
+    rule(session, now, AlertKind.OVER_TEMPERATURE, threshold=60)
+
+    def beats(celsius: float, at: datetime) -> None:
+        presence.learn(
+            session,
+            [Habit(hot.id, None, None, None, celsius), Habit(cool.id, None, None, None, 25.0)],
+        )
+        session.execute(update(Station).values(last_heard_at=at))
+
+    beats(59.4, now)
+    assert alerting.sweep(session, now).opened == 0
+    beats(61.5, now)
+    assert alerting.sweep(session, now).opened == 1
+    assert current(session) == [(f"cabinet:{hot.id}", "open")]
+    beats(58.0, now + MINUTE)  # less than three degrees below: it holds
+    alerting.sweep(session, now + MINUTE)
+    assert alerting.sweep(session, now + 10 * MINUTE).closed == 0
+    beats(40.0, now + 11 * MINUTE)
+    alerting.sweep(session, now + 11 * MINUTE)
+    assert alerting.sweep(session, now + 17 * MINUTE).closed == 1
 
 
 def test_flapping_neither_closes_nor_opens_again(session: Session, now: datetime) -> None:
