@@ -33,7 +33,8 @@ NEVER_ANSWERED: Final = "never_answered"
 #: A heartbeat may be this much late (share of its period) and the cabinet still counts as heard of within one.
 HEARTBEAT_SLACK: Final = 1.1
 
-#: Cabinets without numbers answer one question of a kind at a time: the answer does not say which one it answers.
+#: Cabinets without numbers answer one question of a kind at a time: the answer does not say which one it answers. One
+#: whose session silence ended is asked for its inventory once it was heard again, and for nothing else.
 _QUEUED: Final = text("""
 WITH can AS (
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:living AS bool[]), CAST(:bound AS bool[]),
@@ -42,8 +43,10 @@ WITH can AS (
 SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN can ON can.dialect = t.dialect
-  JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
- WHERE c.state = 'queued' AND c.deadline > :now AND (c.not_before IS NULL OR c.not_before <= :now)
+  JOIN LATERAL (SELECT * FROM device_session WHERE station_id = c.station_id ORDER BY epoch DESC LIMIT 1) s ON true
+ WHERE (s.ended_at IS NULL
+        OR (can.living AND c.kind = 'query_inventory' AND s.cause = 'silent' AND s.heard_again_at IS NOT NULL))
+   AND c.state = 'queued' AND c.deadline > :now AND (c.not_before IS NULL OR c.not_before <= :now)
    AND (NOT can.living OR s.last_seen_at >= CAST(:now AS timestamptz) - CAST(:slack AS float)
                                             * coalesce(t.period_s, can.period_s, t.heartbeat_s) * interval '1 second')
    AND (NOT can.bound OR (s.held_by = :gateway AND c.station_id = ANY(CAST(:connected AS int[]))))

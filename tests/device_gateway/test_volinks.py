@@ -11,11 +11,20 @@ from device_gateway.replay import ReplayRefused
 from device_gateway.replay import apply as replay_in
 from firmware_protocol.commands import Reboot
 from firmware_protocol.dialects.volinks import codec, commands
-from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory, PopByHoleResult, ReturnResult
+from firmware_protocol.dialects.volinks.frames import (
+    Board,
+    Hole,
+    Inventory,
+    NamedFrame,
+    PopByHoleResult,
+    ReturnResult,
+    WifiScan,
+)
 from fleet.common.models import OutboxEvent
-from fleet.devices import profiles
+from fleet.devices import presence, profiles, silence
 from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceProfile
+from fleet.devices.presence import Habit
 from fleet.devices.queries import frames_of_rental
 from fleet.rentals import deadlines
 from fleet.rentals.ejects import ask_inventory
@@ -86,7 +95,7 @@ def test_any_other_answer_is_looked_into_before_anything_else_is_tried(world: Vo
     world.check_everything()
 
 
-@pytest.mark.parametrize("state", [0x00, 0xFC, 0x12])
+@pytest.mark.parametrize("state", [*FAILED, *UNCERTAIN])
 def test_a_bank_that_left_all_the_same_is_the_riders(world: VolinksWorld, state: int) -> None:
     rental, command = world.ordered()
     world.popped(10001001, state)
@@ -198,6 +207,26 @@ def test_a_result_by_hole_is_matched_by_its_hole(world: VolinksWorld) -> None:
     assert state_of(rental) is RentalState.EJECTING
     world.hear(PopByHoleResult(board=1, hole=1, state=1))
     assert state_of(rental) is RentalState.ACTIVE
+
+
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("state", [0x00, 0x11, 0x12, 0x55, 0x87, 0x88, 0xFF])
+def test_any_other_answer_by_hole_is_looked_into_too(world: VolinksWorld, state: int, *, left: bool) -> None:
+    rental, command = world.ordered()
+    world.hear(PopByHoleResult(board=1, hole=1, state=state))
+    assert (state_of(rental), command.state, world.money()) == (
+        RentalState.EJECT_UNKNOWN,
+        CommandState.UNKNOWN,
+        (4500, 500),
+    )
+    world.later(5 * SECOND)
+    assert world.claim()[0] in CHECKS
+    world.slots_as_they_are(without=1 if left else None)
+    world.session.refresh(command)
+    assert command.state is (CommandState.SUCCEEDED if left else CommandState.FAILED)
+    assert state_of(rental) is (RentalState.ACTIVE if left else RentalState.EJECTING)
+    assert world.place("10001001") == (None if left else "V1")
+    world.check_everything()
 
 
 def test_one_eject_at_a_time_and_five_seconds_between_two(world: VolinksWorld) -> None:
@@ -436,6 +465,76 @@ def test_the_sessions_begin_anew_after_the_cabinet_called_connect(world: Volinks
     assert (len(before), len(boots)) == (1, 2)
 
 
+def fall_silent(world: VolinksWorld) -> None:
+    world.later(21 * MINUTE)
+    presence.gateway_beat(
+        world.session,
+        name="gateway-one",
+        started_at=world.now,
+        connected_since=world.now - 2 * HOUR,
+        now=world.now,
+    )
+    presence.learn(world.session, [Habit(world.stations[CODE].id, 600.0, 1290.0, None)])
+    world.later(2 * MINUTE)
+    presence.gateway_beat(
+        world.session, name="gateway-one", started_at=world.now, connected_since=world.now - 2 * HOUR, now=world.now
+    )
+    assert silence.mark_silent(world.session, world.now, 2.5) == [world.stations[CODE].id]
+    world.session.expire_all()
+    assert not world.station().online
+
+
+def test_after_a_silence_the_second_word_brings_it_back_and_it_is_asked_for_that(world: VolinksWorld) -> None:
+    """It may be the last heartbeat of a cabinet that is going down; the next one comes in ten minutes."""
+    fall_silent(world)
+    world.later(MINUTE)
+    boots = {event.boot for event in world.events()}
+    world.beat()
+    assert not world.station().online
+    assert world.claim() == []
+    world.later(6 * SECOND)
+    assert world.claim() == [CHECK]
+    world.slots_as_they_are()
+    assert world.station().online
+    assert {event.boot for event in world.events()} == boots  # the same session goes on
+    rental, _ = world.ordered()
+    world.popped(10001001)
+    assert state_of(rental) is RentalState.ACTIVE
+
+
+def test_after_a_silence_nothing_else_is_sent_before_the_second_word(world: VolinksWorld) -> None:
+    fall_silent(world)
+    world.beat()
+    queue_command(
+        world.session,
+        station_id=world.stations[CODE].id,
+        command=Reboot(),
+        deadline=world.now + MINUTE,
+        now=world.now,
+    )
+    world.later(6 * SECOND)
+    assert world.claim() == [CHECK]
+
+
+def test_what_is_told_with_the_first_word_after_a_silence_counts(world: VolinksWorld) -> None:
+    rental, _ = world.ordered()
+    world.popped(10001001)
+    fall_silent(world)
+    world.put_back(4, 10001001)
+    assert state_of(rental) is RentalState.COMPLETED
+    assert not world.station().online
+    world.check_everything()
+
+
+def test_a_cabinet_that_restarted_in_its_silence_is_back_at_once(world: VolinksWorld) -> None:
+    fall_silent(world)
+    profile = world.session.scalars(select(DeviceProfile)).one()
+    profile.connected_at = world.now
+    world.session.flush()
+    world.beat()
+    assert world.station().online
+
+
 def test_garbage_becomes_dead_letters_with_its_bytes(world: VolinksWorld) -> None:
     world.hear(bytes.fromhex("a8000540ff"))
     world.hear(b"\x00" * 40)
@@ -444,6 +543,19 @@ def test_garbage_becomes_dead_letters_with_its_bytes(world: VolinksWorld) -> Non
         ("checksum", "a8000540"),
         ("head", "00000000"),
     ]
+
+
+def test_a_frame_that_changes_nothing_is_counted_and_kept(world: VolinksWorld) -> None:
+    before = len(world.events())
+    done = world.hear(NamedFrame(command=0x18, data=b"\x09"))
+    done.add(world.hear(WifiScan(data=b'["Cafe, upstairs","Guest"]')))
+    assert done.tally.applied["frame_noted"] == 2
+    assert not done.tally.dead
+    kept = world.events()[before:]
+    assert [bytes(each.raw)[3] for each in kept] == [0x18, 0xCF]
+    assert [(each.message or {})["what"] for each in kept] == ["0x18 4G heartbeat frequency", "wifi_scan"]
+    assert (kept[1].message or {})["details"] == ["Cafe, upstairs", "Guest"]
+    assert world.claim() == []
 
 
 def test_a_queued_eject_is_not_sent_by_two_gateways(world: VolinksWorld) -> None:
