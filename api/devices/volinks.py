@@ -50,7 +50,10 @@ async def _raw_body(request: Request) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a call says it is from. `station` None: nobody of ours, and the trace is kept."""
+    """Who a call says it is from. `station` None: nobody of ours, and the trace is kept.
+
+    `admitted`: it comes from a network of cabinets, whichever cabinet it is.
+    """
 
     session: Session
     runtime: Runtime
@@ -58,6 +61,7 @@ class Caller:
     parameters: dict[str, str]
     station: Station | None
     now: datetime
+    admitted: bool
 
     def refused(self) -> JSONResponse:
         if CabinetNetworks.of(self.runtime.settings).missing:
@@ -70,10 +74,11 @@ class Caller:
 
 
 class _Called:
-    """Makes a Caller."""
+    """Makes a Caller. `named` False: the call says nothing of who it is from."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, named: bool = True) -> None:
         self._kind = kind
+        self._named = named
 
     def __call__(  # FastAPI calls it by name
         self,
@@ -91,13 +96,16 @@ class _Called:
         call = Call(self._kind, target, body, source, signed, now)
         station = None
         networks = CabinetNetworks.of(runtime.settings)
-        if networks.admit(source):
+        admitted = networks.admit(source)
+        if admitted and self._named:
             station = calls.cabinet(session, hardware_id(request.url.path.removeprefix(PREFIX), parameters), call)
+        elif admitted:
+            pass
         elif networks.missing:
             _LOG.error("call of a cabinet refused: VOLTBAY_DEVICE_NETWORKS is not set", kind=self._kind, source=source)
         else:
             calls.refuse(session, call, "foreign_network", f"{source} is of no network of cabinets")
-        return Caller(session, runtime, call, parameters, station, now)
+        return Caller(session, runtime, call, parameters, station, now, admitted)
 
 
 _Connect = Annotated[Caller, Depends(_Called("connect"), scope="function")]
@@ -105,6 +113,7 @@ _Upload = Annotated[Caller, Depends(_Called("upload"), scope="function")]
 _Return = Annotated[Caller, Depends(_Called("return"), scope="function")]
 _Config = Annotated[Caller, Depends(_Called("config"), scope="function")]
 _Version = Annotated[Caller, Depends(_Called("version"), scope="function")]
+_NamelessVersion = Annotated[Caller, Depends(_Called("version", named=False), scope="function")]
 _Adverts = Annotated[Caller, Depends(_Called("adverts"), scope="function")]
 _Amount = Annotated[Caller, Depends(_Called("amount"), scope="function")]
 
@@ -184,10 +193,12 @@ def configuration(caller: _Config) -> JSONResponse:
 
 
 @router.get("/rentbox/client/version/{part}")
-def version(part: str, request: Request, session: SessionDep, now: Now) -> JSONResponse:
-    """`name,size,url` of what operators have entered, or null. The same for everybody: the call names no cabinet."""
-    key = f"{part}.{request.query_params.get('id', '')}"
-    return envelope(config.get(session, calls.VERSIONS).get(key), now)
+def version(part: str, caller: _NamelessVersion) -> JSONResponse:
+    """`name,size,url` of what operators have entered, or null. The call names no cabinet: its network is all it has."""
+    if not caller.admitted:
+        return caller.refused()
+    key = f"{part}.{caller.parameters.get('id', '')}"
+    return envelope(config.get(caller.session, calls.VERSIONS).get(key), caller.now)
 
 
 @router.get("/iot/app/version/{channel}")

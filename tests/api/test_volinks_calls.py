@@ -96,6 +96,12 @@ def test_a_call_from_outside_the_cabinets_networks_gets_nothing(serve: Serve) ->
     add_volinks(live)
     assert connect(live).status_code == 404
     assert [each.error_code for each in rows(live, DeadLetter)] == ["foreign_network"]
+    # Nor does one that names no cabinet: what it answers is where firmware comes from.
+    with session_scope(live.engine) as session:
+        config.put(session, "volinks.versions", {"main.1": "a,1,https://f.example"}, utc_now())
+    answer = live.client.get("/api/rentbox/client/version/main", params={"id": "1"})
+    assert (answer.status_code, answer.json()["data"]) == (404, None)
+    assert [each.error_code for each in rows(live, DeadLetter)] == ["foreign_network"] * 2
 
 
 def test_a_revoked_cabinet_gets_no_new_secret_until_it_is_readmitted(live: Live) -> None:

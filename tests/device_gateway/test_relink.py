@@ -273,6 +273,22 @@ def test_strangers_and_forgers_are_not_let_in(
     assert not look("SELECT online FROM station")
 
 
+def test_a_login_with_a_wrong_check_is_let_in_where_that_is_tolerated(
+    gateway: Gateway, station_id: int, clean_database: Database, look: Callable[[str], Any]
+) -> None:
+    login = bytearray(codec.encode_up(up.Login2(nonce=1, box_id=BOX, timestamp=0, slots_num=4, remain=0), TWO, SECRET))
+    login[4] ^= 0x2A
+    cabinet = RelinkCabinet(port_of(gateway))
+    cabinet.sock.sendall(login)
+    eventually(lambda: look("SELECT array_agg(error_code) FROM dead_letter") == ["checksum"])
+    with session_scope(clean_database.engine) as session:
+        profiles.set_tolerance(session, station_id, tolerate_checksum=True)
+    cabinet.sock.sendall(login)  # on the same connection
+    assert isinstance(cabinet.hear(), down.LoginReply2)
+    eventually(lambda: look("SELECT online FROM station"))
+    cabinet.sock.close()
+
+
 def test_garbage_is_kept_and_cut_and_disturbs_nobody(
     cabinet: RelinkCabinet, gateway: Gateway, clean_database: Database, look: Callable[[str], Any]
 ) -> None:
