@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli import alert_rules
 from cli.database import fleet_session
 from fleet.common.clock import utc_now
 from fleet.telemetry import alerts
@@ -13,6 +14,7 @@ from fleet.telemetry.alerts import Only
 from fleet.telemetry.models import Alert, AlertState, Severity
 
 app = typer.Typer(help="Alerts: list, show, acknowledge; and the rules that make them.", no_args_is_help=True)
+alert_rules.register(app)
 _Id = Annotated[int, typer.Argument(help="As `list` shows it.")]
 
 

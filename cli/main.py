@@ -10,6 +10,7 @@ from cli import (
     decode,
     demo,
     demo_data,
+    device_groups,
     device_upkeep,
     doctor,
     firmware,
@@ -50,6 +51,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(device_upkeep.rollouts, name="rollouts")
 app.add_typer(device_upkeep.config, name="device-config")
 app.add_typer(device_upkeep.logs, name="device-logs")
+app.add_typer(device_groups.app, name="device-groups")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
 app.command()(tools.shell)
 app.command()(tools.openapi)

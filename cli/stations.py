@@ -2,8 +2,9 @@
 
 import typer
 
-from cli import station_credentials, station_desk
+from cli import station_cabinets, station_credentials, station_desk
 
 app = typer.Typer(help="Stations and what they prove themselves with.", no_args_is_help=True)
 station_desk.register(app)
 station_credentials.register(app)
+station_cabinets.register(app)

@@ -12,7 +12,8 @@ from api.problems import problems
 from api.schemas import Input, Instant, Schema
 from api.v1 import area
 from fleet.common.vault import Vault
-from fleet.devices import profiles
+from fleet.devices import cabinets, profiles
+from fleet.devices.cabinets import CabinetChange
 from fleet.devices.models import DeviceProfile
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station
@@ -72,20 +73,15 @@ def get_cabinet(code: Code, session: SessionDep, _: CurrentOperator) -> CabinetO
 )  # fmt: skip
 def patch_cabinet(code: Code, body: CabinetPatch, acts: ActsDep, runtime: RuntimeDep) -> CabinetOut:
     """A cabinet that was rebuilt is refused until its layout is forgotten."""
-    station = find_station(acts.session, code)
-    if body.secret is not None:
-        vault = Vault.of(runtime.settings, profiles.PURPOSE)
-        profiles.set_secret(acts.session, station, body.secret.get_secret_value().encode(), vault)
-    if body.tolerate_checksum is not None:
-        profiles.set_tolerance(acts.session, station.id, tolerate_checksum=body.tolerate_checksum)
-    if body.revision is not None:
-        profiles.set_revision(acts.session, station.id, body.revision)
-    if body.forget_layout:
-        profiles.forget_layout(acts.session, station.id)
-    if body.readmit:
-        profiles.readmit(acts.session, station.id)
-    detail = body.model_dump(mode="json", exclude={"secret"}, exclude_unset=True)
-    acts.record("cabinet.change", target=code, detail={**detail, "secret": body.secret is not None})
+    wanted = CabinetChange(
+        secret=None if body.secret is None else body.secret.get_secret_value().encode(),
+        tolerate_checksum=body.tolerate_checksum,
+        revision=body.revision,
+        forget_layout=body.forget_layout,
+        readmit=body.readmit,
+    )
+    vault = Vault.of(runtime.settings, profiles.PURPOSE)
+    station = cabinets.change(acts.session, code, wanted, vault, actor=acts.actor, now=acts.now)
     return _out(station, profiles.profile_of(acts.session, station.id))
 
 
