@@ -11,11 +11,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 @contextmanager
 def publisher(url: str, name: str, client_id: str | None = None) -> Iterator[mqtt.Client]:
-    """Connected as `name`; the client id differs from the cabinet's own, so that both are connected at once."""
+    """Connected as `name`, or as the user that `url` names; the client id differs from the cabinet's own, so that both
+    are connected at once.
+    """
     address = urlsplit(url)
     connected = Event()
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id or f"test-{name}", protocol=mqtt.MQTTv5)
-    client.username_pw_set(name)
+    client.username_pw_set(address.username or name, address.password)
     client.on_connect = lambda *_: connected.set()
     client.connect(address.hostname or "127.0.0.1", address.port or 1883)
     client.loop_start()
