@@ -1,9 +1,14 @@
-"""Garbage on every topic, from known and unknown stations, while people rent."""
+"""Garbage on every topic, from known and unknown stations, while people rent.
+
+So many rounds by default; VOLTBAY_GARBAGE_S=60 goes on for a minute.
+"""
 
 import json
+import os
 from collections.abc import Iterator
 from random import Random
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -19,6 +24,7 @@ from tests.system.system import System
 from tests.system.waiting import until
 
 _ROUNDS = 250
+_SECONDS = float(os.environ.get("VOLTBAY_GARBAGE_S", "0"))
 #: The allocator's own habits; a leak of garbage would be many times this.
 _GROWTH_BYTES = 24 * 2**20
 #: Thousands of frames, each a dead letter of its own, on a machine that does much else.
@@ -60,15 +66,21 @@ def _garbage(rng: Random) -> Iterator[bytes]:
         yield json.dumps(_ENVELOPE | {"pad" + str(rng.random()): rng.random()}).encode()[: rng.randint(0, 60)]
 
 
-def _throw(client: mqtt.Client, topics: list[str], rng: Random, rounds: int) -> list[tuple[str, bytes]]:
-    """On every topic, `rounds` times; what was thrown."""
+def _throw(
+    client: mqtt.Client, topics: list[str], rng: Random, rounds: int, seconds: float = 0
+) -> list[tuple[str, bytes]]:
+    """On every topic, `rounds` times and at least so long; what was thrown."""
     thrown = []
     supply = _garbage(rng)
-    for _ in range(rounds):
+    until_s, done = monotonic() + seconds, 0
+    while done < rounds or monotonic() < until_s:
+        done += 1
         for topic in topics:
             payload = next(supply)
-            client.publish(topic, payload, qos=1)
+            told = client.publish(topic, payload, qos=1)
             thrown.append((topic, payload))
+        if seconds and done % 50 == 0:
+            told.wait_for_publish(30)  # what a broker has not taken yet would only fill this process
     huge = rng.randbytes(MAX_FRAME_BYTES + 1)
     client.publish(topics[0], huge, qos=1).wait_for_publish(30)
     thrown.append((topics[0], huge))
@@ -93,7 +105,7 @@ def test_garbage_on_every_topic_while_people_rent(system: System, station: str, 
     thrown = []
     for name in names:
         with publisher(broker, name) as client:
-            thrown += _throw(client, topics[name], rng, _ROUNDS)
+            thrown += _throw(client, topics[name], rng, _ROUNDS, _SECONDS / len(names))
             _trespass(client, names)
     ended.set()
     renting.join(60)
