@@ -61,7 +61,11 @@ async def _rent(pool: list[Connection], port: int, station: str, token: str, key
     }
     message = request("POST", "/api/v1/rental/start", headers, json.dumps({"station": station}).encode())
     began = time.monotonic()
-    answer = await connection.ask(message)
+    try:
+        answer = await connection.ask(message)
+    except (asyncio.IncompleteReadError, ConnectionError):  # the API had closed it for having rested
+        connection = await Connection.open(port)
+        answer = await connection.ask(message)
     answered = time.monotonic()
     pool.append(connection)
     found = json.loads(answer.body)

@@ -28,6 +28,7 @@ from fleet.devices.configuration import reports
 from fleet.devices.facts import DeviceFact
 from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
+from fleet.devices.models import DeviceCommand
 from fleet.rentals.evidence import apply_fact
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
@@ -73,13 +74,23 @@ def fact_handler(settings: Settings) -> FactHandler:
     policy = RentalPolicy.from_settings(settings)
 
     def handle(session: Session, fact: DeviceFact, now: datetime) -> None:
+        # Held, so that the session knows it while everybody below asks for it.
+        command = _command_of(session, fact)
         apply_fact(session, fact, policy, now)
-        _upkeep(session, fact, now)
+        _upkeep(session, fact, command, now)
 
     return handle
 
 
-def _upkeep(session: Session, fact: DeviceFact, now: datetime) -> None:
+def _command_of(session: Session, fact: DeviceFact) -> DeviceCommand | None:
+    """The command of this station that its result names."""
+    if not isinstance(fact.message, CommandResult):
+        return None
+    command = find_command(session, fact.message.command_id)
+    return command if command is not None and command.station_id == fact.station_id else None
+
+
+def _upkeep(session: Session, fact: DeviceFact, command: DeviceCommand | None, now: datetime) -> None:
     """What is about the cabinet itself and neither banks nor money."""
     message = fact.message
     if isinstance(message, ConfigReport):
@@ -88,10 +99,8 @@ def _upkeep(session: Session, fact: DeviceFact, now: datetime) -> None:
         sweep.take_progress(session, fact, message, now)
     elif isinstance(message, LogChunk):
         collect.take_chunk(session, fact, message, now)
-    elif isinstance(message, CommandResult):
-        command = find_command(session, message.command_id)
-        if command is not None and command.station_id == fact.station_id and command.kind == _COLLECT_LOGS:
-            collect.command_ended(session, command, now)
+    elif command is not None and command.kind == _COLLECT_LOGS:
+        collect.command_ended(session, command, now)
 
 
 def slot_beyond(message: object, station: StationRef) -> int | None:

@@ -20,6 +20,7 @@ from firmware_protocol.dialect import Published
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.vendor import Known
 from fleet.common.bulk import array
+from fleet.common.plans import PLANNED
 from fleet.common.vault import Vault
 from fleet.devices import commands, profiles
 from fleet.devices.models import CommandState, DeviceCommand
@@ -63,8 +64,8 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
         WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('queued', 'sent', 'unknown')))
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
-""")
-_ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')")
+""").execution_options(**PLANNED)
+_ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')").execution_options(**PLANNED)
 _UNANSWERED: Final = text("""
 SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id

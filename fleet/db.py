@@ -15,6 +15,8 @@ from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 from uuid_utils.compat import uuid7
 
+from fleet.common.plans import plan_once
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -85,6 +87,7 @@ def create_engine_from(url: str, *, pool_size: int = 10, max_overflow: int = 20,
         },
     )
     _ask_the_rested(engine)
+    plan_once(engine)
     return engine
 
 
@@ -122,6 +125,6 @@ def session_scope(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """For one SELECT, without the round trips that begin and end a transaction. For edges only."""
-    with Session(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False) as session:
+    """For looks: nothing is committed. For edges only."""
+    with Session(engine, expire_on_commit=False) as session:
         yield session

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 
-from api.auth import CurrentUser, WaitingUser
+from api.auth import Claims, CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.idempotency import REPLAYED, Idempotent
 from api.live import stream_responses
@@ -62,14 +62,14 @@ def quote(body: QuoteIn, session: SessionDep, runtime: RuntimeDep, user: Current
     },
 )
 async def start(
-    body: StartIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent, wait_s: PreferWait
+    body: StartIn, runtime: RuntimeDep, claims: Claims, now: Now, once: Idempotent, wait_s: PreferWait
 ) -> Response:
     """Money is held, a bank chosen and the cabinet asked in one transaction. With `Prefer: wait=N` the answer is held
     until the rental has left `ejecting`, at most N seconds; else it comes at once.
 
     Sent again with the same key nothing moves again, and the answer is the same, or the final one when that is known.
     """
-    answer, replayed = await Start(runtime, once, user.id).answer(body, now, wait_s)
+    answer, replayed = await Start(runtime, once, claims).answer(body, now, wait_s)
     headers = {"Location": f"/api/v1/rental/{answer.body['id']}"}
     if replayed:
         headers[REPLAYED] = "true"

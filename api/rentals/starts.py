@@ -16,6 +16,7 @@ from fleet.common.notify import Channel
 from fleet.db import new_id, session_scope
 from fleet.rentals import queries, starts
 from fleet.rentals.models import Rental, RentalState
+from fleet.users.tokens import AccessClaims, signed_in_user
 
 #: How long silence is believed while a rider waits: with notifications, and without.
 _LISTENING_S = 2.0
@@ -30,7 +31,7 @@ class Start:
 
     runtime: Runtime
     once: Once
-    user_id: UUID
+    claims: AccessClaims
 
     async def answer(self, body: StartIn, now: datetime, wait_s: int) -> tuple[StoredAnswer, bool]:
         """The answer as soon as the rental has left EJECTING, or as it is after `wait_s`; and whether it is that of an
@@ -53,12 +54,13 @@ class Start:
     def _begin(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         """The answer so far, and whether it is that of an earlier request."""
         with session_scope(self.runtime.engine) as session:
+            user = signed_in_user(session, self.claims, now)
             stored = self.once.begin(session, now)
             if stored is not None:
                 return stored, True
             rental = starts.start(
                 session,
-                user_id=self.user_id,
+                user_id=user.id,
                 station_code=body.station,
                 slot=body.slot,
                 now=now,
@@ -84,7 +86,7 @@ class Start:
     def _look(self, rental_id: UUID) -> StoredAnswer | None:
         """The final answer, which is then the one that is kept under the key; None while the cabinet is silent."""
         with session_scope(self.runtime.engine) as session:
-            rental = queries.rental_of(session, self.user_id, rental_id)
+            rental = queries.rental_of(session, self.claims.user_id, rental_id)
             if rental.state is RentalState.EJECTING:
                 return None
             answer = _answer(rental)

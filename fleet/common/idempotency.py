@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from fleet.common.models import IdempotencyKey
+from fleet.common.plans import PLANNED
 
 KEPT = timedelta(hours=24)
 
@@ -39,6 +40,7 @@ def begin(
         .values(scope=scope, key=key, route=route, fingerprint=print_, request_id=request_id, created_at=now)
         .on_conflict_do_nothing(index_elements=["scope", "key"])
         .returning(IdempotencyKey.id)
+        .execution_options(**PLANNED)
     )
     if claimed is not None:
         return None
@@ -60,7 +62,7 @@ def finish(session: Session, *, scope: str, key: str, answer: StoredAnswer, now:
         update(IdempotencyKey)
         .where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
         .values(status=answer.status, body=answer.body, finished_at=now)
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session=False, **PLANNED)
     )
 
 

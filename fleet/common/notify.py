@@ -6,12 +6,14 @@ from typing import Final
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session, SessionTransaction
 
+from fleet.common.plans import PLANNED
+
 #: Where a session keeps what it is to tell.
 _WAITING: Final = "voltbay_notify"
 _NOTIFY: Final = text(
     "SELECT pg_notify(v.channel, v.payload)"
     " FROM unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS v(channel, payload)"
-)
+).execution_options(**PLANNED)
 
 
 class Channel(StrEnum):

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import NotFound
 from fleet.common.money import Money
+from fleet.common.plans import PLANNED
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
 from fleet.payments.rules import HOUSE_KINDS, NORMAL_SIDE, RIDERS_MONEY
@@ -238,6 +239,7 @@ def _insert(session: Session, wanted: LedgerTransfer) -> LedgerTransfer | None:
         .values({name: getattr(wanted, name) for name in _COLUMNS})
         .on_conflict_do_nothing(index_elements=["idempotency_key"])
         .returning(LedgerTransfer)
+        .execution_options(**PLANNED)
     ).one_or_none()
 
 

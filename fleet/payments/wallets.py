@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
+from fleet.common.plans import PLANNED
 from fleet.payments import ledger
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, Wallet
 from fleet.payments.rules import HOUSE_KINDS
@@ -82,7 +83,7 @@ def _purse() -> Select[UUID, int, dict[str, str] | None]:
 
 
 #: Built once: every start asks it.
-_PURSE: Final = _purse()
+_PURSE: Final = _purse().execution_options(**PLANNED)
 _HOUSE: Final = frozenset(kind.value for kind in HOUSE_KINDS)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
+from fleet.common.plans import PLANNED
 from fleet.rentals.errors import (
     MoneyOwed,
     NoTariff,
@@ -60,7 +61,7 @@ def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None]:
 
 
 #: Built once: every start and quote asks it.
-_STANDING: Final = _standing()
+_STANDING: Final = _standing().execution_options(**PLANNED)
 
 
 def check_rider(rider: Standing) -> None:

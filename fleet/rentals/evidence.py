@@ -25,10 +25,11 @@ from firmware_protocol.messages import (
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
+from fleet.common.plans import PLANNED
 from fleet.devices import reconcile
 from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
-from fleet.devices.models import DeviceCommand
+from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals import conflicts, ejects
 from fleet.rentals.contradictions import never_left
 from fleet.rentals.departures import bank_left, bank_vanished
@@ -174,7 +175,9 @@ def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy:
     named = _command_named(session, fact, result.command_id)
     if named is None:
         return
-    command = settle_command(session, result.command_id, result, now)
+    known = named.state is CommandState.SUCCEEDED and result.outcome is CommandOutcome.SUCCEEDED
+    # What a station tells is applied in its order, so a success that is known already needs no lock to stay one.
+    command = None if known else settle_command(session, result.command_id, result, now)
     if named.kind != EJECT:
         return
     if result.outcome is not CommandOutcome.SUCCEEDED:
@@ -273,6 +276,7 @@ def _meant(session: Session, command: DeviceCommand | None) -> _Meant | None:
         select(Rental.id, Rental.slot_out, PowerBank.serial)
         .join(PowerBank, PowerBank.id == Rental.power_bank_id)
         .where(Rental.id == command.rental_id)
+        .execution_options(**PLANNED)
     )
     row = session.execute(query).one_or_none()
     return None if row is None else _Meant(*row)

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from fleet.common.plans import PLANNED
 from fleet.devices.models import DeviceCommand
 from fleet.payments.models import AccountKind, LedgerAccount
 from fleet.rentals.models import OPEN_STATES, Rental
@@ -20,7 +21,7 @@ def lock_rentals(
     if ids or command_ids:
         commands = select(DeviceCommand).where(or_(DeviceCommand.rental_id.in_(ids), DeviceCommand.id.in_(command_ids)))
         commands = commands.order_by(DeviceCommand.id).with_for_update()
-        session.scalars(commands.execution_options(populate_existing=True)).all()
+        session.scalars(commands.execution_options(populate_existing=True, **PLANNED)).all()
     if not ids:
         return {}
     riders = select(Rental.user_id).where(Rental.id.in_(ids))
@@ -29,10 +30,11 @@ def lock_rentals(
         .where(LedgerAccount.owner_id.in_(riders), LedgerAccount.kind == AccountKind.WALLET)
         .order_by(LedgerAccount.id)
         .with_for_update(key_share=True)
+        .execution_options(**PLANNED)
     )
     session.execute(lock_wallets).all()
     rentals = select(Rental).where(Rental.id.in_(ids)).order_by(Rental.id).with_for_update(key_share=True)
-    found = session.scalars(rentals.execution_options(populate_existing=True))
+    found = session.scalars(rentals.execution_options(populate_existing=True, **PLANNED))
     return {rental.id: rental for rental in found}
 
 
@@ -49,4 +51,4 @@ def open_rentals_around(
     query = select(Rental.id).where(
         Rental.state.in_(OPEN_STATES), or_(Rental.power_bank_id.in_(in_slots), Rental.power_bank_id.in_(named))
     )
-    return list(session.scalars(query))
+    return list(session.scalars(query.execution_options(**PLANNED)))

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload
 
+from fleet.common.plans import PLANNED
 from fleet.rentals.closing import price_at, terms_of
 from fleet.rentals.errors import RentalNotFound
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState
@@ -22,7 +23,8 @@ def _rentals() -> Select[Rental]:
 
 def rental_of(session: Session, user_id: UUID, rental_id: UUID) -> Rental:
     """Raises RentalNotFound, also when it is another rider's."""
-    rental = session.scalars(_rentals().where(Rental.id == rental_id, Rental.user_id == user_id)).one_or_none()
+    query = _rentals().where(Rental.id == rental_id, Rental.user_id == user_id).execution_options(**PLANNED)
+    rental = session.scalars(query).one_or_none()
     if rental is None:
         raise RentalNotFound("no such rental", rental_id=rental_id)
     return rental

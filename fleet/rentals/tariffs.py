@@ -91,7 +91,7 @@ def _statement() -> Prepared:
         )
         .limit(1)
     )  # fmt: skip
-    return Prepared(query)
+    return Prepared(query, planned=True)
 
 
 def _valid(model: type[Tariff | TaxRate], now: Any) -> Sequence[ColumnElement[bool]]:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, contains_eager
 
 from firmware_protocol.types import SlotState
+from fleet.common.plans import PLANNED
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
 from fleet.stations.rules import HEALTHY
 
@@ -69,7 +70,7 @@ def best_bank(
         .join(StationSlot.power_bank)
         .options(contains_eager(StationSlot.power_bank))
         .where(StationSlot.station_id == station_id, rentable(now, min_charge_pct))
-        .execution_options(populate_existing=True)
+        .execution_options(populate_existing=True, **PLANNED)
     )
     if slot is not None:
         query = query.where(StationSlot.number == slot)

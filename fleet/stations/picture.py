@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
+from fleet.common.plans import PLANNED
 from fleet.stations.errors import NoSuchSlot
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot
 
@@ -124,7 +125,7 @@ def look(
 def _locked_slots(session: Session, condition: ColumnElement[bool]) -> list[StationSlot]:
     query = select(StationSlot).where(condition).order_by(StationSlot.id)
     # NO KEY UPDATE: a start that refers to the row need not wait for its key.
-    query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    query = query.with_for_update(key_share=True).execution_options(populate_existing=True, **PLANNED)
     return list(session.scalars(query))
 
 
@@ -132,7 +133,7 @@ def _locked_banks(session: Session, serials: Collection[str], ids: Collection[in
     if not serials and not ids:
         return []
     query = select(PowerBank).where(or_(PowerBank.serial.in_(serials), PowerBank.id.in_(ids))).order_by(PowerBank.id)
-    query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    query = query.with_for_update(key_share=True).execution_options(populate_existing=True, **PLANNED)
     return list(session.scalars(query))
 
 

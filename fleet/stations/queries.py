@@ -9,6 +9,7 @@ from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
+from fleet.common.plans import PLANNED
 from fleet.stations import statements
 from fleet.stations.errors import StationNotFound
 from fleet.stations.models import PowerBank, Station, StationStatus
@@ -28,7 +29,9 @@ __all__ = [
 ]
 
 #: Built once: every page, quote and start asks it.
-_BY_CODE: Final = select(Station).where(Station.code == bindparam("code")).execution_options(populate_existing=True)
+_BY_CODE: Final = (
+    select(Station).where(Station.code == bindparam("code")).execution_options(populate_existing=True, **PLANNED)
+)
 #: Where `status` is in a summary's row.
 _STATUS: Final = 7
 

@@ -14,6 +14,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
+from fleet.common.plans import PLANNED
 from fleet.settings import Settings
 from fleet.users import audit
 from fleet.users.errors import TokenRefused, UserSuspended
@@ -201,6 +202,7 @@ def signed_in_user(session: Session, claims: AccessClaims, now: datetime) -> Use
         select(User, UserSession.revoked_at)
         .join(UserSession, UserSession.user_id == User.id)
         .where(UserSession.id == claims.session_id, User.id == claims.user_id)
+        .execution_options(**PLANNED)
     ).one_or_none()
     if row is None:
         raise TokenRefused("sign in again")
