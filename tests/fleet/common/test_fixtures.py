@@ -80,4 +80,5 @@ def test_keys_may_be_missing(tmp_path: Path) -> None:
         "tax_rates": [],
         "tariffs": [{"name": "t"}],
         "alert_rules": [],
+        "packages": [],
     }

@@ -71,7 +71,7 @@ def test_rows_that_a_session_writes_are_planned_without_being_asked(connection: 
             session.flush()
         found = session.scalars(select(OutboxEvent.payload).where(OutboxEvent.name == "test.v1")).all()
         assert [each["text"] for each in found] == ["100% $1 %(x)s"] * 3
-    kinds = [statement.split()[0] for statement in prepared(connection)]
+    kinds = [statement.split()[3] for statement in prepared(connection)]  # PREPARE vb_0 AS INSERT …
     assert sorted(kinds) == ["INSERT", "UPDATE"]
 
 
