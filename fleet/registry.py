@@ -8,6 +8,7 @@ from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.payments import models as payments
+from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
 from fleet.rentals import care_models as rental_care
 from fleet.rentals import models as rentals
@@ -27,6 +28,7 @@ AREAS = (
     firmware,
     telemetry,
     payments,
+    payments_outgoing,
     sandbox,
     rentals,
     rental_care,

@@ -3,6 +3,7 @@
 from fleet.devices.events import InventoryFresh, InventoryStale, StationInventoryRefused, StationOffline, StationOnline
 from fleet.payments.events import (
     AuthorizationDecided,
+    MoneyOutDue,
     PaymentMethodRemoved,
     RentalPaymentCaptured,
     TopUpSucceeded,
@@ -26,6 +27,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     OtpRequested.name: ("users.deliver_code",),
     WebhookReceived.name: ("payments.apply_webhook",),
     AuthorizationDecided.name: ("payments.carry_out_authorization",),
+    MoneyOutDue.name: ("payments.send_money_out",),
     PaymentMethodRemoved.name: ("payments.forget_method",),
     RentalPaymentCaptured.name: ("rentals.collect_dues",),
     TopUpSucceeded.name: ("rentals.collect_dues",),

@@ -1,5 +1,5 @@
 """All that is under /payment."""
 
-from api.payments import endpoints, invoices, methods
+from api.payments import endpoints, invoices, methods, refunds, withdrawals
 
-ROUTERS = tuple(part.router for part in (endpoints, methods, invoices))
+ROUTERS = tuple(part.router for part in (endpoints, methods, refunds, withdrawals, invoices))

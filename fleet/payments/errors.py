@@ -93,3 +93,27 @@ class AlreadyDecided(Conflict):
     """Somebody decided otherwise before (`state`)."""
 
     code = "already_decided"
+
+
+class RefundNotOpen(Conflict):
+    """The refund is decided (`state`), or another one of the same is being decided."""
+
+    code = "refund_not_open"
+
+
+class WithdrawalsNotOffered(Conflict):
+    """Not in this currency, or not for riders of this country."""
+
+    code = "withdrawals_not_offered"
+
+
+class WithdrawalLimitReached(Conflict):
+    """`left_minor` may still be withdrawn in this `period` (day or month of the rider's)."""
+
+    code = "withdrawal_limit"
+
+
+class WithdrawalNotOpen(Conflict):
+    """The withdrawal is decided (`state`)."""
+
+    code = "withdrawal_not_open"

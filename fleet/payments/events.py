@@ -31,6 +31,15 @@ class TopUpFailed(DomainEvent):
 
 
 @dataclass(frozen=True)
+class RentalRefunded(DomainEvent):
+    """Something of what was paid for a rental was given back."""
+
+    name: ClassVar[str] = "payments.RentalRefunded.v1"
+    rental_id: UUID
+    amount_minor: int
+
+
+@dataclass(frozen=True)
 class RentalPaymentReady(DomainEvent):
     """The money for a rental that was answered with 402 is set aside: it starts by itself (`rental_payments.claim`)."""
 
@@ -73,3 +82,24 @@ class PaymentMethodRemoved(DomainEvent):
 
     name: ClassVar[str] = "payments.PaymentMethodRemoved"
     method_id: UUID
+
+
+@dataclass(frozen=True)
+class MoneyOutDue(DomainEvent):
+    """The provider has to be asked for a refund or a payout."""
+
+    name: ClassVar[str] = "payments.MoneyOutDue"
+    money_out_id: UUID
+
+
+@dataclass(frozen=True)
+class MoneyOutSettled(DomainEvent):
+    """A refund to a card or a payout has arrived (`state` succeeded), or the money is in the wallet again."""
+
+    name: ClassVar[str] = "payments.MoneyOutSettled"
+    money_out_id: UUID
+    user_id: UUID
+    kind: str
+    state: str
+    amount_minor: int
+    currency: str

@@ -5,12 +5,14 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from fleet.common.errors import NotFound
 from fleet.common.money import Money
+from fleet.common.outbox import publish
 from fleet.payments import ledger
 from fleet.payments.errors import RefundTooLarge, TransferKeyReused
+from fleet.payments.events import RentalRefunded
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
 from fleet.payments.wallets import Purse, lock_purse, wallet_of
@@ -206,38 +208,100 @@ def _sum_of(session: Session, rental_id: UUID, kinds: tuple[str, ...]) -> int:
 def refund_rental(
     session: Session, *, rental_id: UUID, money: Money, reason: str, key: str, now: datetime
 ) -> LedgerTransfer:
-    """Give back, to the wallet that paid, at most what the rental was charged; idempotent by `key`.
+    """Give back, to the accounts that paid, at most what the rental was charged; idempotent by `key`.
 
-    Raises NotFound when the rental was never charged, RefundTooLarge.
+    Money first, then points: points that paid come back as points, never as cash. Returns the first transfer. Raises
+    NotFound when the rental was never charged, RefundTooLarge.
     """
-    wallet = _payer(session, rental_id, money.currency)
-    ledger.lock_accounts(session, wallet)  # two refunds at once must see each other
+    payers = _payers(session, rental_id, money.currency)
+    if not payers:
+        raise NotFound("nothing was charged for this rental in this currency", rental_id=rental_id)
+    ledger.lock_accounts(session, *payers)  # two refunds at once must see each other
     key = f"rental:{rental_id}:refund:{key}"
-    left = charged_for(session, rental_id) - refunded_for(session, rental_id)
-    if ledger.by_key(session, key) is None and money.amount_minor > left:
+    first = ledger.by_key(session, key)
+    if first is not None:
+        return _same_refund(session, first, key, money)
+    left = _left_by_payer(session, rental_id, payers)
+    if money.amount_minor > sum(left.values()):
+        left_minor = sum(left.values())
         raise RefundTooLarge(
-            f"{money} is more than the {Money(left, money.currency)} that may be refunded", left_minor=left
+            f"{money} is more than the {Money(left_minor, money.currency)} that may be refunded", left_minor=left_minor
         )
-    house = ledger.house_accounts(session, money.currency, now)[AccountKind.REFUNDS]
-    return ledger.transfer(
-        session, debit=house, credit=wallet, money=money, kind=REFUND, key=key, now=now, rental_id=rental_id,
-        memo=reason[:300],
-    )  # fmt: skip
+    moved = _give_back(session, rental_id, left, money, reason=reason, key=key, now=now)
+    publish(session, RentalRefunded(rental_id, money.amount_minor), now)
+    return moved[0]
 
 
-def _payer(session: Session, rental_id: UUID, currency: str) -> UUID:
+def _same_refund(session: Session, first: LedgerTransfer, key: str, money: Money) -> LedgerTransfer:
+    """The refund under the key, when it was for as much. Raises TransferKeyReused."""
+    second = ledger.by_key(session, f"{key}:more")
+    total = first.amount_minor + (0 if second is None else second.amount_minor)
+    if (total, first.currency) != (money.amount_minor, money.currency):
+        raise TransferKeyReused(f"refund key {key!r} was used for another refund", key=key)
+    return first
+
+
+def _payers(session: Session, rental_id: UUID, currency: str) -> list[UUID]:
+    """The accounts that paid for the rental: the wallet before the points."""
     query = (
-        select(LedgerTransfer.debit_account_id)
-        .join(LedgerAccount, LedgerAccount.id == LedgerTransfer.debit_account_id)
+        select(LedgerAccount.id)
+        .join(LedgerTransfer, LedgerTransfer.debit_account_id == LedgerAccount.id)
         .where(
             LedgerTransfer.rental_id == rental_id,
             LedgerTransfer.kind.in_((HOLD, CHARGE)),
             LedgerTransfer.state == TransferState.POSTED,
             LedgerAccount.currency == currency,
         )
-        .limit(1)
+        .group_by(LedgerAccount.id)
+        .order_by(LedgerAccount.kind == AccountKind.BONUS, LedgerAccount.id)
     )
-    payer = session.scalar(query)
-    if payer is None:
-        raise NotFound("nothing was charged for this rental in this currency", rental_id=rental_id)
-    return payer
+    return list(session.scalars(query))
+
+
+def _left_by_payer(session: Session, rental_id: UUID, payers: list[UUID]) -> dict[UUID, int]:
+    """Minor units that each account paid and has not got back."""
+    paid = _sums(session, LedgerTransfer.debit_account_id, rental_id, (HOLD, CHARGE))
+    back = _sums(session, LedgerTransfer.credit_account_id, rental_id, (REFUND,))
+    return {payer: paid.get(payer, 0) - back.get(payer, 0) for payer in payers}
+
+
+def _sums(
+    session: Session, side: InstrumentedAttribute[UUID], rental_id: UUID, kinds: tuple[str, ...]
+) -> dict[UUID, int]:
+    query = (
+        select(side, func.sum(LedgerTransfer.posted_minor))
+        .where(
+            LedgerTransfer.rental_id == rental_id,
+            LedgerTransfer.kind.in_(kinds),
+            LedgerTransfer.state == TransferState.POSTED,
+        )
+        .group_by(side)
+    )
+    return {account: int(total) for account, total in session.execute(query) if total}
+
+
+def _give_back(
+    session: Session,
+    rental_id: UUID,
+    left: dict[UUID, int],
+    money: Money,
+    *,
+    reason: str,
+    key: str,
+    now: datetime,
+) -> list[LedgerTransfer]:
+    house = ledger.house_accounts(session, money.currency, now)[AccountKind.REFUNDS]
+    moved: list[LedgerTransfer] = []
+    rest = money.amount_minor
+    for payer, most in left.items():
+        part = min(rest, most)
+        if part <= 0:
+            continue
+        moved.append(
+            ledger.transfer(
+                session, debit=house, credit=payer, money=Money(part, money.currency), kind=REFUND,
+                key=f"{key}:more" if moved else key, now=now, rental_id=rental_id, memo=reason[:300],
+            )
+        )  # fmt: skip
+        rest -= part
+    return moved

@@ -81,9 +81,25 @@ _CHECKS = {
         SELECT t.id::text FROM ledger_transfer t
           JOIN ledger_account a ON a.id IN (t.debit_account_id, t.credit_account_id) AND a.kind = 'provider_clearing'
           LEFT JOIN payment_intent i ON i.id = t.intent_id AND i.state = 'succeeded'
-         WHERE t.state <> 'voided'
+         WHERE t.state <> 'voided' AND t.kind NOT IN ('card_refund', 'withdrawal', 'money_returned')
            AND (i.id IS NULL OR 1 < (SELECT count(*) FROM ledger_transfer o
-                                      WHERE o.intent_id = t.intent_id AND o.state <> 'voided'))""",
+                                      WHERE o.intent_id = t.intent_id AND o.state <> 'voided'
+                                        AND o.kind IN ('top_up', 'card_payment')))""",
+    "money on its way out is not booked as it went": """
+        SELECT m.id::text FROM money_out m JOIN ledger_transfer t ON t.id = m.transfer_id
+         WHERE t.amount_minor <> m.amount_minor OR t.currency <> m.currency
+            OR t.state <> CASE m.state WHEN 'pending' THEN 'pending' WHEN 'failed' THEN 'voided' ELSE 'posted' END
+            OR t.state = 'posted' AND t.posted_minor <> t.amount_minor
+            OR (m.state = 'returned') <> EXISTS (SELECT 1 FROM ledger_transfer r
+                                                  WHERE r.idempotency_key = 'returned:' || t.id)""",
+    "money left without a refund or withdrawal that did": """
+        SELECT t.id::text FROM ledger_transfer t
+         WHERE t.kind IN ('card_refund', 'withdrawal') AND t.state = 'posted'
+           AND NOT EXISTS (SELECT 1 FROM money_out m WHERE m.transfer_id = t.id)""",
+    "more was given back to a card than it paid": """
+        SELECT i.id::text FROM payment_intent i JOIN money_out m ON m.intent_id = i.id AND m.state <> 'failed'
+           AND m.state <> 'returned'
+         GROUP BY i.id HAVING sum(m.amount_minor) > coalesce(i.captured_minor, 0)""",
 }
 
 

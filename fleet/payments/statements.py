@@ -19,6 +19,10 @@ _POSTED_AS: Final = {"rental_hold": "rental_charge"}
 _WORDS: Final = {
     "top_up": "Top-up",
     "card_payment": "Card payment for a rental",
+    "card_refund": "Refund to your card",
+    "withdrawal": "Withdrawal",
+    "withdrawal_fee": "Fee of a withdrawal",
+    "money_returned": "Came back: your bank did not take it",
     "rental_hold": "Held for a rental",
     "rental_charge": "Rental",
     "rental_refund": "Refund for a rental",

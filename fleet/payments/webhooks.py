@@ -12,7 +12,8 @@ from fleet.common.outbox import publish
 from fleet.payments.events import WebhookReceived
 from fleet.payments.intents import apply_charge
 from fleet.payments.models import PaymentWebhook
-from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderObject
+from fleet.payments.outgoing.money_out import apply_move
+from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderMove, ProviderObject
 from fleet.payments.transactions import Transactions
 
 #: Headers that are not kept: they may hold a secret.
@@ -86,5 +87,7 @@ def apply_object(session: Session, found: ProviderObject | None, now: datetime) 
     """Make our side what the provider's object says. Raises NotFound when it is not ours, ChargeMismatch."""
     if isinstance(found, ProviderCharge) and found.intent_id is not None:
         apply_charge(session, found.intent_id, found, now)
+    elif isinstance(found, ProviderMove):
+        apply_move(session, found, now)
     else:
         raise NotFound("the provider has no such object of ours")

@@ -61,6 +61,8 @@ def test_every_request_body_has_an_example(document: dict[str, Any]) -> None:
 PAYMENTS_KEYED = {
     "create_top_up", "confirm_top_up",
     "add_payment_method", "confirm_payment_intent",
+    "request_refund", "request_withdrawal", "admin_request_refund", "admin_approve_refund",
+    "admin_approve_withdrawal",
 }  # fmt: skip
 
 

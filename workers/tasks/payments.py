@@ -7,6 +7,7 @@ import structlog
 
 from fleet.common.clock import utc_now
 from fleet.payments import janitor, methods, proof, webhooks
+from fleet.payments.outgoing import money_out
 from fleet.payments.providers import provider_from, sandbox
 from workers.consumers import outside_consumer
 from workers.context import engine, settings, transaction
@@ -29,6 +30,18 @@ def apply_webhook(payload: dict[str, Any], now: datetime) -> None:
 def carry_out_authorization(payload: dict[str, Any], now: datetime) -> None:
     """Take, or give back, what a rider's card has set aside."""
     janitor.carry_out(transaction, UUID(payload["intent_id"]), provider_from(settings(), engine()), now)
+
+
+@outside_consumer("payments.send_money_out")
+def send_money_out(payload: dict[str, Any], now: datetime) -> None:
+    """A refund to a card, a payout."""
+    money_out.send(transaction, UUID(payload["money_out_id"]), provider_from(settings(), engine()), now)
+
+
+@task("payments.sweep_money_out", NEXT_TICK)
+def sweep_money_out() -> int:
+    """Refunds and payouts whose fate is not known."""
+    return money_out.sweep(transaction, provider_from(settings(), engine()), utc_now())
 
 
 @outside_consumer("payments.forget_method")
