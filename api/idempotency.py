@@ -18,6 +18,7 @@ from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.models import IdempotencyKey
+from fleet.common.plans import PLANNED
 
 REPLAYED = "Idempotency-Replayed"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -82,6 +83,7 @@ class Once:
             update(IdempotencyKey)
             .where(IdempotencyKey.scope == self.scope, IdempotencyKey.key == self.key)
             .values(status=answer.status, body=answer.body)
+            .execution_options(synchronize_session=False, **PLANNED)
         )
 
 

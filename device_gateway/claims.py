@@ -155,7 +155,7 @@ def _commands(
     if not rows:
         return []
     query = select(DeviceCommand).where(DeviceCommand.id.in_([row.id for row in rows]))
-    found = {command.id: command for command in session.scalars(query)}
+    found = {command.id: command for command in session.scalars(query.execution_options(**PLANNED))}
     return [(row, found[row.id]) for row in rows if row.id in found]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import Command, EjectPowerBank
 from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
+from fleet.common.plans import PLANNED
 from fleet.db import new_id
 from fleet.devices import rules
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
@@ -117,7 +118,7 @@ def find_command(session: Session, command_id: str, *, lock: bool = False) -> De
     except ValueError:
         return None
     if not lock:
-        return session.get(DeviceCommand, key)
+        return session.get(DeviceCommand, key, execution_options=PLANNED)
     query = select(DeviceCommand).where(DeviceCommand.id == key)
     query = query.with_for_update().execution_options(populate_existing=True)
     return session.scalars(query).one_or_none()

@@ -192,7 +192,7 @@ def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy:
 
 def _is_news(session: Session, command: DeviceCommand) -> bool:
     """The command was known to have succeeded, but not by the cabinet's own word on when."""
-    rental = None if command.rental_id is None else session.get(Rental, command.rental_id)
+    rental = None if command.rental_id is None else session.get(Rental, command.rental_id, execution_options=PLANNED)
     return rental is not None and rental.start_evidence is StartEvidence.ORDER
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
 from fleet.common.bulk import array, booleans, raw_cursor
+from fleet.common.plans import PLANNED
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, StationFaultState, StationSlot
 from fleet.stations.picture import Observation, Picture
 
@@ -271,6 +272,7 @@ def record_movement(session: Session, seen: Observation, change: Change, rental_
         )
         .on_conflict_do_nothing()
         .returning(PowerBankMovement.id)
+        .execution_options(**PLANNED)
     )
     return session.scalar(statement) is not None
 
