@@ -100,10 +100,13 @@ def get_rental(rental_id: UUID, session: SessionDep, user: CurrentUser) -> Renta
     return RentalOut.of(queries.rental_of(session, user.id, rental_id))
 
 
-@router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off before the cabinet is asked",
+@router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off, free of charge",
              responses=problems(401, 403, 404, 409))  # fmt: skip
 def cancel(rental_id: UUID, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> RentalOut:
-    """Once the order is sent it cannot be called back: the bank may already move. Cancelling again changes nothing."""
+    """Before the cabinet has the order, or once the bank is back within minutes of leaving, because it was of no use
+    (then as long as that again, and a few times a day). In between it cannot be called back: the bank may already move.
+    Cancelling again changes nothing.
+    """
     return RentalOut.of(cancels.cancel(session, user_id=user.id, rental_id=rental_id, now=now, policy=runtime.policy))
 
 

@@ -1,12 +1,13 @@
-"""A rider changes their mind before the cabinet has the order."""
+"""A rider changes their mind: before the cabinet has the order, or with the bank back in a slot at once."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fleet.devices.commands import cancel_command
-from fleet.rentals.closing import give_up
+from fleet.rentals.closing import NOT_TAKEN, call_off, give_up
 from fleet.rentals.ejects import last_eject
 from fleet.rentals.errors import RentalNotCancellable
 from fleet.rentals.locking import lock_rentals
@@ -16,32 +17,65 @@ from fleet.rentals.rules import RentalPolicy
 
 
 def cancel(session: Session, *, user_id: UUID, rental_id: UUID, now: datetime, policy: RentalPolicy) -> Rental:
-    """Only while the order is still queued: one that is out may move a bank. Again changes nothing.
+    """Nothing is charged: while the order is still queued (one that is out may move a bank), or when the bank was back
+    within `policy.cancel_window`. Again changes nothing.
 
     Raises RentalNotFound, RentalNotCancellable.
     """
-    del policy  # the order's state decides, no limit of ours
     rental_of(session, user_id, rental_id)
     rental = lock_rentals(session, [rental_id])[rental_id]
     if rental.state is RentalState.CANCELLED:
         return rental_of(session, user_id, rental_id)
-    command = last_eject(session, rental_id)
-    taken_back = rental.state is RentalState.EJECTING and (command is None or cancel_command(session, command.id, now))
-    if not taken_back:
-        raise RentalNotCancellable(
-            "the cabinet has the order already" if rental.state is RentalState.EJECTING else f"it is {rental.state}",
-            rental_id=rental_id,
-            state=rental.state,
+    evidence = {"user": str(user_id)}
+    if rental.state is RentalState.COMPLETED:
+        _must_be_back_at_once(session, rental, policy, now)
+        call_off(session, rental, evidence=evidence, now=now)
+    else:
+        _take_back_order(session, rental, now)
+        give_up(
+            session,
+            rental,
+            to=RentalState.CANCELLED,
+            why="cancelled_by_rider",
+            code=None,
+            evidence=evidence,
+            at=now,
+            now=now,
         )
-    give_up(
-        session,
-        rental,
-        to=RentalState.CANCELLED,
-        why="cancelled_by_rider",
-        code=None,
-        evidence={"user": str(user_id)},
-        at=now,
-        now=now,
-    )
     session.flush()  # the answer is read back
     return rental_of(session, user_id, rental_id)
+
+
+def _take_back_order(session: Session, rental: Rental, now: datetime) -> None:
+    command = last_eject(session, rental.id)
+    if rental.state is not RentalState.EJECTING:
+        raise _refusal(rental, f"it is {rental.state}")
+    if command is not None and not cancel_command(session, command.id, now):
+        raise _refusal(rental, "the cabinet has the order already")
+
+
+def _must_be_back_at_once(session: Session, rental: Rental, policy: RentalPolicy, now: datetime) -> None:
+    """The window counts twice: from when the bank left until it was back, and from when that was known until now, so
+    that a cabinet that was offline takes nothing from the rider.
+    """
+    assert rental.started_at is not None
+    assert rental.ended_at is not None
+    assert rental.closed_at is not None
+    if rental.failure_code == NOT_TAKEN:
+        raise _refusal(rental, "it cost nothing")
+    if rental.ended_at - rental.started_at > policy.cancel_window or now - rental.closed_at > policy.cancel_window:
+        raise _refusal(rental, "it is completed")
+    before = select(func.count()).where(
+        Rental.user_id == rental.user_id,
+        Rental.state == RentalState.CANCELLED,
+        Rental.started_at.is_not(None),
+        Rental.closed_at > now - timedelta(days=1),
+    )
+    if (session.scalar(before) or 0) >= policy.cancels_a_day:
+        raise _refusal(rental, f"{policy.cancels_a_day} were cancelled within a day")
+
+
+def _refusal(rental: Rental, reason: str) -> RentalNotCancellable:
+    return RentalNotCancellable(
+        f"the rental cannot be cancelled: {reason}", rental_id=rental.id, reason=reason, state=rental.state
+    )

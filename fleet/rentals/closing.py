@@ -16,9 +16,11 @@ from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.price import LineKind, Price, free_of_charge, price
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.rentals.terms import Prepaid, TariffTerms
-from fleet.stations.models import StationSlot
+from fleet.stations.health import count_discharge
+from fleet.stations.models import PowerBank, StationSlot
 
 NOT_TAKEN = "not_taken"
+CANCELLED = "cancelled"
 TOO_LONG = "the time with the bank was shorter than was thought"
 
 
@@ -92,7 +94,7 @@ def complete(session: Session, rental: Rental, back: Return, *, evidence: Eviden
     ended_at = _ended(rental, back, now)
     result = _price_of(rental, back, ended_at)
     _charge(session, rental, result, _parts(result), now)
-    _note_return(rental, back, ended_at)
+    _note_return(session, rental, back, ended_at)
     move(session, rental, RentalState.COMPLETED, why=back.why, evidence=evidence, at=ended_at, now=now)
 
 
@@ -102,7 +104,7 @@ def correct_end(session: Session, rental: Rental, back: Return, *, evidence: Evi
     evidence = {**evidence, "before": rental.ended_at.isoformat()}
     ended_at = _ended(rental, back, now)
     _cheaper(session, rental, _price_of(rental, back, ended_at), "end_corrected", now)
-    _note_return(rental, back, ended_at)
+    _note_return(session, rental, back, ended_at)
     if rental.state is RentalState.BOUGHT_OUT:
         move(session, rental, RentalState.COMPLETED, why="end_corrected", evidence=evidence, at=ended_at, now=now)
     else:
@@ -120,12 +122,32 @@ def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
     return price_at(rental, ended_at)
 
 
-def _note_return(rental: Rental, back: Return, ended_at: datetime) -> None:
+def _note_return(session: Session, rental: Rental, back: Return, ended_at: datetime) -> None:
     rental.ended_at, rental.charge_in_pct = ended_at, back.charge_pct
     if back.slot is not None:
         rental.station_in_id, rental.slot_in = back.slot.station_id, back.slot.number
     if back.why == NOT_TAKEN:
         rental.failure_code = NOT_TAKEN
+    count_use(session, rental)
+
+
+def count_use(session: Session, rental: Rental) -> None:
+    """Its bank's cycles hold what it took out of the bank, whichever of both measurements came last."""
+    taken = 0
+    if rental.charge_out_pct is not None and rental.charge_in_pct is not None:
+        taken = max(0, rental.charge_out_pct - rental.charge_in_pct)
+    if taken != rental.discharged_pct:
+        bank = session.get_one(PowerBank, rental.power_bank_id, with_for_update={"key_share": True})
+        count_discharge(bank, taken - rental.discharged_pct)
+        rental.discharged_pct = taken
+
+
+def call_off(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
+    """A bank that was back at once was of no use: what was paid comes back, nothing is owed."""
+    nothing = free_of_charge(terms_of(rental), LineKind.CANCELLED, "Cancelled: the bank was back at once")
+    _cheaper(session, rental, nothing, CANCELLED, now, reason="cancelled, the bank was back at once")
+    rental.failure_code = CANCELLED
+    move(session, rental, RentalState.CANCELLED, why="cancelled_by_rider", evidence=evidence, at=now, now=now)
 
 
 def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
@@ -180,6 +202,7 @@ def annul(
         move(session, rental, RentalState.EJECT_FAILED, why=why, evidence=evidence, at=at, now=now)
     rental.started_at = rental.ended_at = rental.overdue_at = rental.buyout_at = rental.start_evidence = None
     rental.station_in_id = rental.slot_in = rental.charge_in_pct = None
+    count_use(session, rental)
 
 
 def correct_start(
@@ -252,13 +275,15 @@ def _bill(rental: Rental, result: Price) -> Bill:
     )
 
 
-def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: datetime) -> None:
+def _cheaper(
+    session: Session, rental: Rental, result: Price, key: str, now: datetime, *, reason: str = TOO_LONG
+) -> None:
     """A closed rental only ever becomes cheaper: first what is owed is owed no more, then what was paid comes back."""
     too_much = (rental.price_minor or 0) - result.total_minor
     if too_much <= 0:
         return
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
-    issue(session, _bill(rental, result), now, TOO_LONG)
+    issue(session, _bill(rental, result), now, reason)
     refund = too_much - min(rental.due_minor, too_much)
     rental.due_minor -= too_much - refund
     # An operator may have given some of it back already; a fact must not fail for that.
@@ -269,7 +294,7 @@ def _cheaper(session: Session, rental: Rental, result: Price, key: str, now: dat
             session,
             rental_id=rental.id,
             money=Money(refund, rental.currency),
-            reason=TOO_LONG,
+            reason=reason,
             # The price falls with every correction: a key of its own for each, the same for a repetition.
             key=f"{key}:{result.total_minor}",
             now=now,

@@ -8,7 +8,7 @@ from fleet.devices.commands import EJECT
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals import ejects
 from fleet.rentals.cases import QUARANTINE, open_case, settle_case
-from fleet.rentals.closing import correct_start
+from fleet.rentals.closing import correct_start, count_use
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence
 from fleet.rentals.returns import finish, finish_where_seen
@@ -25,14 +25,19 @@ def bank_left(scene: Scene, change: Change, command: DeviceCommand | None, *, to
         _without_rental(scene, change, command)
     elif rental.state in WAITING:
         _for_waiting(scene, rental, change, told=told)
-    elif rental.power_bank_id == change.bank.id and rental.state not in FAILED:
+    elif rental.power_bank_id == change.bank.id and _had_bank(rental):
         _again(scene, rental, change, told=told)
-    elif change.current and rental.state in FAILED and _reopen(scene, rental, change, told=told):
+    elif change.current and not _had_bank(rental) and _reopen(scene, rental, change, told=told):
         scene.record(change, rental.id)
     else:
         if change.current:
             _case(scene, change, "late_eject" if rental.state in FAILED else "second_bank", rental.id)
         scene.record(change, None)
+
+
+def _had_bank(rental: Rental) -> bool:
+    """It moved a bank; one that was cancelled because the bank was of no use did too."""
+    return rental.state not in FAILED or rental.ended_at is not None
 
 
 def bank_vanished(scene: Scene, change: Change, orders: dict[UUID, DeviceCommand]) -> None:
@@ -124,6 +129,7 @@ def _again(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence)
         correct_start(scene.session, rental, scene.seen.at, told, evidence=scene.evidence, now=scene.now)
     if change.charge_pct is not None:
         rental.charge_out_pct = change.charge_pct
+        count_use(scene.session, rental)
     if change.current and rental.state not in OPEN_STATES:
         _case(scene, change, "left_again", rental.id)
         scene.record(change, None)

@@ -78,7 +78,7 @@ class NotExtendable(Conflict):
 
 
 class RentalNotCancellable(Conflict):
-    """The cabinet has the order, or the rental is past that (`state`)."""
+    """The cabinet has the order, or the bank was not back at once (`reason`, `state`)."""
 
     code = "rental_not_cancellable"
 

@@ -244,6 +244,8 @@ class Rental(Base):
     due_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     charge_out_pct: Mapped[int | None]
     charge_in_pct: Mapped[int | None]
+    #: What it took out of banks so far, in per cent of a whole one; counted into their cycles.
+    discharged_pct: Mapped[int] = mapped_column(default=0, server_default="0")
     failure_code: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
 

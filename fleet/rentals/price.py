@@ -36,6 +36,7 @@ class LineKind(StrEnum):
     NOT_STARTED = "not_started"
     NOT_TAKEN = "not_taken"
     NEVER_LEFT = "never_left"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

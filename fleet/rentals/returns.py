@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects
 from fleet.rentals.cases import settle_case
-from fleet.rentals.closing import NOT_TAKEN, Return, complete, correct_end
+from fleet.rentals.closing import NOT_TAKEN, Return, complete, correct_end, count_use
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
 from fleet.rentals.states import note
-from fleet.stations.health import judge_bank, note_incident
+from fleet.stations.health import judge_bank, note_incident, suspect_bank
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement, Station, StationSlot
 from fleet.stations.rules import Incident
@@ -61,6 +61,16 @@ def bank_came(scene: Scene, change: Change) -> None:
 def finish(scene: Scene, rental: Rental, change: Change) -> None:
     """Close a rental whose bank is in `change.slot` since `change.since` at the earliest."""
     complete(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
+    _suspect(scene, rental, change)
+
+
+def _suspect(scene: Scene, rental: Rental, change: Change) -> None:
+    """Riders bring back at once what does not work."""
+    assert rental.started_at is not None
+    assert rental.ended_at is not None
+    if rental.failure_code != NOT_TAKEN and rental.ended_at - rental.started_at < scene.policy.quick_return:
+        source = str(rental.id)
+        suspect_bank(scene.session, change.bank, change.slot, source=source, at=rental.ended_at)
 
 
 def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
@@ -79,6 +89,7 @@ def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
     seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=since)
     # Its time was already brought before its own receipt; the departure may have been received earlier.
     complete(scene.session, rental, _return(scene, rental, seen, latest=scene.now), evidence=evidence, now=scene.now)
+    _suspect(scene, rental, seen)
 
 
 def _arrival(scene: Scene, rental: Rental, change: Change) -> tuple[StationSlot, str, PowerBankMovement] | None:
@@ -146,6 +157,7 @@ def _back_earlier(scene: Scene, change: Change) -> UUID | None:
     if rental.ended_at is not None and rental.ended_at > change.since:
         back = _return(scene, rental, change)
         correct_end(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
+        _suspect(scene, rental, change)
     return rental_id
 
 
@@ -216,6 +228,7 @@ def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
         return None
     rental.station_in_id, rental.slot_in = change.slot.station_id, change.slot.number
     rental.charge_in_pct = change.charge_pct
+    count_use(scene.session, rental)
     note(
         scene.session,
         rental,

@@ -22,7 +22,8 @@ TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
     _S.EJECT_FAILED: frozenset({_S.ACTIVE}),
     _S.CANCELLED: frozenset({_S.ACTIVE}),
-    _S.COMPLETED: frozenset({_S.DISPUTED, _S.EJECT_FAILED}),
+    # CANCELLED: the bank was back at once, and the rider says that it was of no use.
+    _S.COMPLETED: frozenset({_S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
     # Otherwise only by word that the bank was back before the cap was reached.
     _S.BOUGHT_OUT: frozenset({_S.COMPLETED, _S.DISPUTED, _S.EJECT_FAILED}),
     _S.DISPUTED: frozenset({_S.COMPLETED}),
@@ -72,6 +73,11 @@ class RentalPolicy:
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
+    #: A bank that is back so soon may be cancelled free of charge, for as long again, and so many times a day.
+    cancel_window: timedelta = timedelta(minutes=5)
+    cancels_a_day: int = 3
+    #: A bank that is back sooner than this may be broken.
+    quick_return: timedelta = timedelta(minutes=5)
     health: HealthPolicy = field(default_factory=HealthPolicy)
     #: Who may have something to say about a price.
     sources: tuple[AdjustmentSource, ...] = ()
@@ -86,6 +92,9 @@ class RentalPolicy:
             min_charge_pct=settings.min_rentable_charge_pct,
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
+            cancel_window=timedelta(seconds=settings.cancel_window_s),
+            cancels_a_day=settings.cancels_a_day,
+            quick_return=timedelta(seconds=settings.quick_return_s),
             reconcile_every=timedelta(seconds=settings.reconcile_every_s),
             health=HealthPolicy.from_settings(settings),
         )

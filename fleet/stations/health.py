@@ -22,6 +22,7 @@ from fleet.stations.rules import (
     Incident,
     after_incident,
     bank_fault,
+    cycles_after,
     jammed_too_often,
 )
 
@@ -75,6 +76,17 @@ def _disable(session: Session, slot: StationSlot, reason: str, *, at: datetime, 
     _record(session, slot, HealthKind.DISABLED, at=at, detail=reason)
     publish(session, SlotDisabled(slot.station_id, slot.number, reason), now)
     notify(session, Channel.STATION, str(slot.station_id))
+
+
+def suspect_bank(session: Session, bank: PowerBank, slot: StationSlot, *, source: str, at: datetime) -> None:
+    """A rider gave the bank back at once, into this slot: perhaps it does not charge. Noted once per `source`."""
+    _record(session, slot, HealthKind.QUICK_RETURN, source=source, at=at, bank=bank)
+
+
+def count_discharge(bank: PowerBank, more_pct: int) -> None:
+    """A rider took so much of a whole charge out of a locked bank; negative corrects what was counted before."""
+    bank.cycles = cycles_after(bank.cycles, bank.discharged_pct, more_pct)
+    bank.discharged_pct = max(0, bank.discharged_pct + more_pct)
 
 
 def note_use(session: Session, slot: StationSlot, *, disabled_reason: str | None, now: datetime) -> None:

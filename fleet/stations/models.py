@@ -59,6 +59,7 @@ class HealthKind(StrEnum):
     ANTI_THEFT = "anti_theft"
     FAILED_EJECT = "failed_eject"
     NOT_TAKEN = "not_taken"
+    QUICK_RETURN = "quick_return"
     DISABLED = "disabled"
     ENABLED = "enabled"
     QUARANTINED = "quarantined"
@@ -193,6 +194,8 @@ class PowerBank(Base):
     #: The word of a cabinet that tells no `charge_pct`: whether it is charged enough to be given. Over once it moves.
     ready: Mapped[bool | None]
     cycles: Mapped[int | None]
+    #: Per cent of a whole charge that riders took out of it, in all: a hundred are a cycle.
+    discharged_pct: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     health_pct: Mapped[int | None]
     temperature_c: Mapped[float | None]
     capacity_mah: Mapped[int | None]

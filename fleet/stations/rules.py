@@ -73,6 +73,14 @@ class HealthPolicy:
         )
 
 
+def cycles_after(cycles: int | None, discharged_pct: int, more_pct: int) -> int | None:
+    """Full cycles of a bank of which riders have taken `discharged_pct` so far, and now `more_pct` (negative: less was
+    taken than was thought). A cabinet that counts by itself has the last word with its next measurement.
+    """
+    whole = (discharged_pct + more_pct) // 100 - discharged_pct // 100
+    return max(0, (cycles or 0) + whole) if whole else cycles
+
+
 def after_incident(score: int, incident: Incident) -> int:
     return max(0, score - COST[incident])
 

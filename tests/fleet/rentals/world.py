@@ -168,6 +168,12 @@ class World:
         id_ = str(command.id)
         return self.say(code, CommandResult(command_id=id_, outcome=outcome, code=failure, slot=slot, serial=serial))
 
+    def heard(self) -> None:
+        """Every cabinet has just shown that it is there."""
+        for station in self.stations.values():
+            station.last_heard_at = self.now
+        self.session.flush()
+
     # What riders, the gateway and the sweeps do
 
     def start(self, code: str = "A", slot: int | None = None, rider: UUID | None = None) -> Rental:
