@@ -64,6 +64,10 @@ class TermsIn(Input):
     buyout_after_minutes: Annotated[
         Minutes | None, Field(description="null: a bank is bought when its price reaches the total cap")
     ] = None
+    lost_after_minutes: Annotated[
+        Minutes | None, Field(description="after the due time; null: a bank does not count as lost")
+    ] = None
+    lost_fee_minor: Annotated[Amount, Field(description="what a lost bank costs besides the time")] = 0
     multipliers: Annotated[tuple[MultiplierIn, ...], Field(max_length=168)] = ()
     rounding_step_minor: Annotated[int, Field(ge=1, le=1000, description="what is paid is a multiple of it")] = 1
     tax_inclusive: Annotated[bool, Field(description="whether the amounts contain the country's tax")] = True
@@ -80,6 +84,8 @@ class TermsIn(Input):
             total_cap_minor=self.total_cap_minor,
             hold_minor=self.hold_minor,
             overdue_after=timedelta(minutes=self.overdue_after_minutes),
+            lost_after=None if self.lost_after_minutes is None else timedelta(minutes=self.lost_after_minutes),
+            lost_fee_minor=self.lost_fee_minor,
             buyout_after=None if self.buyout_after_minutes is None else timedelta(minutes=self.buyout_after_minutes),
             multipliers=tuple(
                 Multiplier(tuple(each.weekdays), each.from_hour, each.to_hour, each.basis_points)
@@ -105,6 +111,8 @@ class TermsIn(Input):
             total_cap_minor=terms.total_cap_minor,
             hold_minor=terms.hold_minor,
             overdue_after_minutes=minutes(terms.overdue_after),
+            lost_after_minutes=None if terms.lost_after is None else minutes(terms.lost_after),
+            lost_fee_minor=terms.lost_fee_minor,
             buyout_after_minutes=None if terms.buyout_after is None else minutes(terms.buyout_after),
             multipliers=tuple(
                 MultiplierIn(

@@ -155,7 +155,7 @@ class RentalOut(Schema):
     charge_in_pct: int | None
     requested_at: Instant
     started_at: Annotated[Instant | None, Field(description="when the bank left")]
-    ended_at: Annotated[Instant | None, Field(description="when it was back")]
+    ended_at: Annotated[Instant | None, Field(description="when it was back, or counted as bought or lost")]
     due_at: Annotated[Instant | None, Field(description="when it has to be back")]
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]

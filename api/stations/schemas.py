@@ -86,6 +86,8 @@ class TariffOut(Schema):
     hold: Annotated[MoneyOut, Field(description="held on the wallet at the start")]
     overdue_after_minutes: int
     buyout_after_minutes: Annotated[int | None, Field(description="null: when the price reaches the total cap")]
+    lost_after_minutes: Annotated[int | None, Field(description="after the due time; null: never")]
+    lost_fee: Annotated[MoneyOut | None, Field(description="for a lost bank, given back when it comes back")]
     multipliers: list[MultiplierOut]
     late_fee: LateFeeOut | None
     tax: TaxOut | None
@@ -105,6 +107,8 @@ class TariffOut(Schema):
             hold=money(terms.hold_minor),
             overdue_after_minutes=_minutes(terms.overdue_after),
             buyout_after_minutes=None if terms.buyout_after is None else _minutes(terms.buyout_after),
+            lost_after_minutes=None if terms.lost_after is None else _minutes(terms.lost_after),
+            lost_fee=None if terms.lost_after is None else money(terms.lost_fee_minor),
             multipliers=[MultiplierOut.model_validate(each) for each in terms.multipliers],
             late_fee=None if terms.late.nothing else _late_fee(terms),
             tax=TaxOut.model_validate(terms.tax) if terms.tax.basis_points else None,

@@ -17,7 +17,7 @@ from fleet.rentals.price import LineKind, Price, free_of_charge, price
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.rentals.terms import Prepaid, TariffTerms
 from fleet.stations.health import count_discharge
-from fleet.stations.models import PowerBank, StationSlot
+from fleet.stations.models import PowerBank, PowerBankState, StationSlot
 
 NOT_TAKEN = "not_taken"
 CANCELLED = "cancelled"
@@ -43,9 +43,15 @@ def paused_of(rental: Rental) -> Paused:
     return [(moment(begin), FOREVER if end is None else moment(end)) for begin, end in rental.paused]
 
 
-def price_at(rental: Rental, at: datetime, *, bought: bool = False) -> Price:
-    """What an open rental would cost if the bank came back at `at`. `bought`: it does not, and nothing is taken off."""
+def price_at(rental: Rental, at: datetime, *, bought: bool | None = None) -> Price:
+    """What the rental costs when the bank comes back at `at`: for no longer than until it counted as bought or lost.
+
+    `bought` (None: as its state says): it does not come back, its price is due too, and nothing is taken off.
+    """
+    bought = rental.state is RentalState.BOUGHT_OUT if bought is None else bought
     terms = terms_of(rental)
+    if not bought:
+        terms, at = terms.brought_back(), min(at, rental.buyout_at or at)
     if rental.started_at is None:
         return free_of_charge(terms, LineKind.NOT_STARTED, "The bank has not left yet")
     return price(
@@ -119,7 +125,7 @@ def _ended(rental: Rental, back: Return, now: datetime) -> datetime:
 def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
     if back.why == NOT_TAKEN:
         return free_of_charge(terms_of(rental), LineKind.NOT_TAKEN, "The bank was not taken: free of charge")
-    return price_at(rental, ended_at)
+    return price_at(rental, ended_at, bought=False)
 
 
 def _note_return(session: Session, rental: Rental, back: Return, ended_at: datetime) -> None:
@@ -151,12 +157,26 @@ def call_off(session: Session, rental: Rental, *, evidence: Evidence, now: datet
 
 
 def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: datetime) -> None:
-    """The bank is the rider's, for the whole of the total cap: no coupon buys a bank."""
+    """The bank counts as bought, for the whole of the total cap, or as lost, for the fee: no coupon buys a bank."""
     assert rental.buyout_at is not None
     rental.ended_at = rental.buyout_at
     result = price_at(rental, rental.buyout_at, bought=True)
     _charge(session, rental, result, _parts(result, bought=True), now)
-    move(session, rental, RentalState.BOUGHT_OUT, why="total_cap", evidence=evidence, at=rental.buyout_at, now=now)
+    lost = any(line.kind == LineKind.LOST_FEE for line in result.lines)
+    why = "lost" if lost else "total_cap"
+    move(session, rental, RentalState.BOUGHT_OUT, why=why, evidence=evidence, at=rental.buyout_at, now=now)
+    bank = session.get_one(PowerBank, rental.power_bank_id, with_for_update={"key_share": True}, populate_existing=True)
+    if bank.state in {PowerBankState.RENTED, PowerBankState.MISSING}:
+        bank.state, bank.updated_at = PowerBankState.LOST, now
+
+
+def bring_back(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
+    """A bank that counted as bought or lost is back: its price is given back, the time until then stays paid for."""
+    assert rental.ended_at is not None
+    result = price_at(rental, rental.ended_at, bought=False)
+    _cheaper(session, rental, result, "brought_back", now, reason="the power bank was brought back")
+    _note_return(session, rental, back, rental.ended_at)
+    move(session, rental, RentalState.COMPLETED, why="brought_back", evidence=evidence, at=back.at, now=now)
 
 
 def give_up(
@@ -213,6 +233,8 @@ def correct_start(
     assert before is not None
     at = max(at, rental.requested_at) if rental.ended_at is None else min(max(at, rental.requested_at), rental.ended_at)
     set_start(rental, at, told)
+    if rental.state is RentalState.BOUGHT_OUT and rental.buyout_at is not None:
+        rental.ended_at = rental.buyout_at
     if rental.ended_at is not None and rental.failure_code != NOT_TAKEN:
         _cheaper(session, rental, price_at(rental, rental.ended_at), "start_corrected", now)
     note(

@@ -1,6 +1,7 @@
 """Facts of this area that others hear of through the outbox. Names carry their version."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -14,6 +15,16 @@ class RentalStarted(DomainEvent):
     name: ClassVar[str] = "rentals.RentalStarted.v1"
     rental_id: UUID
     user_id: UUID
+
+
+@dataclass(frozen=True)
+class RentalDueSoon(DomainEvent):
+    """The rider should bring the bank back, or extend, before `due_at`."""
+
+    name: ClassVar[str] = "rentals.RentalDueSoon.v1"
+    rental_id: UUID
+    user_id: UUID
+    due_at: datetime
 
 
 @dataclass(frozen=True)

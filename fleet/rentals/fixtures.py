@@ -23,6 +23,7 @@ _DURATIONS: Final = {
     "interval_length": "interval_minutes",
     "overdue_after": "overdue_after_minutes",
     "buyout_after": "buyout_after_minutes",
+    "lost_after": "lost_after_minutes",
 }
 _NAMES: Final = frozenset(field.name for field in fields(TariffTerms))
 

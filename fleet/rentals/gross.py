@@ -45,10 +45,13 @@ class Gross:
     free: bool
     #: Kept for so long that the bank counts as bought.
     bought: bool
+    #: What a lost bank costs besides the time.
+    lost: int = 0
 
     @cached_property
     def rental(self) -> int:
-        return self.unlock + sum(each.price_minor for each in self.prepaid) + sum(day.usage for day in self.days)
+        packages = sum(each.price_minor for each in self.prepaid)
+        return self.unlock + packages + sum(day.usage for day in self.days) + self.lost
 
     @cached_property
     def late(self) -> int:
@@ -76,10 +79,12 @@ def gross(
         return Gross(0, (), [], free=True, bought=False)
     kept = kept_after(terms, prepaid)
     bought = kept is not None and used >= kept
+    gone = lost_after(terms, prepaid)
+    lost = terms.lost_fee_minor if gone is not None and used >= gone else 0
     counter = Counter(terms, started, zone, prepaid)
     ends = instant(started) + span(used)
     days = list(counter.days(ends, late=ends > counter.grace_ends))
-    return Gross(counter.fixed - counter.paid, prepaid, days, free=False, bought=bought)
+    return Gross(counter.fixed - counter.paid, prepaid, days, free=False, bought=bought, lost=lost)
 
 
 #: How far `cap_reached_at` looks: a cap that is not reached in two years is not reached.
@@ -119,14 +124,21 @@ def kept_after(terms: TariffTerms, prepaid: tuple[Prepaid, ...] = ()) -> timedel
     return max(terms.buyout_after, due_after(terms, prepaid))
 
 
+def lost_after(terms: TariffTerms, prepaid: tuple[Prepaid, ...] = ()) -> timedelta | None:
+    """How long a bank may be used before it counts as lost."""
+    return None if terms.lost_after is None else due_after(terms, prepaid) + terms.lost_after
+
+
 def bought_at(
     terms: TariffTerms, started: datetime, zone: str = "UTC", prepaid: tuple[Prepaid, ...] = ()
 ) -> datetime | None:
-    """When the bank counts as bought, without pauses and adjustments: when the tariff says so, or at the total cap."""
-    kept = kept_after(terms, prepaid)
-    if kept is not None:
-        return started + kept
-    return cap_reached_at(terms, started, zone, prepaid)
+    """When the bank counts as bought or lost, without pauses and adjustments: when the tariff says so, or at the total
+    cap.
+    """
+    kept, gone = kept_after(terms, prepaid), lost_after(terms, prepaid)
+    bought = cap_reached_at(terms, started, zone, prepaid) if kept is None else started + kept
+    lost = None if gone is None else started + gone
+    return min((at for at in (bought, lost) if at is not None), default=None)
 
 
 class Counter:

@@ -94,6 +94,7 @@ class Tariff(Base):
             name="late",
         ),
         CheckConstraint("buyout_after IS NULL OR total_cap_minor > 0", name="buyout"),
+        CheckConstraint("lost_fee_minor >= 0 AND lost_after >= interval '0'", name="lost"),
     )
 
     id: Mapped[UUID] = uuid_pk()
@@ -124,6 +125,9 @@ class Tariff(Base):
     rounding_step_minor: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")
     #: Whether the amounts contain the country's tax, or it comes on top.
     tax_inclusive: Mapped[bool] = mapped_column(default=True, server_default="true")
+    #: How long after the due time the bank counts as lost, and what that costs besides the time.
+    lost_after: Mapped[timedelta | None] = mapped_column(Interval)
+    lost_fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     late_multiplier_bp: Mapped[int] = mapped_column(default=10_000, server_default="10000")
     late_hourly_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     late_grace: Mapped[timedelta] = mapped_column(Interval, default=LATE_GRACE, server_default="2 minutes")
@@ -215,14 +219,16 @@ class Rental(Base):
     requested_at: Mapped[datetime]
     #: Slots tried so far.
     eject_attempts: Mapped[int] = mapped_column(SmallInteger, default=1)
-    #: When the bank left, and when it was back.
+    #: When the bank left, and when it was back; of one that was kept for too long, when it counted as bought or lost.
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     #: Where `started_at` comes from; better evidence that comes later corrects it.
     start_evidence: Mapped[StartEvidence | None] = mapped_column(text_enum(StartEvidence, 16))
-    #: When it becomes overdue, and when its price reaches the total cap; both follow from the terms and `started_at`.
+    #: When it becomes overdue, and when its bank counts as bought or lost; both follow from the terms and `started_at`.
     overdue_at: Mapped[datetime | None]
     buyout_at: Mapped[datetime | None]
+    #: The due time of which its rider was reminded.
+    reminded_of: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
     #: The tariff as it stood at the start (rules.TariffTerms as JSON), and the time zone its days are counted in.
     tariff_id: Mapped[UUID] = mapped_column(ForeignKey("tariff.id"))

@@ -30,6 +30,7 @@ class LineKind(StrEnum):
     LATE_CAP = "late_cap"
     TOTAL_CAP = "total_cap"
     BUYOUT = "buyout"
+    LOST_FEE = "lost_fee"
     ADJUSTMENT = "adjustment"
     TAX = "tax"
     ROUNDING = "rounding"
@@ -166,6 +167,9 @@ def _gross_lines(terms: TariffTerms, found: Gross) -> Iterator[PriceLine]:
         yield PriceLine(LineKind.FREE_PERIOD, f"First {_length(terms.free_period)} free", 0)
     for day in found.days:
         yield from _day_lines(terms, day)
+    if found.lost and terms.lost_after is not None:
+        text = f"Not back within {_length(terms.lost_after)} of the due time: the power bank"
+        yield PriceLine(LineKind.LOST_FEE, text, found.lost)
 
 
 def _day_lines(terms: TariffTerms, found: Day) -> Iterator[PriceLine]:

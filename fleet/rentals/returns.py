@@ -10,13 +10,12 @@ from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects
 from fleet.rentals.cases import settle_case
-from fleet.rentals.closing import NOT_TAKEN, Return, complete, correct_end, count_use
+from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
-from fleet.rentals.states import note
 from fleet.stations.health import judge_bank, note_incident, suspect_bank
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement, Station, StationSlot
@@ -211,31 +210,20 @@ def _back_to_closed(scene: Scene, change: Change) -> UUID | None:
 
 
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
-    """A bank that was paid for comes back: recorded and charged no more."""
-    query = (
-        select(Rental)
-        .where(
-            Rental.power_bank_id == change.bank.id,
-            Rental.state == RentalState.BOUGHT_OUT,
-            Rental.station_in_id.is_(None),
-        )
-        .order_by(Rental.id.desc())
-        .limit(1)
-        .with_for_update(key_share=True)
+    """A bank that counted as bought or lost comes back: what was paid for the bank itself is given back.
+
+    The wallet is locked after the slots here too, see `_back_earlier`.
+    """
+    kept = select(Rental.id).where(
+        Rental.power_bank_id == change.bank.id,
+        Rental.state == RentalState.BOUGHT_OUT,
+        Rental.station_in_id.is_(None),
     )
-    rental = scene.session.scalars(query.execution_options(populate_existing=True)).one_or_none()
-    if rental is None:
+    rental_id = scene.session.scalar(kept.order_by(Rental.id.desc()).limit(1))
+    if rental_id is None:
         return None
-    rental.station_in_id, rental.slot_in = change.slot.station_id, change.slot.number
-    rental.charge_in_pct = change.charge_pct
-    count_use(scene.session, rental)
-    note(
-        scene.session,
-        rental,
-        rental.state,
-        why="returned_after_buyout",
-        evidence=scene.evidence,
-        at=change.since or scene.now,
-        now=scene.now,
-    )
-    return rental.id
+    rental = lock_rentals(scene.session, [rental_id])[rental_id]
+    if rental.state is RentalState.BOUGHT_OUT:
+        back = Return(change.since or scene.now, change.slot, change.charge_pct, "brought_back")
+        bring_back(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
+    return rental_id

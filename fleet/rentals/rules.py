@@ -24,7 +24,7 @@ TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.CANCELLED: frozenset({_S.ACTIVE}),
     # CANCELLED: the bank was back at once, and the rider says that it was of no use.
     _S.COMPLETED: frozenset({_S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
-    # Otherwise only by word that the bank was back before the cap was reached.
+    # COMPLETED: the bank is back after all, or was before.
     _S.BOUGHT_OUT: frozenset({_S.COMPLETED, _S.DISPUTED, _S.EJECT_FAILED}),
     _S.DISPUTED: frozenset({_S.COMPLETED}),
 }
@@ -73,6 +73,8 @@ class RentalPolicy:
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
+    #: How long before its due time a rider is reminded.
+    remind_before: timedelta = timedelta(minutes=15)
     #: A bank that is back so soon may be cancelled free of charge, for as long again, and so many times a day.
     cancel_window: timedelta = timedelta(minutes=5)
     cancels_a_day: int = 3
@@ -92,6 +94,7 @@ class RentalPolicy:
             min_charge_pct=settings.min_rentable_charge_pct,
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
+            remind_before=timedelta(seconds=settings.remind_before_s),
             cancel_window=timedelta(seconds=settings.cancel_window_s),
             cancels_a_day=settings.cancels_a_day,
             quick_return=timedelta(seconds=settings.quick_return_s),

@@ -1,6 +1,6 @@
 """What a rental is priced by: its tariff as it was frozen at the start, and time that was paid for beforehand. Pure."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
@@ -122,6 +122,9 @@ class TariffTerms:
     rounding_step_minor: int = 1
     late: LateTerms = LateTerms()
     tax: TaxTerms = TaxTerms()
+    #: How long after its due time a bank counts as lost, and what that costs; None: only the total cap ends a rental.
+    lost_after: timedelta | None = None
+    lost_fee_minor: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Durations in seconds."""
@@ -132,6 +135,10 @@ class TariffTerms:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """What a rental of an earlier version does not have yet stays as it was then: without."""
         return msgspec.convert(data, cls, strict=False)
+
+    def brought_back(self) -> Self:
+        """The same for a bank that is back: nothing is due for the bank itself."""
+        return replace(self, buyout_after=None, lost_after=None)
 
     def money(self, amount_minor: int) -> Money:
         return Money(amount_minor, self.currency)
@@ -164,12 +171,23 @@ class TariffTerms:
                 self.buyout_after is None or (self.buyout_after >= self.overdue_after and self.total_cap_minor > 0),
                 "a bank is bought no earlier than it is overdue, and for the total cap",
             ),
+            (
+                "lost_after",
+                self.lost_after is None or self.lost_after >= _NOTHING,
+                "a bank is lost no earlier than it is due",
+            ),
+            (
+                "lost_fee_minor",
+                self.lost_fee_minor <= (self.total_cap_minor or self.lost_fee_minor),
+                "the total cap holds for lost banks too",
+            ),
         )
         return found + [(field, message) for field, holds, message in conditions if not holds]
 
 
 _AMOUNTS: Final = (
     "unlock_minor", "interval_minor", "daily_cap_minor", "total_cap_minor", "hold_minor",
+    "lost_fee_minor",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from fleet.common.clock import utc_now
 from fleet.rentals import deadlines
 from fleet.rentals.dues import collect_dues as collect
+from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.rules import RentalPolicy
 from workers.consumers import consumer
 from workers.context import settings, transaction
@@ -25,6 +26,13 @@ def sweep_commands() -> int:
     """Commands whose deadline passed without an answer."""
     with transaction() as session:
         return deadlines.sweep_commands(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.remind", NEXT_TICK)
+def remind() -> int:
+    """Rentals that are due soon."""
+    with transaction() as session:
+        return sweep_reminders(session, utc_now(), RentalPolicy.from_settings(settings()))
 
 
 @task("rentals.sweep_rentals", NEXT_TICK)

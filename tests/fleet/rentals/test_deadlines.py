@@ -55,14 +55,14 @@ def test_bought_out_at_the_total_cap(world: World) -> None:
     world.check_everything()
 
 
-def test_a_return_after_the_buyout_is_recorded_and_not_charged_again(world: World) -> None:
+def test_a_return_after_the_cap_was_reached_by_use_changes_no_amount(world: World) -> None:
     rental = world.rent()
     world.later(30 * DAY)
     sweep(world)
     world.later(DAY)
     world.inserted("B", 1, "A1", 10)
-    assert (rental.state, rental.slot_in, rental.charged_minor) == (RentalState.BOUGHT_OUT, 1, 3000)
-    assert world.whys(rental)[-1] == "returned_after_buyout"
+    assert (rental.state, rental.slot_in, rental.charged_minor) == (RentalState.COMPLETED, 1, 3000)
+    assert world.whys(rental)[-1] == "brought_back"
     assert world.bank("A1").state is PowerBankState.AVAILABLE
     assert world.money() == (2000, 0)
     world.check_everything()
