@@ -11,6 +11,7 @@ from fleet.payments import models as payments
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
 from fleet.rentals import care_models as rental_care
+from fleet.rentals import life_models as rental_life
 from fleet.rentals import models as rentals
 from fleet.stations import models as stations
 from fleet.telemetry import models as telemetry
@@ -32,4 +33,5 @@ AREAS = (
     sandbox,
     rentals,
     rental_care,
+    rental_life,
 )

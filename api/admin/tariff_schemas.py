@@ -68,6 +68,7 @@ class TermsIn(Input):
         Minutes | None, Field(description="after the due time; null: a bank does not count as lost")
     ] = None
     lost_fee_minor: Annotated[Amount, Field(description="what a lost bank costs besides the time")] = 0
+    reservation_fee_minor: Annotated[Amount, Field(description="for a reserved bank that nobody fetches")] = 0
     multipliers: Annotated[tuple[MultiplierIn, ...], Field(max_length=168)] = ()
     rounding_step_minor: Annotated[int, Field(ge=1, le=1000, description="what is paid is a multiple of it")] = 1
     tax_inclusive: Annotated[bool, Field(description="whether the amounts contain the country's tax")] = True
@@ -86,6 +87,7 @@ class TermsIn(Input):
             overdue_after=timedelta(minutes=self.overdue_after_minutes),
             lost_after=None if self.lost_after_minutes is None else timedelta(minutes=self.lost_after_minutes),
             lost_fee_minor=self.lost_fee_minor,
+            reservation_fee_minor=self.reservation_fee_minor,
             buyout_after=None if self.buyout_after_minutes is None else timedelta(minutes=self.buyout_after_minutes),
             multipliers=tuple(
                 Multiplier(tuple(each.weekdays), each.from_hour, each.to_hour, each.basis_points)
@@ -113,6 +115,7 @@ class TermsIn(Input):
             overdue_after_minutes=minutes(terms.overdue_after),
             lost_after_minutes=None if terms.lost_after is None else minutes(terms.lost_after),
             lost_fee_minor=terms.lost_fee_minor,
+            reservation_fee_minor=terms.reservation_fee_minor,
             buyout_after_minutes=None if terms.buyout_after is None else minutes(terms.buyout_after),
             multipliers=tuple(
                 MultiplierIn(

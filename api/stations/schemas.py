@@ -88,6 +88,7 @@ class TariffOut(Schema):
     buyout_after_minutes: Annotated[int | None, Field(description="null: when the price reaches the total cap")]
     lost_after_minutes: Annotated[int | None, Field(description="after the due time; null: never")]
     lost_fee: Annotated[MoneyOut | None, Field(description="for a lost bank, given back when it comes back")]
+    reservation_fee: Annotated[MoneyOut | None, Field(description="for a reserved bank that nobody fetches")]
     multipliers: list[MultiplierOut]
     late_fee: LateFeeOut | None
     tax: TaxOut | None
@@ -109,6 +110,7 @@ class TariffOut(Schema):
             buyout_after_minutes=None if terms.buyout_after is None else _minutes(terms.buyout_after),
             lost_after_minutes=None if terms.lost_after is None else _minutes(terms.lost_after),
             lost_fee=None if terms.lost_after is None else money(terms.lost_fee_minor),
+            reservation_fee=money(terms.reservation_fee_minor) if terms.reservation_fee_minor else None,
             multipliers=[MultiplierOut.model_validate(each) for each in terms.multipliers],
             late_fee=None if terms.late.nothing else _late_fee(terms),
             tax=TaxOut.model_validate(terms.tax) if terms.tax.basis_points else None,

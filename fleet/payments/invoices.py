@@ -30,7 +30,8 @@ class Bill:
     """What is to be told, as a whole: the lines add up to the total, which contains the tax."""
 
     user_id: UUID
-    rental_id: UUID
+    #: None: of no rental, and never corrected.
+    rental_id: UUID | None
     currency: str
     total_minor: int
     tax_minor: int
@@ -44,7 +45,7 @@ def issue(session: Session, bill: Bill, now: datetime, reason: str | None = None
 
     The caller holds the rental's lock: two at once would be refused by the database, not told the same twice.
     """
-    before = list(session.scalars(_of_rental(bill.rental_id)))
+    before = [] if bill.rental_id is None else list(session.scalars(_of_rental(bill.rental_id)))
     total = bill.total_minor - sum(each.total_minor for each in before)
     tax = bill.tax_minor - sum(each.tax_minor for each in before)
     if total == 0 and tax == 0:

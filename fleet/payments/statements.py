@@ -25,6 +25,7 @@ _WORDS: Final = {
     "money_returned": "Came back: your bank did not take it",
     "rental_hold": "Held for a rental",
     "rental_charge": "Rental",
+    "reservation_fee": "Reservation",
     "rental_refund": "Refund for a rental",
     "adjustment": "Credit from customer service",
     "subscription": "Subscription",

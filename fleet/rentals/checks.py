@@ -20,6 +20,7 @@ from fleet.rentals.errors import (
     StationOffline,
     TooManyOpenRentals,
 )
+from fleet.rentals.life_models import Reservation, ReservationState
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.tariffs import InForce, tariff_in_force
@@ -34,6 +35,8 @@ class Standing:
     status: UserStatus | None
     places_taken: frozenset[int]
     owed: Mapping[str, int]
+    #: A bank is kept for the rider.
+    reservation_id: UUID | None = None
 
 
 def standing_of(session: Session, user_id: UUID) -> Standing:
@@ -41,11 +44,11 @@ def standing_of(session: Session, user_id: UUID) -> Standing:
     row = session.execute(_STANDING, {"user_id": user_id}).one_or_none()
     if row is None:
         return Standing(None, frozenset(), {})
-    status, places, owed = row
-    return Standing(status, frozenset(places or ()), owed or {})
+    status, places, owed, reservation_id = row
+    return Standing(status, frozenset(places or ()), owed or {}, reservation_id)
 
 
-def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None]:
+def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, UUID | None]:
     user_id = bindparam("user_id", type_=Uuid())
     open_places = select(func.array_agg(Rental.open_place)).where(
         Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)
@@ -57,7 +60,9 @@ def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None]:
         .subquery()
     )
     owed = select(func.jsonb_object_agg(due.c.currency, due.c.due, type_=JSONB)).select_from(due)
-    return select(User.status, open_places.scalar_subquery(), owed.scalar_subquery()).where(User.id == user_id)
+    kept = select(Reservation.id).where(Reservation.user_id == user_id, Reservation.state == ReservationState.ACTIVE)
+    parts = (open_places.scalar_subquery(), owed.scalar_subquery(), kept.scalar_subquery())
+    return select(User.status, *parts).where(User.id == user_id)
 
 
 #: Built once: every start and quote asks it.

@@ -71,6 +71,28 @@ class PackageTooDear(Conflict):
     code = "package_too_dear"
 
 
+class AlreadyReserved(Conflict):
+    """A bank is kept for the rider already (`reservation_id`)."""
+
+    code = "already_reserved"
+
+
+class ReservedLately(Conflict):
+    """A bank was kept for the rider at this station until a short while ago (`again_at`)."""
+
+    code = "reserved_lately"
+
+
+class ReservationNotFound(NotFound):
+    code = "reservation_not_found"
+
+
+class ReservationOver(Conflict):
+    """It was used, or its time is over (`state`)."""
+
+    code = "reservation_over"
+
+
 class NotExtendable(Conflict):
     """Not out, late already, begun without a package, or extended often enough (`reason`, `state`)."""
 

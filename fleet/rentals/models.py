@@ -94,6 +94,7 @@ class Tariff(Base):
             name="late",
         ),
         CheckConstraint("buyout_after IS NULL OR total_cap_minor > 0", name="buyout"),
+        CheckConstraint("reservation_fee_minor >= 0", name="reservation"),
         CheckConstraint("lost_fee_minor >= 0 AND lost_after >= interval '0'", name="lost"),
     )
 
@@ -128,6 +129,8 @@ class Tariff(Base):
     #: How long after the due time the bank counts as lost, and what that costs besides the time.
     lost_after: Mapped[timedelta | None] = mapped_column(Interval)
     lost_fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    #: For a bank that was kept for a rider who did not come.
+    reservation_fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     late_multiplier_bp: Mapped[int] = mapped_column(default=10_000, server_default="10000")
     late_hourly_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     late_grace: Mapped[timedelta] = mapped_column(Interval, default=LATE_GRACE, server_default="2 minutes")

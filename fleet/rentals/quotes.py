@@ -62,12 +62,13 @@ def quote(
     terms = checks.tariff_at(session, station, now).terms
     wallet = wallet_of(session, user_id, terms.currency, now)
     available = Money(balance(session, wallet).available_minor, terms.currency)
-    best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False)
+    rider = checks.standing_of(session, user_id)
+    best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False, reserved_for=rider.reservation_id)
     charge = None if best is None or best.power_bank is None else best.power_bank.charge_pct
     occasion = Occasion(user_id, station.id, terms, now, rental_id=None)
     adjustments = granted(session, policy.sources, occasion)
     package = None if package_id is None else packages.offered(session, package_id, terms.currency)
-    reason = _refusal(session, user_id, station, policy, now) or _too_little(
+    reason = _refusal(rider, station, policy, now) or _too_little(
         terms, package, adjustments, available.amount_minor, now
     )
     if reason is None and best is None:
@@ -93,8 +94,7 @@ def _too_little(
     return None if enough else InsufficientFunds.code
 
 
-def _refusal(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> str | None:
-    rider = checks.standing_of(session, user_id)
+def _refusal(rider: checks.Standing, station: Station, policy: RentalPolicy, now: datetime) -> str | None:
     try:
         checks.check_rider(rider)
         checks.check_station(station, policy, now)

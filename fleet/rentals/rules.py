@@ -73,6 +73,8 @@ class RentalPolicy:
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
+    #: A bank is kept for a rider so long, and not again at the same station before as much time has passed.
+    reservation: timedelta = timedelta(minutes=15)
     #: How long before its due time a rider is reminded.
     remind_before: timedelta = timedelta(minutes=15)
     #: A bank that is back so soon may be cancelled free of charge, for as long again, and so many times a day.
@@ -94,6 +96,7 @@ class RentalPolicy:
             min_charge_pct=settings.min_rentable_charge_pct,
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
+            reservation=timedelta(seconds=settings.reservation_s),
             remind_before=timedelta(seconds=settings.remind_before_s),
             cancel_window=timedelta(seconds=settings.cancel_window_s),
             cancels_a_day=settings.cancels_a_day,

@@ -11,17 +11,16 @@ from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments.holds import hold_from
 from fleet.payments.wallets import Purse, lock_purse
-from fleet.rentals import checks, packages
+from fleet.rentals import checks, packages, reservations
 from fleet.rentals.adjustments import Adjustment, Occasion, granted
+from fleet.rentals.choices import choose
 from fleet.rentals.ejects import order_eject
-from fleet.rentals.errors import NoBankAvailable, SlotNotAvailable
 from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import InForce
 from fleet.rentals.terms import TariffTerms
-from fleet.stations.availability import best_bank
-from fleet.stations.models import PowerBank, Station, StationSlot
+from fleet.stations.models import Station
 from fleet.stations.queries import find_station
 
 
@@ -55,7 +54,10 @@ def start(
     checks.check_debts(rider)
     package = None if package_id is None else packages.chosen(session, package_id, purse)
     rental_id = rental_id or new_id()
-    chosen, bank = _choose(session, station, slot, policy, now)
+    chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=rider.reservation_id)
+    kept_for = chosen.reserved_for
+    if rider.reservation_id is not None:
+        purse = reservations.free_fee(session, rider.reservation_id, station, purse, now)
     adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, rental_id))
     hold_id = _hold(session, purse, rental_id, to_hold(tariff.terms, package, adjustments, now), now)
     rental = Rental(
@@ -77,6 +79,8 @@ def start(
     )
     session.add(rental)
     session.flush()  # what follows refers to it
+    if rider.reservation_id is not None:
+        reservations.use(session, rider.reservation_id, rental, fetched=kept_for is not None, now=now)
     note(session, rental, None, why="requested", evidence={"request": request_id}, at=now, now=now)
     order_eject(session, rental, bank, chosen, policy=policy, now=now)
     session.flush()  # a refusal of the database belongs to this call, not to the commit
@@ -107,14 +111,3 @@ def _frozen(tariff: InForce, station: Station) -> dict[str, object]:
         "currency": tariff.terms.currency,
         "time_zone": station.time_zone,
     }
-
-
-def _choose(
-    session: Session, station: Station, slot: int | None, policy: RentalPolicy, now: datetime
-) -> tuple[StationSlot, PowerBank]:
-    chosen = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot, wait=True)
-    if chosen is not None and chosen.power_bank is not None:
-        return chosen, chosen.power_bank
-    if slot is not None:
-        raise SlotNotAvailable(f"slot {slot} has no bank that may be rented", station=station.code, slot=slot)
-    raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code)

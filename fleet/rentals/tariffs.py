@@ -23,7 +23,7 @@ from fleet.stations.models import Station
 _PLAIN: Final = (
     "currency", "unlock_minor", "free_period", "interval_minor", "interval_length", "daily_cap_minor",
     "total_cap_minor", "hold_minor", "overdue_after", "buyout_after", "rounding_step_minor",
-    "lost_after", "lost_fee_minor",
+    "lost_after", "lost_fee_minor", "reservation_fee_minor",
 )  # fmt: skip
 _LATE: Final = {
     "multiplier_bp": "late_multiplier_bp",

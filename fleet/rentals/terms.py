@@ -125,6 +125,8 @@ class TariffTerms:
     #: How long after its due time a bank counts as lost, and what that costs; None: only the total cap ends a rental.
     lost_after: timedelta | None = None
     lost_fee_minor: int = 0
+    #: What it costs to have a bank kept and not to come; 0: nothing.
+    reservation_fee_minor: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Durations in seconds."""
@@ -187,7 +189,7 @@ class TariffTerms:
 
 _AMOUNTS: Final = (
     "unlock_minor", "interval_minor", "daily_cap_minor", "total_cap_minor", "hold_minor",
-    "lost_fee_minor",
+    "lost_fee_minor", "reservation_fee_minor",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
@@ -17,14 +18,21 @@ from fleet.stations.rules import HEALTHY
 PATIENCE_S: Final = 3
 
 
-def rentable(now: datetime | ColumnElement[datetime], min_charge_pct: int | ColumnElement[int]) -> ColumnElement[bool]:
-    """Of a slot joined with its bank: a rider could take it, as far as the cabinet has told."""
+def rentable(
+    now: datetime | ColumnElement[datetime],
+    min_charge_pct: int | ColumnElement[int],
+    reserved_for: UUID | None = None,
+) -> ColumnElement[bool]:
+    """Of a slot joined with its bank: a rider could take it, as far as the cabinet has told; also one that is kept for
+    `reserved_for`.
+    """
+    free = StationSlot.reserved_for.is_(None)
     return and_(
         StationSlot.state == SlotState.OCCUPIED,
         StationSlot.locked.is_not(True),
         StationSlot.disabled_reason.is_(None),
         StationSlot.fault.is_(None),
-        StationSlot.reserved_for.is_(None),
+        free if reserved_for is None else or_(free, StationSlot.reserved_for == reserved_for),
         or_(StationSlot.watched_until.is_(None), StationSlot.watched_until <= now),
         StationSlot.health_score >= HEALTHY,
         PowerBank.state == PowerBankState.AVAILABLE,
@@ -58,24 +66,28 @@ def best_bank(
     not_slot: int | None = None,
     lock: bool = True,
     wait: bool = False,
+    reserved_for: UUID | None = None,
 ) -> StationSlot | None:
     """The slot whose bank goes next (`slot.power_bank` is loaded): most charge, least worn among equals.
 
     Locked for this transaction; slots that another one holds are passed over, so that parallel starts get different
     banks and never wait for each other. Only when nothing else is left are they waited for (`wait`): the other
-    transaction may have no use for the bank. `slot` asks for that one only, `not_slot` leaves one out.
+    transaction may have no use for the bank. `slot` asks for that one only, `not_slot` leaves one out; what is kept for
+    `reserved_for` comes before all others.
     """
     query = (
         select(StationSlot)
         .join(StationSlot.power_bank)
         .options(contains_eager(StationSlot.power_bank))
-        .where(StationSlot.station_id == station_id, rentable(now, min_charge_pct))
+        .where(StationSlot.station_id == station_id, rentable(now, min_charge_pct, reserved_for))
         .execution_options(populate_existing=True, **PLANNED)
     )
     if slot is not None:
         query = query.where(StationSlot.number == slot)
     if not_slot is not None:
         query = query.where(StationSlot.number != not_slot)
+    if reserved_for is not None:
+        query = query.order_by(StationSlot.reserved_for.is_(None))
     order = (PowerBank.charge_pct.desc().nulls_last(), PowerBank.cycles.asc().nulls_first(), StationSlot.number)
     best = query.order_by(*order).limit(1)
     if not lock:
@@ -83,7 +95,7 @@ def best_bank(
     found = _take_free(session, best)
     if found is None and wait:
         # All that may do, in the order in which facts lock slots: the first of them may be gone after the wait.
-        rest = query.order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
+        rest = query.order_by(None).order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
         locked = _wait_for(session, rest)
         if locked:
             found = session.scalars(best.where(StationSlot.id.in_(locked))).one_or_none()

@@ -8,6 +8,7 @@ from fleet.common.clock import utc_now
 from fleet.rentals import deadlines
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
+from fleet.rentals.reservations import sweep_reservations
 from fleet.rentals.rules import RentalPolicy
 from workers.consumers import consumer
 from workers.context import settings, transaction
@@ -26,6 +27,13 @@ def sweep_commands() -> int:
     """Commands whose deadline passed without an answer."""
     with transaction() as session:
         return deadlines.sweep_commands(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.expire_reservations", NEXT_TICK)
+def expire_reservations() -> int:
+    """Banks that nobody fetched in time."""
+    with transaction() as session:
+        return sweep_reservations(session, utc_now(), RentalPolicy.from_settings(settings()))
 
 
 @task("rentals.remind", NEXT_TICK)

@@ -120,6 +120,7 @@ def test_a_bank_counts_a_cycle_for_every_hundred_per_cent_that_riders_took(world
         world.later(HOUR)
         world.inserted("B", slot, "A1", charge)
         assert rental.discharged_pct == 90 - charge
+        world.later(MINUTE)
         world.inserted("A", 1, "A1", 90)
     bank = world.bank("A1")
     assert (bank.discharged_pct, bank.cycles) == (100, 1)

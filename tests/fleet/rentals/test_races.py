@@ -64,10 +64,12 @@ class Town:
 
     def start(self, rider: UUID, code: str) -> UUID:
         with session_scope(self.engine) as session:
-            rental = starts.start(
-                session, user_id=rider, station_code=code, slot=None, now=self.now, policy=POLICY, request_id=None
-            )
-            return rental.id
+            return self.start_in(session, rider, code)
+
+    def start_in(self, session: Session, rider: UUID, code: str) -> UUID:
+        return starts.start(
+            session, user_id=rider, station_code=code, slot=None, now=self.now, policy=POLICY, request_id=None
+        ).id
 
     def send(self, rental_id: UUID) -> bool:
         """What the gateway does to claim the order."""

@@ -24,6 +24,7 @@ from fleet.payments.ledger import apply_house_now
 from fleet.rentals import deadlines, starts
 from fleet.rentals.ejects import last_eject
 from fleet.rentals.evidence import apply_fact
+from fleet.rentals.life_models import Reservation, ReservationState
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
@@ -284,5 +285,9 @@ class World:
             asked_for = any(case.power_bank_id == bank.id for case in self.cases())
             assert self.place(bank.serial) is not None or with_rider is not None or asked_for, bank.serial
         for slot in self.session.scalars(select(StationSlot).where(StationSlot.reserved_for.is_not(None))):
+            kept = self.session.get(Reservation, slot.reserved_for, populate_existing=True)
+            if kept is not None:
+                assert kept.state is ReservationState.ACTIVE
+                continue
             holder = self.session.get_one(Rental, slot.reserved_for)
             assert holder.state in {RentalState.EJECTING, RentalState.EJECT_UNKNOWN}
