@@ -53,6 +53,15 @@ def request_id_of(connection: HTTPConnection) -> str | None:
     return state.get("request_id")
 
 
+def details(status: int, code: str, detail: str, *, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The members of a problem, ready for JSON."""
+    title = HTTPStatus(status).phrase
+    body = {"type": f"urn:voltbay:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
+    body |= {name: value for name, value in (members or {}).items() if value is not None and name not in body}
+    encoded: dict[str, Any] = jsonable_encoder(body)
+    return encoded
+
+
 def problem(
     status: int,
     code: str,
@@ -63,12 +72,10 @@ def problem(
     members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
     """`members` say what it was about; they never replace the standard ones."""
-    title = HTTPStatus(status).phrase
-    body = {"type": f"urn:voltbay:problem:{code}", "title": title, "status": status, "code": code, "detail": detail}
-    body |= {name: value for name, value in (members or {}).items() if value is not None and name not in body}
+    body = details(status, code, detail, members=members)
     if request_id is not None:
         body["request_id"] = request_id
-    return JSONResponse(jsonable_encoder(body), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 _DESCRIPTIONS = {

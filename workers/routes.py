@@ -6,6 +6,7 @@ from fleet.payments.events import (
     MoneyOutDue,
     PaymentMethodRemoved,
     RentalPaymentCaptured,
+    RentalPaymentReady,
     TopUpSucceeded,
     WebhookReceived,
 )
@@ -30,6 +31,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     MoneyOutDue.name: ("payments.send_money_out",),
     PaymentMethodRemoved.name: ("payments.forget_method",),
     RentalPaymentCaptured.name: ("rentals.collect_dues",),
+    RentalPaymentReady.name: ("rentals.start_paid",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
 }

@@ -14,10 +14,10 @@ from api.idempotency import REPLAYED, Idempotent
 from api.live import stream_responses
 from api.paging import DEFAULT_LIMIT
 from api.prefer import PreferWait
-from api.problems import problems
+from api.problems import MEDIA_TYPE, problems
 from api.rentals import events
 from api.rentals.schemas import PriceOut, QuoteIn, QuoteOut, RentalOut, Rentals, StartIn
-from api.rentals.starts import ACCEPTED, CREATED, OK, Start
+from api.rentals.starts import ACCEPTED, CREATED, OK, PAYMENT, Start
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.common.money import Money
@@ -68,14 +68,22 @@ async def start(
     until the rental has left `ejecting`, at most N seconds; else it comes at once.
 
     Sent again with the same key nothing moves again, and the answer is the same, or the final one when that is known.
+
+    With `pay: card` the answer is 402 with an `intent`: confirm it (`/payment/intent/{id}/confirm`) within 30 minutes,
+    and the rental begins by itself at the price of now; the intent then names it. If it cannot begin, the money goes
+    back.
     """
     answer, replayed = await Start(runtime, once, claims).answer(body, now, wait_s)
-    headers = {"Location": f"/api/v1/rental/{answer.body['id']}"}
+    headers = {}
+    if answer.status != PAYMENT:
+        headers["Location"] = f"/api/v1/rental/{answer.body['id']}"
     if replayed:
         headers[REPLAYED] = "true"
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s}"
-    return JSONResponse(answer.body, answer.status, headers=headers)
+    return JSONResponse(
+        answer.body, answer.status, headers=headers, media_type=MEDIA_TYPE if answer.status == PAYMENT else None
+    )
 
 
 @router.get("/current", operation_id="current_rentals", summary="My open rentals", responses=problems(401, 403))

@@ -1,4 +1,5 @@
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -51,12 +52,20 @@ class QuoteOut(Schema):
         )
 
 
+class PayWith(StrEnum):
+    """What stands for a rental: the wallet, or a card, which the start then asks for with 402."""
+
+    WALLET = "wallet"
+    CARD = "card"
+
+
 class StartIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
 
     station: StationCode
     slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
     package: Annotated[UUID | None, Field(description="left out: time costs what the tariff says")] = None
+    pay: Annotated[PayWith, Field(description="`card`: answered with 402 and an intent to confirm")] = PayWith.WALLET
 
 
 class PackageOut(Schema):

@@ -6,15 +6,18 @@ from datetime import datetime
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.orm import Session
 
 from api.hub import Subscription
 from api.idempotency import Once
-from api.rentals.schemas import RentalOut, StartIn
+from api.payments.schemas import IntentOut
+from api.problems import details
+from api.rentals.schemas import PayWith, RentalOut, StartIn
 from api.runtime import Runtime
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.db import new_id, session_scope
-from fleet.rentals import queries, starts
+from fleet.rentals import card_starts, queries, starts
 from fleet.rentals.models import Rental, RentalState
 from fleet.users.tokens import AccessClaims, signed_in_user
 
@@ -22,7 +25,7 @@ from fleet.users.tokens import AccessClaims, signed_in_user
 _LISTENING_S = 2.0
 _DEAF_S = 0.2
 
-ACCEPTED, CREATED, OK = 202, 201, 200
+ACCEPTED, CREATED, OK, PAYMENT = 202, 201, 200, 402
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,10 @@ class Start:
         # Listening before the order can be out: nothing that is told meanwhile is missed.
         with self.runtime.hub.subscribe(Channel.RENTAL, str(rental_id)) as subscription:
             answer, replayed = await run_in_threadpool(self._begin, body, now, rental_id)
-            if not replayed:
+            if not replayed and answer.status != PAYMENT:
                 return await self._settled(answer, subscription, ends), False
         if answer.status != ACCEPTED:
-            return answer, True
+            return answer, replayed
         with self.runtime.hub.subscribe(Channel.RENTAL, answer.body["id"]) as subscription:
             subscription.wake(None)
             return await self._settled(answer, subscription, ends), True
@@ -58,6 +61,9 @@ class Start:
             stored = self.once.begin(session, now)
             if stored is not None:
                 return stored, True
+            if body.pay is PayWith.CARD and (asked := self._ask(session, body, now)) is not None:
+                self.once.finish(session, asked, now)
+                return asked, False
             rental = starts.start(
                 session,
                 user_id=user.id,
@@ -72,6 +78,24 @@ class Start:
             answer = _answer(rental)
             self.once.finish(session, answer, now)
             return answer, False
+
+    def _ask(self, session: Session, body: StartIn, now: datetime) -> StoredAnswer | None:
+        """402 with the payment to confirm; None when nothing has to be set aside."""
+        intent = card_starts.ask_payment(
+            session,
+            user_id=self.claims.user_id,
+            station_code=body.station,
+            slot=body.slot,
+            package_id=body.package,
+            provider=self.runtime.provider,
+            now=now,
+            policy=self.runtime.policy,
+        )
+        if intent is None:
+            return None
+        members = {"intent": IntentOut.of(intent).model_dump(mode="json")}
+        text = "confirm this payment, and the rental begins by itself"
+        return StoredAnswer(PAYMENT, details(PAYMENT, "payment_required", text, members=members))
 
     async def _settled(self, answer: StoredAnswer, subscription: Subscription, ends: float) -> StoredAnswer:
         """The final answer, or `answer` when the time is over."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments import holds
+from fleet.payments import holds, rental_payments
 from fleet.payments.invoices import Bill, Line, issue
 from fleet.payments.models import AccountKind
 from fleet.rentals.adjustments import Adjustment, free_time
@@ -192,6 +192,7 @@ def give_up(
 ) -> None:
     """Nothing left the cabinet, as far as is known: hold released, slot free. `to` is one of rules.FAILED."""
     holds.release_holds(session, rental.id, now)
+    _settle_card(session, rental, 0, now)
     rental.failure_code = None if code is None else code[:64]
     unreserve(session, rental)
     move(session, rental, to, why=why, evidence=evidence, at=at, now=now)
@@ -279,8 +280,15 @@ def _charge(
         rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
     else:
         holds.release_holds(session, rental.id, now)
+    _settle_card(session, rental, rental.due_minor, now)
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
     issue(session, _bill(rental, result), now)
+
+
+def _settle_card(session: Session, rental: Rental, owed_minor: int, now: datetime) -> None:
+    """The card pays what the wallet lacks: as soon as it is taken, it is collected as a debt is."""
+    if rental.intent_id is not None:
+        rental_payments.settle(session, rental.id, owed_minor, now)
 
 
 def _bill(rental: Rental, result: Price) -> Bill:

@@ -18,6 +18,16 @@ class RentalStarted(DomainEvent):
 
 
 @dataclass(frozen=True)
+class RentalNotStarted(DomainEvent):
+    """The card was ready, and the rental could not begin (`code`): the money goes back."""
+
+    name: ClassVar[str] = "rentals.RentalNotStarted.v1"
+    intent_id: UUID
+    user_id: UUID
+    code: str
+
+
+@dataclass(frozen=True)
 class RentalDueSoon(DomainEvent):
     """The rider should bring the bank back, or extend, before `due_at`."""
 

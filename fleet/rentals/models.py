@@ -239,6 +239,8 @@ class Rental(Base):
     time_zone: Mapped[str] = mapped_column(String(64))
     currency: Mapped[str] = mapped_column(String(3))
     hold_transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"))
+    #: The card that stands for it.
+    intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("payment_intent.id"))
     price_minor: Mapped[int | None] = mapped_column(BigInteger)
     price_lines: Mapped[list[Any] | None]
     #: The package it was started with; those of its extensions are in their rows.

@@ -40,8 +40,10 @@ def offered(session: Session, package_id: UUID, currency: str) -> RentalPackage:
     return package
 
 
-def chosen(session: Session, package_id: UUID, purse: Purse) -> RentalPackage:
-    """Raises PackageNotFound, InsufficientFunds."""
+def chosen(session: Session, package_id: UUID, purse: Purse, *, secured: bool) -> RentalPackage:
+    """`secured`: it was chosen before, and a card stands for it. Raises PackageNotFound, InsufficientFunds."""
+    if secured:
+        return session.get_one(RentalPackage, package_id)
     package = offered(session, package_id, purse.currency)
     check_balance(package, purse.available_minor)
     return package

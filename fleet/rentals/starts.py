@@ -1,6 +1,7 @@
 """The start of a rental: every check, the hold, the reservation and the order to the cabinet in one transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -24,6 +25,14 @@ from fleet.stations.models import Station
 from fleet.stations.queries import find_station
 
 
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """A card stands for the rental: nothing is held, and it goes by the tariff that the rider was shown."""
+
+    intent_id: UUID
+    tariff: InForce
+
+
 def start(
     session: Session,
     *,
@@ -35,6 +44,7 @@ def start(
     request_id: str | None = None,
     rental_id: UUID | None = None,
     package_id: UUID | None = None,
+    secured: Secured | None = None,
 ) -> Rental:
     """An EJECTING rental whose order is on its way, its station and bank loaded. `slot` None: the best bank of the
     station; `rental_id`: the id it gets; `package_id` None: time costs what the tariff says.
@@ -46,20 +56,22 @@ def start(
     """
     station = find_station(session, station_code)
     checks.check_station(station, policy, now)
-    tariff = checks.tariff_at(session, station, now)
+    tariff = checks.tariff_at(session, station, now) if secured is None else secured.tariff
     purse = lock_purse(session, user_id, tariff.terms.currency, now)
     rider = checks.standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
     checks.check_rider(rider)
     place = checks.free_place(rider, policy)
     checks.check_debts(rider)
-    package = None if package_id is None else packages.chosen(session, package_id, purse)
+    package = None if package_id is None else packages.chosen(session, package_id, purse, secured=secured is not None)
     rental_id = rental_id or new_id()
     chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=rider.reservation_id)
     kept_for = chosen.reserved_for
     if rider.reservation_id is not None:
         purse = reservations.free_fee(session, rider.reservation_id, station, purse, now)
     adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, rental_id))
-    hold_id = _hold(session, purse, rental_id, to_hold(tariff.terms, package, adjustments, now), now)
+    hold_id = None
+    if secured is None:
+        hold_id = _hold(session, purse, rental_id, to_hold(tariff.terms, package, adjustments, now), now)
     rental = Rental(
         id=rental_id,
         user_id=user_id,
@@ -71,6 +83,7 @@ def start(
         charge_out_pct=bank.charge_pct,
         requested_at=now,
         hold_transfer_id=hold_id,
+        intent_id=None if secured is None else secured.intent_id,
         request_id=request_id,
         **_frozen(tariff, station),
         adjustments=[each.to_json() for each in adjustments],

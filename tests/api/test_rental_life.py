@@ -83,3 +83,35 @@ def test_a_package_from_its_making_to_the_price(city: Live) -> None:
         ]
         assert wallet(rider) == (1200, 0)
     books_are_right(city)
+
+
+def test_a_bank_is_kept_and_fetched(city: Live) -> None:
+    with signed_in(city) as rider, signed_in(city) as other:
+        give_money(city, rider)
+        key = uuid4().hex
+        kept = done(post(rider, "/reservation", key, station=STATION), 201)
+        assert done(post(rider, "/reservation", key, station=STATION), 201) == kept
+        assert (kept["state"], kept["slot"], kept["fee"]["amount_minor"]) == ("active", 1, 0)
+        assert done(rider.http.get(f"{RENTAL}/reservation"))["items"] == [kept]
+        assert done(other.http.get(f"{RENTAL}/reservation"))["items"] == []
+        assert other.http.post(f"{RENTAL}/reservation/{kept['id']}/cancel").status_code == 404
+        again = post(rider, "/reservation", station=STATION)
+        assert (again.status_code, again.json()["code"]) == (409, "already_reserved")
+        rental = done(post(rider, "/start", station=STATION), 202)
+        assert rental["power_bank"] == kept["power_bank"]
+        over = rider.http.post(f"{RENTAL}/reservation/{kept['id']}/cancel")
+        assert (over.status_code, over.json()["code"]) == (409, "reservation_over")
+
+
+def test_a_start_by_card_answers_402_with_a_payment(city: Live) -> None:
+    with signed_in(city) as rider:
+        key = uuid4().hex
+        asked = post(rider, "/start", key, station=STATION, pay="card")
+        assert (asked.status_code, asked.headers["Content-Type"]) == (402, "application/problem+json")
+        intent = asked.json()["intent"]
+        assert (asked.json()["code"], intent["amount"]["amount_minor"]) == ("payment_required", 500)
+        assert post(rider, "/start", key, station=STATION, pay="card").json() == asked.json()
+        found = done(rider.http.get(f"/api/v1/payment/intent/{intent['id']}"))
+        assert (found["state"], found["purpose"]) == ("requires_confirmation", "rental")
+        assert wallet(rider) == (0, 0)
+    books_are_right(city)

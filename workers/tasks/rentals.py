@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
-from fleet.rentals import deadlines
+from fleet.rentals import card_starts, deadlines
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.reservations import sweep_reservations
@@ -20,6 +20,12 @@ from workers.task import task
 def collect_dues(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """Money has come in: what the rider owes is paid first."""
     collect(session, UUID(payload["user_id"]), now)
+
+
+@consumer("rentals.start_paid")
+def start_paid(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """The card's money for a rental is set aside: the cabinet is asked."""
+    card_starts.start_paid(session, UUID(payload["intent_id"]), now, RentalPolicy.from_settings(settings()))
 
 
 @task("rentals.sweep_commands", NEXT_TICK)
