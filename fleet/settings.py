@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     max_open_rentals: int = 1
     min_rentable_charge_pct: int = 20
     not_taken_window_s: float = 60.0
+    #: How long after it left a bank may be exchanged for another one; 0: never.
+    swap_window_s: float = Field(300.0, ge=0)
     #: How long a bank is kept for a rider who reserves it.
     reservation_s: float = Field(900.0, ge=60)
     #: How long before a rental is due its rider is reminded.

@@ -18,6 +18,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "command deadlines": every(1, "rentals.sweep_commands"),
     "rental deadlines": every(10, "rentals.sweep_rentals"),
     "reservations": every(5, "rentals.expire_reservations"),
+    "swaps": every(5, "rentals.expire_swaps"),
     "reminders": every(30, "rentals.remind"),
     "presence": every(5, "devices.mark_silent"),
     "inventories": every(15, "devices.reconcile"),

@@ -6,12 +6,12 @@ from uuid import UUID
 from fastapi import Query, Response
 
 from api.auth import CurrentUser
-from api.deps import Now, SessionDep
+from api.deps import Now, RuntimeDep, SessionDep
 from api.idempotency import Idempotent
 from api.problems import problems
-from api.rentals.schemas import ExtendIn, PackageOut, Packages, RentalOut, StationCode
+from api.rentals.schemas import ExtendIn, PackageOut, Packages, RentalOut, StationCode, SwapIn
 from api.v1 import area
-from fleet.rentals import checks, extensions, packages
+from fleet.rentals import checks, extensions, packages, swaps
 from fleet.stations.queries import find_station
 
 router = area("rental", "rentals")
@@ -45,6 +45,38 @@ def extend(
 
     def work() -> RentalOut:
         rental = extensions.extend(session, user_id=user.id, rental_id=rental_id, package_id=body.package, now=now)
+        return RentalOut.of(rental)
+
+    return once.answer(session, now, work)
+
+
+@router.post(
+    "/{rental_id}/swap", operation_id="swap_power_bank", summary="Exchange a bank that is of no use",
+    response_model=RentalOut, responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def swap(
+    rental_id: UUID,
+    body: SwapIn,
+    session: SessionDep,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    now: Now,
+    once: Idempotent,
+) -> Response:
+    """Soon after it left, once per rental. Another bank is kept; it comes out when this one is put into a slot of the
+    station within some minutes. One rental, one price. If no other bank comes, the rental ends when this one was back.
+    """
+
+    def work() -> RentalOut:
+        rental = swaps.ask_swap(
+            session,
+            user_id=user.id,
+            rental_id=rental_id,
+            station_code=body.station,
+            reason=body.reason,
+            now=now,
+            policy=runtime.policy,
+        )
         return RentalOut.of(rental)
 
     return once.answer(session, now, work)

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
 from fleet.rentals.closing import prepaid_of
+from fleet.rentals.life_models import SwapReason
 from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
 from fleet.rentals.price import LineKind, Price, PriceLine
 from fleet.rentals.quotes import Quote
@@ -98,6 +99,13 @@ class Packages(Schema):
     items: list[PackageOut]
 
 
+class SwapIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001", "reason": "low_battery"}]})
+
+    station: Annotated[StationCode, Field(description="where the rider stands")]
+    reason: SwapReason
+
+
 class ExtendIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"package": "0197a2c4-5f1e-7c3a-9a64-0b8f7d3c2e10"}]})
 
@@ -165,6 +173,7 @@ class RentalOut(Schema):
     requested_at: Instant
     started_at: Annotated[Instant | None, Field(description="when the bank left")]
     ended_at: Annotated[Instant | None, Field(description="when it was back, or counted as bought or lost")]
+    swap_under_way: Annotated[bool, Field(description="another bank comes when this one is put back in time")]
     due_at: Annotated[Instant | None, Field(description="when it has to be back")]
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
@@ -196,6 +205,7 @@ class RentalOut(Schema):
             "requested_at": rental.requested_at,
             "started_at": rental.started_at,
             "ended_at": rental.ended_at,
+            "swap_under_way": rental.swap_id is not None,
             "due_at": rental.overdue_at,
             "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
             "price": money(rental.price_minor) if rental.price_minor is not None else None,

@@ -11,6 +11,7 @@ from fleet.payments.invoices import Bill, Line, issue
 from fleet.payments.models import AccountKind
 from fleet.rentals.adjustments import Adjustment, free_time
 from fleet.rentals.gross import bought_at, due_after
+from fleet.rentals.life_models import RentalSwap, SwapState
 from fleet.rentals.meter import FOREVER, Paused, moment, put_off
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.price import LineKind, Price, free_of_charge, price
@@ -137,11 +138,14 @@ def _note_return(session: Session, rental: Rental, back: Return, ended_at: datet
     count_use(session, rental)
 
 
+def taken_pct(charge_out_pct: int | None, charge_in_pct: int | None) -> int:
+    """What was taken out of a bank, as far as is known."""
+    return 0 if charge_out_pct is None or charge_in_pct is None else max(0, charge_out_pct - charge_in_pct)
+
+
 def count_use(session: Session, rental: Rental) -> None:
     """Its bank's cycles hold what it took out of the bank, whichever of both measurements came last."""
-    taken = 0
-    if rental.charge_out_pct is not None and rental.charge_in_pct is not None:
-        taken = max(0, rental.charge_out_pct - rental.charge_in_pct)
+    taken = taken_pct(rental.charge_out_pct, rental.charge_in_pct)
     if taken != rental.discharged_pct:
         bank = session.get_one(PowerBank, rental.power_bank_id, with_for_update={"key_share": True})
         count_discharge(bank, taken - rental.discharged_pct)
@@ -190,12 +194,40 @@ def give_up(
     at: datetime,
     now: datetime,
 ) -> None:
-    """Nothing left the cabinet, as far as is known: hold released, slot free. `to` is one of rules.FAILED."""
+    """Nothing left the cabinet, as far as is known: hold released, slot free. `to` is one of rules.FAILED.
+
+    Of an exchange: no other bank came, and the rental ended when the rider's was back.
+    """
+    if rental.swapped_at is not None:
+        _end_without_swap(session, rental, code=code, evidence=evidence, now=now)
+        return
     holds.release_holds(session, rental.id, now)
     _settle_card(session, rental, 0, now)
     rental.failure_code = None if code is None else code[:64]
     unreserve(session, rental)
     move(session, rental, to, why=why, evidence=evidence, at=at, now=now)
+
+
+def _end_without_swap(session: Session, rental: Rental, *, code: str | None, evidence: Evidence, now: datetime) -> None:
+    """The books are again about the bank that the rider gave back."""
+    unreserve(session, rental)
+    assert rental.swapped_at is not None
+    swap = session.get_one(RentalSwap, rental.swap_id)
+    swap.state, swap.ended_at = SwapState.FAILED, now
+    rental.power_bank_id = swap.old_bank_id
+    rental.station_out_id, rental.slot_out, rental.charge_out_pct = (
+        swap.old_station_id, swap.old_slot, swap.old_charge_out_pct,
+    )  # fmt: skip
+    rental.station_in_id, rental.slot_in, rental.charge_in_pct = (
+        swap.station_id, swap.returned_slot, swap.old_charge_in_pct,
+    )  # fmt: skip
+    rental.discharged_pct = taken_pct(swap.old_charge_out_pct, swap.old_charge_in_pct)
+    rental.ended_at = rental.swapped_at
+    rental.swap_id = rental.swapped_at = None
+    result = price_at(rental, rental.ended_at, bought=False)
+    _charge(session, rental, result, _parts(result), now)
+    evidence = {**evidence, "code": code}
+    move(session, rental, RentalState.COMPLETED, why="swap_failed", evidence=evidence, at=rental.ended_at, now=now)
 
 
 def annul(

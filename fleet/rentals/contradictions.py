@@ -32,6 +32,8 @@ def never_left(session: Session, fact: DeviceFact, result: CommandResult, named:
         return
     rental = lock_rentals(session, [named.rental_id], [named.id])[named.rental_id]
     latest = ejects.last_eject(session, rental.id)
+    if rental.swaps:
+        return  # it is about the other bank of an exchange: where that is, the next inventory says
     if rental.start_evidence is not StartEvidence.ORDER or rental.state not in _BEGAN or latest is not named:
         return
     take_back_success(session, named, result, now)

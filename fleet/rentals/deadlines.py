@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import QueryInventory
@@ -95,7 +95,8 @@ def _each(
 
 def _unknown_too_long(now: datetime, policy: RentalPolicy) -> Select[UUID]:
     return select(Rental.id).where(
-        Rental.state == RentalState.EJECT_UNKNOWN, Rental.requested_at <= now - policy.eject_unknown_limit
+        Rental.state == RentalState.EJECT_UNKNOWN,
+        func.coalesce(Rental.swapped_at, Rental.requested_at) <= now - policy.eject_unknown_limit,
     )
 
 

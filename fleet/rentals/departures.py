@@ -125,7 +125,8 @@ def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
 
 def _again(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence) -> None:
     """Another word about the same departure: a better one corrects the time."""
-    if rental.started_at is not None and better(told, rental.start_evidence):
+    # What moved the other bank of an exchange says nothing about when the rental began.
+    if rental.started_at is not None and not rental.swaps and better(told, rental.start_evidence):
         correct_start(scene.session, rental, scene.seen.at, told, evidence=scene.evidence, now=scene.now)
     if change.charge_pct is not None:
         rental.charge_out_pct = change.charge_pct

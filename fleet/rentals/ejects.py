@@ -12,6 +12,7 @@ from fleet.devices import rules as command_rules
 from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventory_is_coming, queue_command
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
+from fleet.rentals.life_models import RentalSwap, SwapState
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.states import Evidence, move, note, unreserve
@@ -103,14 +104,25 @@ def activate(
         rental.station_out_id, rental.slot_out = slot.station_id, slot.number
     if slot.reserved_for == rental.id:
         slot.reserved_for = None
-    set_start(rental, max(rental.requested_at, min(at, now)), told)
+    at = max(rental.swapped_at or rental.requested_at, min(at, now))
+    if rental.swapped_at is None:
+        set_start(rental, at, told)
     if charge_pct is not None:
         rental.charge_out_pct = charge_pct
     if bank.state is PowerBankState.MISSING:
         bank.state = PowerBankState.RENTED
     slot.health_score = after_success(slot.health_score)
-    assert rental.started_at is not None
-    move(session, rental, RentalState.ACTIVE, why=why, evidence=evidence, at=rental.started_at, now=now, place=place)
+    move(session, rental, RentalState.ACTIVE, why=why, evidence=evidence, at=at, now=now, place=place)
+    if rental.swapped_at is not None:
+        _swapped(session, rental, now)
+
+
+def _swapped(session: Session, rental: Rental, now: datetime) -> None:
+    """The other bank is with the rider: the rental goes on as it began."""
+    swap = session.get_one(RentalSwap, rental.swap_id)
+    swap.state, swap.ended_at = SwapState.DONE, now
+    rental.swap_id = rental.swapped_at = None
+    rental.swaps += 1
 
 
 def fail_or_retry(
@@ -166,7 +178,8 @@ def _retry(
     policy: RentalPolicy,
     now: datetime,
 ) -> bool:
-    if rental.eject_attempts >= policy.max_eject_attempts or now >= rental.requested_at + policy.eject_deadline:
+    waiting_since = rental.swapped_at or rental.requested_at
+    if rental.eject_attempts >= policy.max_eject_attempts or now >= waiting_since + policy.eject_deadline:
         return False
     station = session.get_one(Station, rental.station_out_id, populate_existing=True)
     if station.status is not StationStatus.ACTIVE or not station.online:

@@ -93,6 +93,12 @@ class ReservationOver(Conflict):
     code = "reservation_over"
 
 
+class NotSwappable(Conflict):
+    """Not out, out for too long, or exchanged before (`reason`, `state`)."""
+
+    code = "rental_not_swappable"
+
+
 class NotExtendable(Conflict):
     """Not out, late already, begun without a package, or extended often enough (`reason`, `state`)."""
 

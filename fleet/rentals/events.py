@@ -18,6 +18,15 @@ class RentalStarted(DomainEvent):
 
 
 @dataclass(frozen=True)
+class RentalSwapped(DomainEvent):
+    """The rider has another bank now; the rental goes on."""
+
+    name: ClassVar[str] = "rentals.RentalSwapped.v1"
+    rental_id: UUID
+    user_id: UUID
+
+
+@dataclass(frozen=True)
 class RentalNotStarted(DomainEvent):
     """The card was ready, and the rental could not begin (`code`): the money goes back."""
 

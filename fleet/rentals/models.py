@@ -205,6 +205,7 @@ class Rental(Base):
         Index("ix_rental_buyout_at", "buyout_at", postgresql_where=text("state IN ('active', 'overdue')")),
         Index("ix_rental_owed", "user_id", postgresql_where=text("due_minor > 0")),
         CheckConstraint("ended_at IS NULL OR started_at IS NULL OR ended_at >= started_at", name="times"),
+        CheckConstraint("swapped_at IS NULL OR swap_id IS NOT NULL AND started_at IS NOT NULL", name="swap"),
         CheckConstraint("charged_minor >= 0 AND due_minor >= 0", name="amounts"),
         CheckConstraint(f"({_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
     )  # fmt: skip
@@ -257,6 +258,11 @@ class Rental(Base):
     charge_in_pct: Mapped[int | None]
     #: What it took out of banks so far, in per cent of a whole one; counted into their cycles.
     discharged_pct: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: The exchange of its bank that is under way, and since when the bank that goes back is back.
+    swap_id: Mapped[UUID | None]
+    swapped_at: Mapped[datetime | None]
+    #: Exchanges that went well.
+    swaps: Mapped[int] = mapped_column(SmallInteger, default=0, server_default="0")
     failure_code: Mapped[str | None] = mapped_column(String(64))
     request_id: Mapped[str | None] = mapped_column(String(64))
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from fleet.rentals import ejects
+from fleet.rentals import ejects, swaps
 from fleet.rentals.cases import settle_case
 from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.ejects import IN_FLIGHT
@@ -49,6 +49,8 @@ def bank_came(scene: Scene, change: Change) -> None:
     rental = scene.open_rental(change.bank)
     if rental is None:
         scene.record(change, _back_to_closed(scene, change) if change.bank.id in scene.loose_ends else None)
+    elif rental.state in RIDING and swaps.given_back(scene, rental, change):
+        scene.record(change, rental.id)
     elif rental.state in RIDING:
         finish(scene, rental, change)
         scene.record(change, rental.id)

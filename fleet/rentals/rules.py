@@ -13,12 +13,16 @@ from fleet.stations.rules import HealthPolicy
 _S = RentalState
 #: Closed is not the end: a bank that leaves late re-opens what was thought to have failed.
 TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
-    _S.EJECTING: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECT_UNKNOWN, _S.CANCELLED}),
+    # COMPLETED, here and in the next line: the other bank of an exchange did not come.
+    _S.EJECTING: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECT_UNKNOWN, _S.CANCELLED, _S.COMPLETED}),
     # Back to EJECTING when the bank was seen in its slot while the rider still waits: the next slot is tried.
     # Cancelled, here and below, by operators.
-    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECTING, _S.CANCELLED}),
+    _S.EJECT_UNKNOWN: frozenset({_S.ACTIVE, _S.EJECT_FAILED, _S.EJECTING, _S.CANCELLED, _S.COMPLETED}),
     # Back to EJECT_FAILED, from here on, when the start was deduced and the cabinet says that its order moved nothing.
-    _S.ACTIVE: frozenset({_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
+    # EJECTING: the rider has given the bank back for another one.
+    _S.ACTIVE: frozenset(
+        {_S.OVERDUE, _S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED, _S.EJECTING}
+    ),
     _S.OVERDUE: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
     _S.EJECT_FAILED: frozenset({_S.ACTIVE}),
     _S.CANCELLED: frozenset({_S.ACTIVE}),
@@ -73,6 +77,8 @@ class RentalPolicy:
     slot_watch: timedelta = timedelta(minutes=10)
     #: The first slot and the next best one.
     max_eject_attempts: int = 2
+    #: A bank may be exchanged so long after it left; the rider has as long again to put it back.
+    swap_window: timedelta = timedelta(minutes=5)
     #: A bank is kept for a rider so long, and not again at the same station before as much time has passed.
     reservation: timedelta = timedelta(minutes=15)
     #: How long before its due time a rider is reminded.
@@ -96,6 +102,7 @@ class RentalPolicy:
             min_charge_pct=settings.min_rentable_charge_pct,
             not_taken_window=timedelta(seconds=settings.not_taken_window_s),
             offline_after_periods=settings.offline_after_periods,
+            swap_window=timedelta(seconds=settings.swap_window_s),
             reservation=timedelta(seconds=settings.reservation_s),
             remind_before=timedelta(seconds=settings.remind_before_s),
             cancel_window=timedelta(seconds=settings.cancel_window_s),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
 from fleet.rentals import rules
-from fleet.rentals.events import RentalClosed, RentalOverdue, RentalStarted
+from fleet.rentals.events import RentalClosed, RentalOverdue, RentalStarted, RentalSwapped
 from fleet.rentals.models import OPEN_STATES, Rental, RentalEvent, RentalState
 from fleet.stations.models import StationSlot
 
@@ -39,7 +39,8 @@ def move(
         rental.open_place, rental.closed_at, rental.failure_code = place, None, None
     note(session, rental, before, why=why, evidence=evidence, at=at, now=now)
     if to is RentalState.ACTIVE:
-        publish(session, RentalStarted(rental.id, rental.user_id), now)
+        news = RentalStarted if rental.swapped_at is None else RentalSwapped
+        publish(session, news(rental.id, rental.user_id), now)
     elif to is RentalState.OVERDUE:
         publish(session, RentalOverdue(rental.id, rental.user_id), now)
     elif to not in OPEN_STATES:

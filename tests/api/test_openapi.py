@@ -73,7 +73,7 @@ def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
     assert keyed == PAYMENTS_KEYED | {
-        "start_rental", "extend_rental", "reserve_power_bank", "pay_due", "admin_send_command",
+        "start_rental", "extend_rental", "reserve_power_bank", "swap_power_bank", "pay_due", "admin_send_command",
         "admin_adjust_wallet", "admin_eject", "admin_force_complete", "admin_force_cancel",
         "admin_reassign_bank", "admin_back_date", "admin_pause_billing", "admin_resume_billing",
         "admin_approve_adjustment",

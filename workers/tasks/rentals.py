@@ -10,6 +10,7 @@ from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.reservations import sweep_reservations
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.swaps import sweep_swaps
 from workers.consumers import consumer
 from workers.context import settings, transaction
 from workers.policies import NEXT_TICK
@@ -40,6 +41,13 @@ def expire_reservations() -> int:
     """Banks that nobody fetched in time."""
     with transaction() as session:
         return sweep_reservations(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.expire_swaps", NEXT_TICK)
+def expire_swaps() -> int:
+    """Banks that riders meant to exchange, and did not put back in time."""
+    with transaction() as session:
+        return sweep_swaps(session, utc_now())
 
 
 @task("rentals.remind", NEXT_TICK)

@@ -290,4 +290,4 @@ class World:
                 assert kept.state is ReservationState.ACTIVE
                 continue
             holder = self.session.get_one(Rental, slot.reserved_for)
-            assert holder.state in {RentalState.EJECTING, RentalState.EJECT_UNKNOWN}
+            assert holder.swap_id is not None or holder.state in {RentalState.EJECTING, RentalState.EJECT_UNKNOWN}
