@@ -57,7 +57,9 @@ _FORBIDDEN = {
         WHERE e.to_state <> r.state""",
     "a slot is reserved for no rental that waits": """
         SELECT s.id, s.reserved_for FROM station_slot s LEFT JOIN rental r ON r.id = s.reserved_for
-        WHERE s.reserved_for IS NOT NULL AND (r.id IS NULL OR r.state NOT IN ('ejecting', 'eject_unknown'))""",
+        WHERE s.reserved_for IS NOT NULL
+          AND (r.id IS NULL OR r.state NOT IN ('ejecting', 'eject_unknown') AND r.swap_id IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM reservation v WHERE v.id = s.reserved_for AND v.state = 'active')""",
     "a bank is in a slot and with a rider": """
         SELECT b.serial, r.id, r.state FROM station_slot s JOIN power_bank b ON b.id = s.power_bank_id
         JOIN rental r ON r.power_bank_id = b.id AND r.state IN ('active', 'overdue')""",

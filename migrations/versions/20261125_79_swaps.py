@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "20261125_84b"
+revision: str = "20261125_79"
 down_revision: str | None = "20261125_84"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
