@@ -4,16 +4,30 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from benchmarks import codecs, history, ingest, ledger, machine, price, rentals, stations, telemetry
+from benchmarks import (
+    certificates,
+    codecs,
+    fleet_ingest,
+    history,
+    ingest,
+    ledger,
+    machine,
+    price,
+    rentals,
+    stations,
+    telemetry,
+)
 from benchmarks.results import Report, save, show
 
 ALL: dict[str, Callable[[bool], list[Report]]] = {
     "machine": lambda quick: [machine.run(quick=quick)],
     "ingest": lambda quick: [ingest.run(quick=quick)],
+    "fleet_ingest": lambda quick: [fleet_ingest.run(quick=quick)],
     "telemetry": lambda quick: [telemetry.run(quick=quick)],
     "ledger": lambda quick: [ledger.run(quick=quick)],
     "price": lambda quick: [price.run(quick=quick)],
     "codecs": lambda quick: [codecs.run(quick=quick)],
+    "certificates": lambda quick: [certificates.run(quick=quick)],
     "history": lambda quick: [history.run(quick=quick)],
     "stations": lambda quick: [stations.run(quick=quick)],
     "rentals": lambda quick: rentals.measure(quick=quick),

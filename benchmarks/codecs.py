@@ -18,7 +18,8 @@ import cbor2
 import msgspec
 
 from benchmarks.results import Report, ratio_of_pairs, save, show
-from benchmarks.telemetry import SLOTS, frames
+from benchmarks.telemetry import frames
+from benchmarks.telemetry_stream import SLOTS
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.dialects.relink import codec as relink
 from firmware_protocol.dialects.relink.codes import Generation

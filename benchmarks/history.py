@@ -1,7 +1,8 @@
 """`python -m benchmarks.history`: what charts cost over the history of 1,000, 10,000 and 100,000 stations.
 
-History is made by SQL: a day of measurements of two slots a station, one every two hours, rolled up by the upkeep that
-the workers run. Then each chart is asked for by itself: of stations at random (those of one station), and of the fleet.
+History is made by SQL: a day of measurements of two slots a station, one every two hours, in the order in which a
+fleet tells them, rolled up by the upkeep that the workers run. Then each chart is asked for by itself: of stations at
+random (those of one station), and of the fleet.
 Flat means: what a chart takes in the largest fleet is at most twice what it takes in the smallest.
 """
 
@@ -33,11 +34,13 @@ INSERT INTO slot_telemetry (station_id, slot, at, charge_pct, voltage_mv, curren
 SELECT s.id, n, CAST(:start AS timestamptz) + step * interval '2 hours', (s.id + n + step) % 101,
        3700 + (s.id + step) % 500, (s.id * 7 + step) % 2000, 20 + (s.id + step) % 15, s.id % 400, 95
   FROM station s, generate_series(1, :slots) n, generate_series(0, 11) step
+ ORDER BY step, s.id, n
 """
 _BEATS: Final = """
 INSERT INTO station_telemetry (station_id, at, signal_dbm, mains, temperature_c, uptime_s)
 SELECT s.id, CAST(:start AS timestamptz) + step * interval '2 hours', -60 - s.id % 40, true, 25 + (s.id + step) % 15, 0
   FROM station s, generate_series(0, 11) step
+ ORDER BY step, s.id
 """
 #: Seconds that a chart takes, by its name.
 Times = dict[str, float]

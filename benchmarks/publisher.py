@@ -1,4 +1,4 @@
-"""`python -m benchmarks.publisher`: a process that publishes the stream of `benchmarks.stream` as fast as it can.
+"""`python -m benchmarks.publisher`: a process that publishes a stream as fast as it can.
 
 Every packet is made before the clock starts; what is left is `send` and counting the broker's answers. It says `ready`,
 waits for a line on standard input, publishes, waits for the last PUBACK and prints one line of JSON with the instants
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from benchmarks import stream, wire
+from benchmarks import stream, telemetry_stream, wire
 
 _CHUNK: Final = 100
 _MIDS: Final = 60_000
@@ -34,11 +34,11 @@ class Published:
         return self.messages / (self.finished - self.started)
 
 
-def _chunks(stations: int, first_seq: int, rounds: int) -> list[bytes]:
-    encoded = [
-        wire.publish(topic, payload, index % _MIDS + 1)
-        for index, (topic, payload) in enumerate(stream.events(stations, first_seq, rounds))
-    ]
+def _chunks(kind: str, stations: int, first_seq: int, rounds: int) -> list[bytes]:
+    found = stream.events(stations, first_seq, rounds)
+    if kind == "telemetry":
+        found = ((topic, payload) for topic, payload, _ in telemetry_stream.samples(stations, first_seq, rounds))
+    encoded = [wire.publish(topic, payload, index % _MIDS + 1) for index, (topic, payload) in enumerate(found)]
     return [b"".join(encoded[at : at + _CHUNK]) for at in range(0, len(encoded), _CHUNK)]
 
 
@@ -63,13 +63,14 @@ def _publish(sock: socket.socket, chunks: Sequence[bytes], total: int, window: i
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publisher", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--kind", choices=["events", "telemetry"], default="events")
     parser.add_argument("--stations", type=int, required=True)
     parser.add_argument("--first-seq", type=int, default=1)
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--window", type=int, default=5000)
     given = parser.parse_args()
     total = given.stations * given.rounds
-    chunks = _chunks(given.stations, given.first_seq, given.rounds)
+    chunks = _chunks(given.kind, given.stations, given.first_seq, given.rounds)
     sock = wire.open_client(given.port, f"publisher-{os.getpid()}")
     print("ready", flush=True)
     sys.stdin.readline()

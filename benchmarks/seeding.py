@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, text
 
+from benchmarks import telemetry_stream
 from benchmarks.stream import BOOT, SLOTS, code
 
 _STATIONS = """
@@ -35,6 +36,11 @@ UPDATE station_slot s
  WHERE o.id = s.id AND s.station_id IN (SELECT id FROM station WHERE code LIKE 'BE-%')
 """
 
+_TOLD_BANKS = """
+INSERT INTO power_bank (serial, state, known, created_at, updated_at)
+SELECT 'PB' || lpad(n::text, 8, '0'), 'available', true, :now, :now FROM generate_series(1, :banks) AS n
+"""
+
 
 def station_fleet(engine: Engine, stations: int) -> None:
     """Stations of the stream, online, two thirds of their slots with banks in them."""
@@ -53,6 +59,14 @@ def ingest_fleet(engine: Engine, stations: int, now: datetime, slots: int = SLOT
         connection.execute(text(_STATIONS), {"codes": codes, "slots": slots, "now": now})
         connection.execute(text(_SLOTS), {"slots": slots})
         connection.execute(text(_SESSIONS), {"boot": BOOT, "now": now})
+    settle(engine)
+
+
+def telemetry_fleet(engine: Engine, stations: int, now: datetime) -> None:
+    """Stations of the stream of telemetry, and the banks it tells of."""
+    ingest_fleet(engine, stations, now, telemetry_stream.SLOTS)
+    with engine.begin() as connection:
+        connection.execute(text(_TOLD_BANKS), {"now": now, "banks": stations * telemetry_stream.SLOTS})
     settle(engine)
 
 

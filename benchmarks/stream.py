@@ -6,6 +6,7 @@ a fleet looks like and the worst case for a backend that works in batches.
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from firmware_protocol import topics
@@ -14,8 +15,9 @@ from firmware_protocol.topics import UpKind
 FRAME_BYTES: Final = 200
 SLOTS: Final = 8
 BOOT: Final = 1
-#: 2026-11-23T00:00:00Z: the cabinets' clocks, which are right.
-_CLOCK_MS: Final = 1_795_392_000_000
+#: The cabinets' clocks, which are right.
+CLOCK: Final = datetime(2026, 11, 23, tzinfo=UTC)
+_CLOCK_MS: Final = round(CLOCK.timestamp() * 1000)
 
 
 def code(index: int) -> str:

@@ -9,15 +9,14 @@ table each time. One thread against the same COPY is in the table too: what the 
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import psutil
 from sqlalchemy import Engine, text
@@ -25,7 +24,7 @@ from sqlalchemy import Engine, text
 from benchmarks import seeding
 from benchmarks.results import Report, ratio_of_pairs, save, show
 from benchmarks.services import Services, services
-from benchmarks.stream import BOOT, code
+from benchmarks.telemetry_stream import PERIOD, SLOTS, samples
 from benchmarks.whole import processes_of
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
@@ -34,59 +33,17 @@ from device_gateway.gateway import SAMPLE_BATCH, SAMPLE_LANES
 from device_gateway.interpreter import tune
 from device_gateway.received import Received
 from device_gateway.sample_ingest import SampleIngest, Shared
-from firmware_protocol import topics
-from firmware_protocol.topics import UpKind
 from fleet.common.clock import utc_now
 
 TARGET: Final = 0.5
-SLOTS: Final = 24
-PERIOD: Final = timedelta(seconds=60)
-_BANKS: Final = """
-INSERT INTO power_bank (serial, state, known, created_at, updated_at)
-SELECT 'PB' || lpad(n::text, 8, '0'), 'available', true, :now, :now FROM generate_series(1, :banks) AS n
-"""
 
 
 def frames(stations: int, rounds: int, first_seq: int, start: datetime) -> list[Received]:
-    """Every station's frame, then every station's next one a minute later.
-
-    One charge in eight changes in between: in a cabinet most banks are full, and the others gain 1% in a minute or two.
-    """
-    found = []
-    for step in range(rounds):
-        at = start + PERIOD * step
-        for station in range(1, stations + 1):
-            payload = _frame(station, first_seq + step, at)
-            topic = topics.up(code(station), UpKind.TELEMETRY)
-            found.append(Received(topic, payload, "application/json", 0, 0, 1, at.timestamp()))
-    return found
-
-
-def _frame(station: int, seq: int, at: datetime) -> bytes:
-    slots = [_slot(station, slot, seq) for slot in range(1, SLOTS + 1)]
-    tree = {
-        "v": 1,
-        "boot": BOOT,
-        "seq": seq,
-        "at": round(at.timestamp() * 1000),
-        "type": "slot_telemetry",
-        "data": {"slots": slots},
-    }
-    return json.dumps(tree, separators=(",", ":")).encode()
-
-
-def _slot(station: int, slot: int, seq: int) -> dict[str, Any]:
-    bank = (station - 1) * SLOTS + slot
-    return {
-        "slot": slot,
-        "serial": f"PB{bank:08d}",
-        "charge_pct": 20 + (bank + (seq + slot) // 8) % 80,
-        "voltage_mv": 3600 + (bank * 7 + seq * 13) % 600,
-        "current_ma": (bank * 31 + seq * 17) % 2000,
-        "temperature_c": round(22 + ((bank + seq) % 120) / 10, 1),
-        "cycles": bank % 500,
-        "health_pct": 100 - bank % 25,
-    }
+    """The stream from `start` on, as the gateway's network thread hands it over."""
+    return [
+        Received(topic, payload, "application/json", 0, 0, 1, at.timestamp())
+        for topic, payload, at in samples(stations, first_seq, rounds, start)
+    ]
 
 
 def pipeline(lanes: Sequence[SampleDuties], received: Sequence[Received]) -> float:
@@ -169,9 +126,7 @@ class Bench:
         self._rounds = rounds
         self._seq = 1
         self._start = utc_now().replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
-        seeding.ingest_fleet(self._engine, stations, utc_now(), SLOTS)
-        with self._engine.begin() as connection:
-            connection.execute(text(_BANKS), {"now": utc_now(), "banks": stations * SLOTS})
+        seeding.telemetry_fleet(self._engine, stations, utc_now())
 
     @property
     def rows(self) -> int:

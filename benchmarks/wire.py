@@ -30,9 +30,11 @@ def packet(kind: int, body: bytes) -> bytes:
     return bytes([kind]) + _length(len(body)) + body
 
 
-def connect(client_id: str) -> bytes:
-    """CONNECT, clean session, no keep-alive."""
-    return packet(CONNECT, _text("MQTT") + b"\x04\x02\x00\x00" + _text(client_id))
+def connect(client_id: str, user: str | None = None, password: str = "") -> bytes:
+    """CONNECT, clean session, no keep-alive; with a user's name and password, if there is one."""
+    if user is None:
+        return packet(CONNECT, _text("MQTT") + b"\x04\x02\x00\x00" + _text(client_id))
+    return packet(CONNECT, _text("MQTT") + b"\x04\xc2\x00\x00" + _text(client_id) + _text(user) + _text(password))
 
 
 def publish(topic: str, payload: bytes, mid: int | None) -> bytes:

@@ -52,7 +52,7 @@ DRAIN_S: Final = 8.0
 _TELEMETRY_END: Final = "/up/telemetry"
 
 
-def _client_id(settings: Settings, name: str) -> str:
+def client_id(settings: Settings, name: str) -> str:
     """Stays over restarts, and cannot be guessed: whoever connects under a client id takes its session over."""
     return f"{name}-{settings.secret_bytes(f'mqtt-client-id:{name}').hex()[:16]}"
 
@@ -101,7 +101,7 @@ class Gateway:
         self._closed = False
         self.link = Link(
             url=settings.mqtt_url.get_secret_value(),
-            client_id=_client_id(settings, name),
+            client_id=client_id(settings, name),
             subscriptions=dialects.subscriptions(settings.gateway_group),
             receive_maximum=settings.ingest_buffer_max // 2,
             deliver=self._deliver,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from benchmarks import codecs, history, ingest, machine, price, stream, telemetry, wire
+from benchmarks import certificates, codecs, fleet_ingest, history, ingest, machine, price, stream, telemetry, wire
 from benchmarks.results import Figure, percentile, ratio_of_pairs
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import SlotLocked, SlotUnlocked
@@ -47,6 +47,16 @@ def test_target_has_a_side(value: float, at_least: bool, met: bool) -> None:
 def test_ingest_stores_every_event_once() -> None:
     names = {figure.name: figure.value for figure in ingest.run(quick=True).figures}
     assert names["gateway against bare paho"] > 0
+
+
+def test_telemetry_of_a_fleet_is_stored_once() -> None:
+    names = {figure.name: figure.value for figure in fleet_ingest.run(quick=True).figures}
+    assert names["gateway against bare paho"] > 0
+
+
+def test_certificates_are_verified_and_refused() -> None:
+    names = {figure.name: figure.value for figure in certificates.run(quick=True).figures}
+    assert names["broker, certificates verified"] > 0
 
 
 def test_telemetry_stores_every_row() -> None:

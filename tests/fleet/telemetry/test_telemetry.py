@@ -211,6 +211,41 @@ def test_rolled_up_and_raw_give_the_same_series(session: Session, now: datetime,
     assert count(session, "station_telemetry_day_rollup") == 4
 
 
+def test_what_a_chart_reads_together_lies_together(session: Session, now: datetime) -> None:
+    native_only(session)
+    told = [
+        slots(hour + 1, now + hour * 60 * MINUTE, *(SlotSample(slot=n, charge_pct=n) for n in (3, 1, 2)), station=each)
+        for each in (9, 4, 7)
+        for hour in range(3)
+    ]
+    SampleStore().store(session, told, now)
+    upkeep(session, now + DAY)
+    for step in ("hour", "day"):
+        lie = session.execute(text(f"SELECT bucket, station_id, slot FROM slot_telemetry_{step}_rollup ORDER BY ctid"))
+        rows = lie.all()
+        assert len(rows) == {"hour": 27, "day": 9}[step]
+        assert rows == sorted(rows)
+
+
+def test_a_chart_of_hours_needs_the_index_alone(clean_database: Database, now: datetime) -> None:
+    """Once its pages are known to be visible to all, which vacuum finds out."""
+    with Session(clean_database.engine) as session:
+        native_only(session)
+        SampleStore().store(session, [slots(n + 1, now + n * MINUTE, SlotSample(slot=1)) for n in range(60)], now)
+        upkeep(session, now + 2 * 60 * MINUTE)
+        session.commit()
+    with clean_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE slot_telemetry_hour_rollup"))
+        connection.execute(text("SET enable_seqscan = off"))
+        plan = connection.scalars(
+            text(
+                "EXPLAIN SELECT slot, bucket, charge_avg, temperature_max FROM slot_telemetry_hourly"
+                " WHERE station_id = 7 AND bucket >= '2026-01-01Z' AND bucket < '2027-01-01Z'"
+            )
+        )
+        assert any("Index Only Scan using slot_telemetry_hour_rollup_pkey" in line for line in plan)
+
+
 def test_series_outlive_the_raw_rows(session: Session, now: datetime) -> None:
     native_only(session)
     feed(session, now - 3 * DAY, days=3)
