@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     #: Where riders' browsers go after their bank's page; default: the API's own address.
     payment_return_url: str | None = None
     sandbox_webhook_secret: SecretStr = SecretStr(DEVELOPMENT_SECRET)
+    #: Of Stripe's dashboard: sk_…, whsec_…; and where its API is, when not at Stripe's.
+    stripe_api_key: SecretStr | None = None
+    stripe_webhook_secret: SecretStr | None = None
+    stripe_api_base: str | None = None
 
     database_pool_size: int = 10
     database_pool_overflow: int = 20
@@ -199,6 +203,12 @@ class Settings(BaseSettings):
         """Key material for one purpose; never the same bytes for two purposes."""
         key = hashlib.sha512(self.secret_key.get_secret_value().encode()).digest()  # blake2b takes at most 64 bytes
         return hashlib.blake2b(purpose.encode(), key=key).digest()
+
+    @model_validator(mode="after")
+    def _stripe_has_its_keys(self) -> Self:
+        if self.payment_provider == "stripe" and not (self.stripe_api_key and self.stripe_webhook_secret):
+            raise ValueError("Stripe needs keys: set VOLTBAY_STRIPE_API_KEY, VOLTBAY_STRIPE_WEBHOOK_SECRET")
+        return self
 
     @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:

@@ -18,7 +18,21 @@ def provider_from(settings: Settings, engine: Engine) -> PaymentProvider:
             settings.sandbox_webhook_secret.get_secret_value(),
             page_url=f"{settings.base_url}/sandbox/pay/",
         )
+    if settings.payment_provider == "stripe":
+        return _stripe(settings)
     raise UnknownProvider(f"there is no payment provider {settings.payment_provider!r}")
+
+
+def _stripe(settings: Settings) -> PaymentProvider:
+    from fleet.payments.providers.stripe import StripeProvider  # noqa: PLC0415  # 0.7 s that a sandbox need not wait
+
+    assert settings.stripe_api_key is not None
+    assert settings.stripe_webhook_secret is not None
+    return StripeProvider(
+        settings.stripe_api_key.get_secret_value(),
+        settings.stripe_webhook_secret.get_secret_value(),
+        settings.stripe_api_base,
+    )
 
 
 __all__ = ["PaymentProvider", "provider_from"]
