@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 router = APIRouter(include_in_schema=False)
@@ -20,6 +20,12 @@ _POLICY = (
 
 def assets() -> StaticFiles:
     return StaticFiles(directory=str(files("fastapi_offline") / "static"))
+
+
+@router.get("/")
+def entrance() -> RedirectResponse:
+    """Whoever opens the address that `voltbay up` prints wants to see something."""
+    return RedirectResponse("/api/docs", 307)
 
 
 @router.get("/api/openapi.json")

@@ -33,6 +33,11 @@ def test_request_id_is_made_taken_and_not_believed_when_odd(live: Live) -> None:
     assert UUID7.fullmatch(odd.headers["X-Request-Id"])
 
 
+def test_the_bare_address_shows_the_documentation(live: Live) -> None:
+    answer = live.client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/api/docs")
+
+
 def test_unversioned_is_v1(live: Live) -> None:
     with signed_in(live) as person:
         assert person.http.get("/api/user/me").json() == person.http.get("/api/v1/user/me").json()

@@ -102,11 +102,37 @@ def test_signals_stop_everything_and_a_second_start_finds_the_data(tmp_path: Pat
         assert httpx.get(f"{url}/health/ready").status_code == 200
         state = first.run_state()
         assert state["stations"] == ["VB-0001", "VB-0002"]
+        _assert_readme_rents(url, state["control_url"])
         _assert_stops(first, signal.SIGTERM)
     with _up(tmp_path) as second:
         assert second.wait_ready() == url
         assert second.run_state()["environment"] == state["environment"]
         _assert_stops(second, signal.SIGINT)
+
+
+def _assert_readme_rents(url: str, simulators: str) -> None:
+    """The README's commands as they are printed, one shell after the other lines; only the waiting is added."""
+    chapter = (_ROOT / "README.md").read_text().split("## One rental with curl")[1].split("## Where to go")[0]
+    script = "\n".join(re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL))
+    script = re.sub(r"^B=\S+", f"B={url}", script, flags=re.MULTILINE)
+    script = re.sub(r"^SIM=\S+", f"SIM={simulators}", script, flags=re.MULTILINE)
+    code = 'until curl -s "$B/sandbox/messages?destination=ada@example.com" | grep -q " is "; do sleep 0.2; done\nCODE='
+    closed = "until api $B/api/rental/$ID | grep -q completed; do sleep 0.2; done\n"
+    script = script.replace("CODE=", code, 1).replace("api $B/api/rental/$ID\n", f"{closed}api $B/api/rental/$ID\n", 1)
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={"PATH": os.environ["PATH"], "TOKEN": ""},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, rental, price, statement = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert (rental["state"], rental["station_in"]) == ("completed", "VB-0002")
+    assert rental["charged"] == price["total"] == rental["price"]
+    moved = [line["amount"]["amount_minor"] for line in statement["items"]]
+    assert sum(moved) == 2000 - price["total"]["amount_minor"]
 
 
 def _assert_stops(system: _Up, number: signal.Signals) -> None:
