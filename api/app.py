@@ -35,9 +35,7 @@ from api.paging import Cursors
 from api.payments.routers import ROUTERS as PAYMENTS
 from api.proof_metrics import ProofMetrics
 from api.ratelimit import RateLimiter
-from api.rentals.endpoints import router as rentals
-from api.rentals.life import router as rental_life
-from api.rentals.reservations import router as reservations
+from api.rentals.routers import ROUTERS as RENTALS
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.sandbox.payments import router as sandbox_bank
@@ -49,8 +47,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-_RENTALS = (reservations, rental_life, rentals)
-AREAS = (users, stations, *_RENTALS, *PAYMENTS, config, provisioning, firmware, *ADMIN)
+AREAS = (users, stations, *RENTALS, *PAYMENTS, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

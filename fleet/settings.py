@@ -118,6 +118,17 @@ class Settings(BaseSettings):
     cancels_a_day: int = Field(3, ge=0)
     #: A bank that is back sooner than this is noted as perhaps broken; 0: none is.
     quick_return_s: float = Field(300.0, ge=0)
+    #: For how long, and how often in one rental, billing stands still when a station cannot take the bank back.
+    return_grace_s: float = Field(1800.0, ge=0)
+    return_problems_max: int = Field(2, ge=0)
+    #: For how many days after its end a rental may be disputed.
+    dispute_days: int = Field(30, ge=1)
+    #: Positions that riders share while they rent are deleted after so many days.
+    location_days: int = Field(7, ge=1, le=90)
+    #: Who rents: name and address as receipts show them, lines separated by a line break.
+    receipt_issuer: str = Field("Voltbay", min_length=1)
+    #: TrueType font for receipts; without it they show the letters of western Europe.
+    receipt_font: Path | None = None
 
     heartbeat_s: int = 30
     telemetry_s: int = 60

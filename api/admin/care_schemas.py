@@ -1,6 +1,7 @@
 """What operators put right of rentals."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -57,6 +58,32 @@ class BackDateIn(PlacedIn):
     at: Annotated[Instant, Field(description="when it was back; never later than in the books")]
 
 
+class ConfirmClaimIn(PlacedIn):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "seen in the slot by staff"}]})
+
+
+class DecideDisputeIn(Input):
+    """`amount_minor`, in the rental's currency, with `part` only."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"refund": "part", "amount_minor": 150, "reason": "the cabinet was offline"}]}
+    )
+
+    refund: Literal["full", "part", "none"]
+    amount_minor: Annotated[int | None, Field(gt=0)] = None
+    reason: Annotated[Reason, Field(description="the rider reads it")]
+
+    @model_validator(mode="after")
+    def _amount(self) -> "DecideDisputeIn":
+        if (self.refund == "part") != (self.amount_minor is not None):
+            raise ValueError("an amount goes with a refund in part, and with nothing else")
+        return self
+
+    @property
+    def refund_minor(self) -> int | None:
+        return 0 if self.refund == "none" else self.amount_minor
+
+
 class PauseIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "no station near the rider takes banks"}]})
 
@@ -68,4 +95,21 @@ class PauseIn(Input):
 class ResumeIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the station is back"}]})
 
+    reason: Reason
+
+
+class FoundIn(PlacedIn):
+    """Without a place somebody has the bank in their hands: it is held back until it is released."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "handed in at the counter"}]})
+
+
+class AssignIn(Input):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"rental_id": "01938f1c-7a60-7cc5-9d1a-5d1f4c0e9f10", "reason": "the rider told us so"}]
+        }
+    )
+
+    rental_id: UUID
     reason: Reason

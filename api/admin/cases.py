@@ -1,17 +1,20 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Query, Response
 
-from api.admin.acts import ActsDep
+from api.admin.acts import Acts, ActsDep
+from api.admin.care_schemas import AssignIn, FoundIn, ResumeIn
 from api.admin.schemas import CaseOut, ResolveIn
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
+from api.idempotency import Idempotent
 from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.rentals import cases
+from fleet.rentals import cases, desk
+from fleet.rentals.desk import CaseAct
 from fleet.rentals.models import CaseState
 
 router = area("admin", "admin")
@@ -45,3 +48,47 @@ def resolve(case_id: UUID, body: ResolveIn, acts: ActsDep) -> CaseOut:
     case = cases.resolve_case(acts.session, case_id, body.resolution, acts.now)
     acts.record("orphan_case.resolve", target=str(case_id), detail=body.model_dump())
     return CaseOut.of(case)
+
+
+def _work(acts: Acts, case_id: UUID, reason: str) -> CaseAct:
+    return CaseAct(acts.session, case_id, reason, acts.actor, acts.now)
+
+
+@router.post(
+    "/orphan-case/{case_id}/found", operation_id="admin_found_orphan_bank", summary="The bank was found",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def found(case_id: UUID, body: FoundIn, acts: ActsDep) -> CaseOut:
+    """In a slot that cannot tell of it, or in somebody's hands."""
+    return CaseOut.of(desk.found(_work(acts, case_id, body.reason), body.place))
+
+
+@router.post(
+    "/orphan-case/{case_id}/lost", operation_id="admin_lost_orphan_bank", summary="The bank is given up for lost",
+    responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def lost(case_id: UUID, body: ResumeIn, acts: ActsDep) -> CaseOut:
+    """A bank that lies in a slot cannot be lost (409)."""
+    return CaseOut.of(desk.lost(_work(acts, case_id, body.reason)))
+
+
+@router.post(
+    "/orphan-case/{case_id}/foreign", operation_id="admin_foreign_orphan_bank",
+    summary="The bank is not one of the fleet's", responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def foreign(case_id: UUID, body: ResumeIn, acts: ActsDep) -> CaseOut:
+    """No cabinet gives it to a rider any more."""
+    return CaseOut.of(desk.foreign(_work(acts, case_id, body.reason)))
+
+
+@router.post(
+    "/orphan-case/{case_id}/assign", operation_id="admin_assign_orphan_bank", response_model=CaseOut,
+    summary="The bank is with the rider of a rental", responses=problems(401, 403, 404, 409),
+)  # fmt: skip
+def assign(case_id: UUID, body: AssignIn, acts: ActsDep, runtime: RuntimeDep, once: Idempotent) -> Response:
+    """A rental that was thought to have failed is open again since the bank left; one that is open follows the bank."""
+
+    def work() -> CaseOut:
+        return CaseOut.of(desk.assign(_work(acts, case_id, body.reason), body.rental_id, runtime.policy))
+
+    return once.answer(acts.session, acts.now, work)

@@ -13,13 +13,14 @@ from api.problems import problems
 from api.v1 import area
 from fleet.rentals import clock_corrections, corrections, queries
 from fleet.rentals.corrections import Act
-from fleet.rentals.models import Rental
 
 router = area("admin", "admin")
 _PROBLEMS = problems(401, 403, 404, 409)
 
 
-def _answer(acts: Acts, once: Once, rental_id: UUID, reason: str, work: Callable[[Act], Rental]) -> Response:
+def corrected(acts: Acts, once: Once, rental_id: UUID, reason: str, work: Callable[[Act], object]) -> Response:
+    """The rental after one act of an operator, once per key."""
+
     def render() -> RentalForOperator:
         work(Act(acts.session, rental_id, reason, acts.actor, acts.now))
         acts.session.flush()  # the rental is read back with its stations and its bank
@@ -34,7 +35,7 @@ def _answer(acts: Acts, once: Once, rental_id: UUID, reason: str, work: Callable
 )  # fmt: skip
 def force_complete(rental_id: UUID, body: ForceCompleteIn, acts: ActsDep, once: Idempotent) -> Response:
     """Charged until `at`. The bank is put into its slot in the books, or a case asks for it."""
-    return _answer(
+    return corrected(
         acts, once, rental_id, body.reason, lambda act: corrections.force_complete(act, at=body.at, place=body.place)
     )
 
@@ -45,7 +46,7 @@ def force_complete(rental_id: UUID, body: ForceCompleteIn, acts: ActsDep, once: 
 )  # fmt: skip
 def force_cancel(rental_id: UUID, body: ForceCancelIn, acts: ActsDep, once: Idempotent) -> Response:
     """Nothing is charged. An order that is out cannot be called back: a bank that leaves by it re-opens the rental."""
-    return _answer(acts, once, rental_id, body.reason, lambda act: corrections.force_cancel(act, place=body.place))
+    return corrected(acts, once, rental_id, body.reason, lambda act: corrections.force_cancel(act, place=body.place))
 
 
 @router.post(
@@ -54,7 +55,7 @@ def force_cancel(rental_id: UUID, body: ForceCancelIn, acts: ActsDep, once: Idem
 )  # fmt: skip
 def reassign_bank(rental_id: UUID, body: ReassignIn, acts: ActsDep, once: Idempotent) -> Response:
     """`station` and `slot` are those of the bank that the rider does not have."""
-    return _answer(
+    return corrected(
         acts, once, rental_id, body.reason, lambda act: corrections.reassign_bank(act, body.serial, place=body.place)
     )
 
@@ -65,7 +66,7 @@ def reassign_bank(rental_id: UUID, body: ReassignIn, acts: ActsDep, once: Idempo
 )  # fmt: skip
 def back_date(rental_id: UUID, body: BackDateIn, acts: ActsDep, once: Idempotent) -> Response:
     """What was charged beyond that is given back. A closed rental never becomes dearer."""
-    return _answer(
+    return corrected(
         acts, once, rental_id, body.reason, lambda act: corrections.back_date(act, body.at, place=body.place)
     )
 
@@ -76,7 +77,7 @@ def back_date(rental_id: UUID, body: BackDateIn, acts: ActsDep, once: Idempotent
 )  # fmt: skip
 def pause_billing(rental_id: UUID, body: PauseIn, acts: ActsDep, once: Idempotent) -> Response:
     """From now, or from a time since its start."""
-    return _answer(
+    return corrected(
         acts,
         once,
         rental_id,
@@ -91,4 +92,4 @@ def pause_billing(rental_id: UUID, body: PauseIn, acts: ActsDep, once: Idempoten
 )  # fmt: skip
 def resume_billing(rental_id: UUID, body: ResumeIn, acts: ActsDep, once: Idempotent) -> Response:
     """When nothing is paused, nothing changes."""
-    return _answer(acts, once, rental_id, body.reason, clock_corrections.resume_billing)
+    return corrected(acts, once, rental_id, body.reason, clock_corrections.resume_billing)

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Response
+from fastapi import Depends, Query, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
@@ -18,14 +18,14 @@ from api.problems import MEDIA_TYPE, problems
 from api.rentals import events
 from api.rentals.schemas import PriceOut, QuoteIn, QuoteOut, RentalOut, Rentals, StartIn
 from api.rentals.starts import ACCEPTED, CREATED, OK, PAYMENT, Start
-from api.schemas import Cursor, Limit, Page
+from api.schemas import Cursor, Instant, Limit, Page
 from api.v1 import area
 from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.payments.errors import InsufficientFunds
 from fleet.rentals import cancels, queries, quotes
 from fleet.rentals.dues import collect_dues
-from fleet.rentals.models import Rental
+from fleet.rentals.models import Rental, RentalState
 
 router = area("rental", "rentals")
 
@@ -94,10 +94,18 @@ def current(session: SessionDep, user: CurrentUser) -> Rentals:
 @router.get("/history", operation_id="rental_history", summary="My rentals, newest first",
             responses=problems(401, 403))  # fmt: skip
 def history(
-    session: SessionDep, runtime: RuntimeDep, user: CurrentUser, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    session: SessionDep,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    state: RentalState | None = None,
+    since: Annotated[Instant | None, Query(description="asked for from then on")] = None,
+    until: Annotated[Instant | None, Query(description="asked for before then")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Page[RentalOut]:
     before = runtime.cursors.read("history", cursor)
-    rows = queries.history(session, user.id, limit + 1, UUID(before) if before else None)
+    last = UUID(before) if before else None
+    rows = queries.history(session, user.id, limit + 1, last, state=state, since=since, until=until)
     more = runtime.cursors.make("history", str(rows[limit - 1].id)) if len(rows) > limit else None
     return Page(items=[RentalOut.of(row) for row in rows[:limit]], next=more)
 

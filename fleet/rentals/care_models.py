@@ -4,11 +4,24 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
+from fleet.rentals.models import RentalState
+from fleet.stations.models import Station
 
 
 class PauseKind(StrEnum):
@@ -53,3 +66,161 @@ class RentalPause(Base):
     #: It turned out to be without cause: the time costs what it would have cost.
     voided_at: Mapped[datetime | None]
     voided_why: Mapped[str | None] = mapped_column(String(64))
+
+
+class ClaimState(StrEnum):
+    """What became of a rider's word that the bank is in a slot."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    #: The rental ended otherwise before anybody could tell.
+    OVERTAKEN = "overtaken"
+
+
+class ReturnClaim(Base):
+    """A rider says that the bank is in a slot of a station that has not told of it. Billing is paused meanwhile."""
+
+    __tablename__ = "return_claim"
+    __table_args__ = (
+        Index("uq_return_claim_pending", "rental_id", unique=True, postgresql_where=text("state = 'pending'")),
+        Index("ix_return_claim_station", "station_id", postgresql_where=text("state = 'pending'")),
+        Index(None, "rental_id"),
+        ForeignKeyConstraint(
+            ["station_id", "slot_number"], ["station_slot.station_id", "station_slot.number"],
+            name="fk_return_claim_slot",
+        ),
+        CheckConstraint("(state = 'pending') = (decided_at IS NULL)", name="decided"),
+    )  # fmt: skip
+
+    id: Mapped[UUID] = uuid_pk()
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"))
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    slot_number: Mapped[int]
+    state: Mapped[ClaimState] = mapped_column(text_enum(ClaimState, 16), default=ClaimState.PENDING)
+    pause_id: Mapped[UUID] = mapped_column(ForeignKey("rental_pause.id"))
+    claimed_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    #: What decided it: the device event, or the operator's reason.
+    decided_by: Mapped[str | None] = mapped_column(String(300))
+
+    station: Mapped[Station] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_id])
+
+
+class IssueKind(StrEnum):
+    DAMAGED = "damaged"
+    LOST = "lost"
+    NOT_CHARGING = "not_charging"
+    RETURN = "return"
+
+
+class IssueState(StrEnum):
+    OPEN = "open"
+    RESOLVED = "resolved"
+
+
+class RentalIssue(Base):
+    """Something that a rider reports of a rental; an operator resolves it."""
+
+    __tablename__ = "rental_issue"
+    __table_args__ = (
+        # Sent again it is the same report.
+        Index("uq_rental_issue_open", "rental_id", "kind", unique=True, postgresql_where=text("state = 'open'")),
+        Index(None, "state", "id"),
+        CheckConstraint("(state = 'open') = (resolved_at IS NULL)", name="resolved"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    kind: Mapped[IssueKind] = mapped_column(text_enum(IssueKind, 16))
+    #: Where, if it is about a station.
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))
+    note: Mapped[str | None] = mapped_column(String(500))
+    state: Mapped[IssueState] = mapped_column(text_enum(IssueState, 16), default=IssueState.OPEN)
+    reported_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+    resolution: Mapped[str | None] = mapped_column(String(300))
+
+    station: Mapped[Station | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_id])
+
+
+class DisputeReason(StrEnum):
+    NOT_RECEIVED = "not_received"
+    RETURNED = "returned"
+    BROKEN = "broken"
+    OVERCHARGED = "overcharged"
+    OTHER = "other"
+
+
+class DisputeState(StrEnum):
+    OPEN = "open"
+    #: All of the price, a part of it, or nothing was given back.
+    REFUNDED = "refunded"
+    PARTLY_REFUNDED = "partly_refunded"
+    REJECTED = "rejected"
+
+
+class RentalDispute(Base):
+    """A rider does not agree with what a rental cost; an operator decides, once."""
+
+    __tablename__ = "rental_dispute"
+    __table_args__ = (
+        Index(None, "state", "id"),
+        CheckConstraint(
+            "(state = 'open') = (decided_at IS NULL) AND (state = 'open') = (refund_minor IS NULL)"
+            " AND (state = 'open') = (decision IS NULL)",
+            name="decided",
+        ),
+        CheckConstraint(
+            "CASE state WHEN 'open' THEN true WHEN 'rejected' THEN refund_minor = 0 ELSE refund_minor > 0 END",
+            name="refund",
+        ),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    #: One dispute a rental: what was decided is not asked again.
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), unique=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    reason: Mapped[DisputeReason] = mapped_column(text_enum(DisputeReason, 16))
+    note: Mapped[str | None] = mapped_column(String(1000))
+    state: Mapped[DisputeState] = mapped_column(text_enum(DisputeState, 16), default=DisputeState.OPEN)
+    #: What the rental was, and is again once it is decided.
+    rental_state: Mapped[RentalState] = mapped_column(text_enum(RentalState, 16))
+    opened_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    #: The operator; NULL while it is open.
+    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    #: In words, for the rider.
+    decision: Mapped[str | None] = mapped_column(String(300))
+    #: Minor units of the rental's currency: what it became cheaper by.
+    refund_minor: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class LocationSharing(Base):
+    """The rider shows where the bank is while they have it, and may stop at any time."""
+
+    __tablename__ = "rental_location_sharing"
+
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), primary_key=True)
+    since: Mapped[datetime]
+
+
+class RentalLocation(Base):
+    """A position that the rider's phone told. Gone with the sharing, and after a few days."""
+
+    __tablename__ = "rental_location"
+    __table_args__ = (
+        UniqueConstraint("rental_id", "at"),
+        Index(None, "at"),
+        CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
+        CheckConstraint("accuracy_m >= 0", name="accuracy"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    #: Without its sharing no position is kept.
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental_location_sharing.rental_id", ondelete="CASCADE"))
+    latitude: Mapped[float] = mapped_column(Float(53))
+    longitude: Mapped[float] = mapped_column(Float(53))
+    accuracy_m: Mapped[float | None] = mapped_column(Float(53))
+    at: Mapped[datetime]

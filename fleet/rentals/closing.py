@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments import holds, rental_payments
-from fleet.payments.invoices import Bill, Line, issue
+from fleet.payments.invoices import TEXT_MAX, Bill, Line, issue
 from fleet.payments.models import AccountKind
 from fleet.rentals.adjustments import Adjustment, free_time
 from fleet.rentals.gross import bought_at, due_after
 from fleet.rentals.life_models import RentalSwap, SwapState
 from fleet.rentals.meter import FOREVER, Paused, moment, put_off
 from fleet.rentals.models import Rental, RentalState, StartEvidence
-from fleet.rentals.price import LineKind, Price, free_of_charge, price
+from fleet.rentals.price import LineKind, Price, PriceLine, free_of_charge, price, recorded
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.rentals.terms import Prepaid, TariffTerms
 from fleet.stations.health import count_discharge
@@ -335,6 +335,16 @@ def _bill(rental: Rental, result: Price) -> Bill:
         tax_bp=tax.basis_points,
         lines=[Line(line.kind, line.text, line.amount_minor) for line in result.lines],
     )
+
+
+def reduce_price(session: Session, rental: Rental, by_minor: int, *, text: str, key: str, now: datetime) -> None:
+    """A person decided that a closed rental costs so much less (minor units, at most its price); once per `key`.
+
+    What is owed is owed no more, then what was paid comes back. `text` explains the line, on the invoice too.
+    """
+    total, text = (rental.price_minor or 0) - by_minor, text[:TEXT_MAX]
+    lines = (*(PriceLine(**line) for line in rental.price_lines or []), PriceLine(LineKind.REFUND, text, -by_minor))
+    _cheaper(session, rental, recorded(terms_of(rental), total, lines), key, now, reason=text)
 
 
 def _cheaper(

@@ -23,7 +23,7 @@ from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.stations.models import PowerBank, StationSlot
 
-_BEGAN: Final = (*RIDING, RentalState.COMPLETED, RentalState.BOUGHT_OUT)
+_BEGAN: Final = (*RIDING, RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)
 
 
 def never_left(session: Session, fact: DeviceFact, result: CommandResult, named: DeviceCommand, now: datetime) -> None:

@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.devices.commands import cancel_command
+from fleet.rentals import claims
 from fleet.rentals.banks import target_of
+from fleet.rentals.care_models import ClaimState
 from fleet.rentals.cases import settle_case
 from fleet.rentals.closing import Return, annul, complete, correct_end, give_up
 from fleet.rentals.ejects import last_eject
-from fleet.rentals.errors import BankIsHere, BankTaken, RentalNotClosed, RentalNotFound, RentalNotOpen
+from fleet.rentals.errors import BankIsHere, BankTaken, ClaimNotFound, RentalNotClosed, RentalNotFound, RentalNotOpen
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.places import Place, look_around, settle_bank
@@ -91,10 +93,50 @@ def _close(act: Act, rental: Rental, back: Return, place: Place | None) -> None:
     around = look_around(act.session, rental, bank.serial, place, act.now)
     back = Return(back.at, around.slot, None, back.why)
     if rental.state in RIDING:
+        _settle_claim(act, rental, place)
         complete(act.session, rental, back, evidence=act.evidence, now=act.now)
     else:
         correct_end(act.session, rental, back, evidence=act.evidence, now=act.now)
     settle_bank(act.session, around, bank, rental, why=back.why, evidence=act.evidence, now=act.now)
+
+
+def _settle_claim(act: Act, rental: Rental, place: Place | None) -> None:
+    """What the rider had said of the return is true, unless the bank is in another station."""
+    claim = claims.pending(act.session, rental.id) if rental.paused else None
+    if claim is not None:
+        true = place is None or place.station == claim.station.code
+        state = ClaimState.CONFIRMED if true else ClaimState.REFUTED
+        claims.decide(act.session, rental, claim, state, by=f"operator: {act.reason}", now=act.now)
+
+
+def refute_claim(act: Act) -> Rental:
+    """The bank is not where its rider says: the time since costs what it would have cost, and the rental goes on.
+
+    Raises RentalNotFound, RentalNotOpen, ClaimNotFound (nothing is claimed, or it is decided).
+    """
+    rental = locked(act.session, act.rental_id)
+    _must_be(rental, RIDING)
+    claim = claims.pending(act.session, rental.id)
+    if claim is None:
+        raise ClaimNotFound("no claim of this rental waits for a decision", rental_id=rental.id)
+    before = snapshot(act.session, rental)
+    claims.decide(act.session, rental, claim, ClaimState.REFUTED, by=f"operator: {act.reason}", now=act.now)
+    return noted(act, rental, "rental.refute_claim", before)
+
+
+def confirm_claim(act: Act, *, place: Place | None = None) -> Rental:
+    """The bank is where its rider says, or in `place`: the rental was over when it was claimed.
+
+    Raises as `force_complete`, and ClaimNotFound.
+    """
+    rental = locked(act.session, act.rental_id)
+    _must_be(rental, RIDING)
+    claim = claims.pending(act.session, rental.id)
+    if claim is None:
+        raise ClaimNotFound("no claim of this rental waits for a decision", rental_id=rental.id)
+    assert rental.started_at is not None
+    at = max(claim.claimed_at, rental.started_at)
+    return force_complete(act, at=at, place=place or Place(claim.station.code, claim.slot_number))
 
 
 def force_cancel(act: Act, *, place: Place | None = None) -> Rental:
@@ -132,6 +174,10 @@ def _call_off(act: Act, rental: Rental) -> None:
 def _never_had(act: Act, rental: Rental, place: Place | None) -> None:
     bank = act.session.get_one(PowerBank, rental.power_bank_id)
     around = look_around(act.session, rental, bank.serial, place, act.now)
+    claim = claims.pending(act.session, rental.id)
+    if claim is not None:
+        by = f"operator: {act.reason}"
+        claims.decide(act.session, rental, claim, ClaimState.OVERTAKEN, by=by, now=act.now)
     annul(
         act.session,
         rental,
@@ -161,7 +207,7 @@ def reassign_bank(act: Act, serial: str, *, place: Place | None = None) -> Renta
     old = act.session.get_one(PowerBank, rental.power_bank_id)
     around = look_around(act.session, rental, old.serial, place, act.now, also=(serial,))
     new = around.picture.banks[serial]
-    _must_be_out(act.session, new)
+    must_be_out(act.session, new)
     before = snapshot(act.session, rental)
     rental.power_bank_id, rental.charge_out_pct = new.id, new.charge_pct
     if new.state in {PowerBankState.AVAILABLE, PowerBankState.MISSING}:
@@ -174,8 +220,8 @@ def reassign_bank(act: Act, serial: str, *, place: Place | None = None) -> Renta
     return noted(act, rental, "rental.reassign_bank", before)
 
 
-def _must_be_out(session: Session, bank: PowerBank) -> None:
-    """In no slot and with no other rider."""
+def must_be_out(session: Session, bank: PowerBank) -> None:
+    """In no slot and with no other rider. Raises BankIsHere, BankTaken."""
     here = (
         select(Station.code, StationSlot.number)
         .join(Station, Station.id == StationSlot.station_id)

@@ -175,3 +175,63 @@ class PauseOverlaps(Conflict):
     """Billing was paused in a part of that time already."""
 
     code = "pause_overlaps"
+
+
+class ClaimPending(Conflict):
+    """An earlier claim (`station`, `slot`) is not decided yet."""
+
+    code = "return_claim_pending"
+
+
+class TooManyClaims(Conflict):
+    """The rider said so often enough (`limit`): an operator has to look."""
+
+    code = "too_many_return_claims"
+
+
+class ClaimNotFound(NotFound):
+    code = "return_claim_not_found"
+
+
+class ClaimDecided(Conflict):
+    """Somebody, or the station, was faster (`state`)."""
+
+    code = "return_claim_decided"
+
+
+class IssueNotFound(NotFound):
+    code = "rental_issue_not_found"
+
+
+class DisputeNotFound(NotFound):
+    code = "dispute_not_found"
+
+
+class DisputeDecided(Conflict):
+    """It was decided (`state`), and one dispute a rental is all there is."""
+
+    code = "dispute_decided"
+
+
+class DisputeTooLate(Conflict):
+    """The rental ended more than `days` days ago."""
+
+    code = "dispute_too_late"
+
+
+class NothingToDispute(Conflict):
+    """The rental cost nothing."""
+
+    code = "nothing_to_dispute"
+
+
+class RentalNotAssignable(Conflict):
+    """The rental is over and was charged (`state`): no bank is assigned to it any more."""
+
+    code = "rental_not_assignable"
+
+
+class LocationNotShared(Conflict):
+    """The rider has not allowed to keep positions of this rental, or the rental is over (`state`)."""
+
+    code = "location_not_shared"

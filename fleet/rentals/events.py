@@ -72,3 +72,45 @@ class OrphanCaseOpened(DomainEvent):
     power_bank_id: int
     station_id: int
     reason: str
+
+
+@dataclass(frozen=True)
+class ReturnClaimDecided(DomainEvent):
+    """It was found out whether the bank is where its rider said; `state` is a `ClaimState`."""
+
+    name: ClassVar[str] = "rentals.ReturnClaimDecided.v1"
+    claim_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    state: str
+
+
+@dataclass(frozen=True)
+class RentalIssueReported(DomainEvent):
+    name: ClassVar[str] = "rentals.RentalIssueReported.v1"
+    issue_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    kind: str
+
+
+@dataclass(frozen=True)
+class RentalDisputed(DomainEvent):
+    name: ClassVar[str] = "rentals.RentalDisputed.v1"
+    dispute_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True)
+class DisputeSettled(DomainEvent):
+    """`state` is a `DisputeState`; the rental became cheaper by `refund_minor`, in `currency`."""
+
+    name: ClassVar[str] = "rentals.DisputeSettled.v1"
+    dispute_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    state: str
+    refund_minor: int
+    currency: str

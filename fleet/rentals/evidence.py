@@ -30,7 +30,7 @@ from fleet.devices import reconcile
 from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
-from fleet.rentals import conflicts, ejects
+from fleet.rentals import claims, conflicts, ejects
 from fleet.rentals.contradictions import never_left
 from fleet.rentals.departures import bank_left, bank_vanished
 from fleet.rentals.doubts import check_needed, result_uncertain
@@ -119,6 +119,7 @@ def _inserted(
 
 def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: RentalPolicy, now: datetime) -> None:
     orders = {order.id: order for order in unknown_ejects(session, fact.station_id)}
+    claimed = claims.claimed_here(session, fact.station_id)
     scene = open_scene(
         session,
         fact,
@@ -126,7 +127,7 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
         now,
         numbers=None,
         serials={entry.serial for entry in message.slots if entry.serial is not None},
-        rental_ids={order.rental_id for order in orders.values() if order.rental_id is not None},
+        rental_ids={order.rental_id for order in orders.values() if order.rental_id is not None} | set(claimed),
         command_ids=orders,
     )
     told = {slot.told_bank_id for slot in scene.picture.slots.values() if slot.told_bank_id is not None}
@@ -138,6 +139,7 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
     changes = inventory.take_inventory(session, scene.picture, scene.seen, message.slots)
     _follow_up(scene, changes, orders)
     judge(scene, orders.values(), message, asked_at)
+    claims.judge(scene, claimed, message, asked_at)
     conflicts.review(scene, told)
     if message.complete:
         reconcile.answered(session, fact.station_id, now, policy.reconcile_every)
@@ -293,7 +295,7 @@ def _is_back_elsewhere(rental: Rental | None, bank: PowerBank, station_id: int) 
     """The rental is over because the bank came back at another station: that was after it left, whatever the clocks."""
     return (
         rental is not None
-        and rental.state is RentalState.COMPLETED
+        and rental.state in {RentalState.COMPLETED, RentalState.DISPUTED}
         and rental.power_bank_id == bank.id
         and rental.station_in_id not in {None, station_id}
     )

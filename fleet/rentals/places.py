@@ -66,9 +66,8 @@ def settle_bank(
     No rental has it any more.
     """
     if around.slot is not None:
-        _put(around.picture, bank, around.slot)
+        put_into(session, around.picture, bank, around.slot)
         settle_case(session, bank, f"{why}: put into slot {around.slot.number} by an operator", now)
-        notify(session, Channel.STATION, str(around.slot.station_id))
         return
     if around.picture.slot_with(bank) is not None:
         return
@@ -78,11 +77,13 @@ def settle_bank(
     open_case(session, bank, _slot_out(session, rental), reason=why, evidence=evidence, now=now, rental_id=rental.id)
 
 
-def _put(picture: Picture, bank: PowerBank, slot: StationSlot) -> None:
+def put_into(session: Session, picture: Picture, bank: PowerBank, slot: StationSlot) -> None:
+    """Both locked, the slot without another bank."""
     if picture.bank_in(slot) is not bank:
         picture.take(bank)
         slot.state = SlotState.OCCUPIED
         picture.put(bank, slot)
+    notify(session, Channel.STATION, str(slot.station_id))
 
 
 def _slot_out(session: Session, rental: Rental) -> StationSlot:

@@ -36,6 +36,8 @@ class LineKind(StrEnum):
     ROUNDING = "rounding"
     NOT_STARTED = "not_started"
     NOT_TAKEN = "not_taken"
+    #: Given back by a person's decision.
+    REFUND = "refund"
     NEVER_LEFT = "never_left"
     CANCELLED = "cancelled"
 

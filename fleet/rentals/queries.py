@@ -44,9 +44,21 @@ def current(session: Session, user_id: UUID) -> list[Rental]:
     return list(session.scalars(query))
 
 
-def history(session: Session, user_id: UUID, limit: int, before: UUID | None = None) -> list[Rental]:
-    """The rider's rentals, newest first, open ones too; `before` is the id of the last one seen."""
-    return find_rentals(session, limit=limit, before=before, user_id=user_id)
+def history(
+    session: Session,
+    user_id: UUID,
+    limit: int,
+    before: UUID | None = None,
+    *,
+    state: RentalState | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[Rental]:
+    """The rider's rentals, newest first, open ones too; `before` is the id of the last one seen.
+
+    `since`, `until`: those that were asked for from then, and before then.
+    """
+    return find_rentals(session, limit=limit, before=before, user_id=user_id, state=state, since=since, until=until)
 
 
 def find_rentals(
@@ -58,6 +70,8 @@ def find_rentals(
     state: RentalState | None = None,
     station_id: int | None = None,
     power_bank_id: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[Rental]:
     """Newest first. `station_id`: where the bank left."""
     query = _rentals().order_by(Rental.id.desc()).limit(limit)
@@ -71,6 +85,10 @@ def find_rentals(
             query = query.where(column == value)
     if before is not None:
         query = query.where(Rental.id < before)
+    if since is not None:
+        query = query.where(Rental.requested_at >= since)
+    if until is not None:
+        query = query.where(Rental.requested_at < until)
     return list(session.scalars(query))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects, swaps
 from fleet.rentals.cases import settle_case
+from fleet.rentals.claims import bank_is_back
 from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals
@@ -33,7 +34,9 @@ def loose_ends(session: Session, bank_ids: Collection[int], since: datetime) -> 
         Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.BOUGHT_OUT
     )
     closed_later = select(Rental.power_bank_id).where(
-        Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.COMPLETED, Rental.ended_at > since
+        Rental.power_bank_id.in_(bank_ids),
+        Rental.state.in_((RentalState.COMPLETED, RentalState.DISPUTED)),
+        Rental.ended_at > since,
     )
     return set(session.scalars(asked_for.union(paid_for, closed_later)))
 
@@ -61,6 +64,8 @@ def bank_came(scene: Scene, change: Change) -> None:
 
 def finish(scene: Scene, rental: Rental, change: Change) -> None:
     """Close a rental whose bank is in `change.slot` since `change.since` at the earliest."""
+    told = change.since if change.kind is MovementKind.INSERTED else None
+    bank_is_back(scene.session, rental, change.slot.station_id, told, by=scene.fact.ref, now=scene.now)
     complete(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
     _suspect(scene, rental, change)
 
@@ -88,6 +93,7 @@ def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
     # An inventory tells that it is there and not since when: the doubt is not the rider's.
     since = movement.at if movement.kind is MovementKind.INSERTED else None
     seen = replace(change, kind=movement.kind, slot=slot, charge_pct=movement.charge_pct, since=since)
+    bank_is_back(scene.session, rental, slot.station_id, since, by=evidence["device_event"], now=scene.now)
     # Its time was already brought before its own receipt; the departure may have been received earlier.
     complete(scene.session, rental, _return(scene, rental, seen, latest=scene.now), evidence=evidence, now=scene.now)
     _suspect(scene, rental, seen)
@@ -138,8 +144,10 @@ def _return(scene: Scene, rental: Rental, change: Change, *, latest: datetime | 
     return Return(at, change.slot, change.charge_pct, why)
 
 
-def _back_earlier(scene: Scene, change: Change) -> UUID | None:
+def _back_earlier(scene: Scene, change: Change, *, nowhere: bool = False) -> UUID | None:
     """A cabinet that was offline tells of a return before the one that closed the rental, or before it was bought out.
+
+    `nowhere`: only of a rental that was closed without knowing where the bank was.
 
     The wallet is locked after the slots here, against the usual order: a deadlock costs a repetition, and is rare.
     """
@@ -147,10 +155,12 @@ def _back_earlier(scene: Scene, change: Change) -> UUID | None:
         return None
     query = select(Rental.id).where(
         Rental.power_bank_id == change.bank.id,
-        Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT)),
+        Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)),
         Rental.started_at <= change.since,
         Rental.ended_at > change.since,
     )
+    if nowhere:
+        query = query.where(Rental.station_in_id.is_(None))
     rental_id = scene.session.scalar(query.order_by(Rental.id).limit(1))
     if rental_id is None:
         return None
@@ -207,8 +217,12 @@ def _same_place(rental: Rental, slot: StationSlot) -> bool:
 
 
 def _back_to_closed(scene: Scene, change: Change) -> UUID | None:
-    """Its rental is over already: it was bought, or an operator said that it was back."""
-    return _back_earlier(scene, change) or _back_after_buyout(scene, change)
+    """Its rental is over already: it was bought, or an operator said that it was back.
+
+    That an inventory found it somewhere says nothing of a rental whose bank was given back somewhere: it was moved.
+    """
+    nowhere = change.kind is MovementKind.FOUND
+    return _back_earlier(scene, change, nowhere=nowhere) or _back_after_buyout(scene, change)
 
 
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:

@@ -30,7 +30,7 @@ TRANSITIONS: Final[dict[RentalState, frozenset[RentalState]]] = {
     _S.COMPLETED: frozenset({_S.DISPUTED, _S.EJECT_FAILED, _S.CANCELLED}),
     # COMPLETED: the bank is back after all, or was before.
     _S.BOUGHT_OUT: frozenset({_S.COMPLETED, _S.DISPUTED, _S.EJECT_FAILED}),
-    _S.DISPUTED: frozenset({_S.COMPLETED}),
+    _S.DISPUTED: frozenset({_S.COMPLETED, _S.BOUGHT_OUT, _S.EJECT_FAILED}),
 }
 
 #: The bank is with the rider.
@@ -89,6 +89,13 @@ class RentalPolicy:
     #: A bank that is back sooner than this may be broken.
     quick_return: timedelta = timedelta(minutes=5)
     health: HealthPolicy = field(default_factory=HealthPolicy)
+    #: For how long, and how often in one rental, billing stands still when a station cannot take the bank.
+    return_grace: timedelta = timedelta(minutes=30)
+    return_problems_max: int = 2
+    #: How often in one rental a rider may say that the bank is in a slot.
+    return_claims_max: int = 3
+    #: For how long after its end a rental may be disputed.
+    dispute_within: timedelta = timedelta(days=30)
     #: Who may have something to say about a price.
     sources: tuple[AdjustmentSource, ...] = ()
 
@@ -110,6 +117,9 @@ class RentalPolicy:
             quick_return=timedelta(seconds=settings.quick_return_s),
             reconcile_every=timedelta(seconds=settings.reconcile_every_s),
             health=HealthPolicy.from_settings(settings),
+            return_grace=timedelta(seconds=settings.return_grace_s),
+            return_problems_max=settings.return_problems_max,
+            dispute_within=timedelta(days=settings.dispute_days),
         )
 
     def silence_allowed(self, heartbeat_s: int, learned_s: float | None) -> timedelta:

@@ -34,7 +34,7 @@ def move(
     rules.check(rental.state, to)
     before, rental.state = rental.state, to
     if to not in OPEN_STATES:
-        rental.open_place, rental.closed_at = None, now
+        rental.open_place, rental.closed_at = None, rental.closed_at or now
     elif place is not None:
         rental.open_place, rental.closed_at, rental.failure_code = place, None, None
     note(session, rental, before, why=why, evidence=evidence, at=at, now=now)
@@ -43,8 +43,13 @@ def move(
         publish(session, news(rental.id, rental.user_id), now)
     elif to is RentalState.OVERDUE:
         publish(session, RentalOverdue(rental.id, rental.user_id), now)
-    elif to not in OPEN_STATES:
+    elif to not in OPEN_STATES and not _is_about_a_dispute(before, to):
         publish(session, RentalClosed(rental.id, rental.user_id, to), now)
+
+
+def _is_about_a_dispute(before: RentalState, to: RentalState) -> bool:
+    """The rental is closed all the time, and disputes have events of their own."""
+    return to is RentalState.DISPUTED or (before is RentalState.DISPUTED and to is not RentalState.EJECT_FAILED)
 
 
 def note(

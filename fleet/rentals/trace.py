@@ -13,6 +13,7 @@ from fleet.common.money import Money
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.devices.queries import Frame, commands_of_rental, frames_of_rental
 from fleet.payments.models import LedgerAccount, LedgerTransfer, TransferState
+from fleet.rentals.care_models import RentalIssue
 from fleet.rentals.corrections import target as target_of
 from fleet.rentals.models import OrphanBankCase, Rental, RentalEvent
 from fleet.rentals.queries import rental_by_id
@@ -22,7 +23,8 @@ from fleet.users import audit
 
 @dataclass(frozen=True, slots=True)
 class TraceEntry:
-    """`kind`: request, state_change, command, frame_sent, frame_received, movement, transfer, case, act (operators').
+    """`kind`: request, state_change, command, frame_sent, frame_received, movement, transfer, case, report (by riders)
+    or act (by operators).
 
     `detail` holds plain JSON values; times in it are RFC 3339.
     """
@@ -35,7 +37,8 @@ class TraceEntry:
 
 #: Entries of one instant are shown in the order in which one leads to the other.
 _ORDER: Final = (
-    "request", "act", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement", "case",
+    "request", "act", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement", "report",
+    "case",
 )  # fmt: skip
 
 
@@ -54,6 +57,7 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
         *_movements(session, rental),
         *_transfers(session, rental_id),
         *_cases(session, rental),
+        *_reports(session, rental),
         *_acts(session, rental),
     ]
     return sorted(entries, key=lambda entry: (entry.at, _ORDER.index(entry.kind)))
@@ -170,6 +174,16 @@ def _cases(session: Session, rental: Rental) -> Iterator[TraceEntry]:
             "resolution": case.resolution,
         }
         yield TraceEntry("case", case.opened_at, f"orphan case: {case.reason}", detail)
+
+
+def _reports(session: Session, rental: Rental) -> Iterator[TraceEntry]:
+    """What the rider reported, and its end when it has one."""
+    query = select(RentalIssue).where(RentalIssue.rental_id == rental.id).order_by(RentalIssue.id)
+    for issue in session.scalars(query):
+        detail = {"id": str(issue.id), "kind": issue.kind, "note": issue.note, "resolution": issue.resolution}
+        yield TraceEntry("report", issue.reported_at, f"rider reports: {issue.kind}", detail)
+        if issue.resolved_at is not None:
+            yield TraceEntry("report", issue.resolved_at, f"report closed: {issue.kind}", detail)
 
 
 def _acts(session: Session, rental: Rental) -> Iterator[TraceEntry]:

@@ -66,16 +66,22 @@ PAYMENTS_KEYED = {
 }  # fmt: skip
 
 
+CARE_KEYED = {
+    "admin_force_complete", "admin_force_cancel", "admin_reassign_bank", "admin_back_date", "admin_pause_billing",
+    "admin_resume_billing", "admin_confirm_return_claim", "admin_refute_return_claim", "admin_decide_dispute",
+    "admin_assign_orphan_bank",
+}  # fmt: skip
+
+
 def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None:
     keyed = {
         operation["operationId"]
         for _, operation in operations(document)
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert keyed == PAYMENTS_KEYED | {
+    assert keyed == PAYMENTS_KEYED | CARE_KEYED | {
         "start_rental", "extend_rental", "reserve_power_bank", "swap_power_bank", "pay_due", "admin_send_command",
-        "admin_adjust_wallet", "admin_eject", "admin_force_complete", "admin_force_cancel",
-        "admin_reassign_bank", "admin_back_date", "admin_pause_billing", "admin_resume_billing",
+        "admin_adjust_wallet", "admin_eject",
         "admin_approve_adjustment",
     }  # fmt: skip
 

@@ -22,11 +22,17 @@ _FORBIDDEN = {
     "money is held for no open rental": """
         SELECT t.id, t.kind, t.rental_id FROM ledger_transfer t LEFT JOIN rental r ON r.id = t.rental_id
         WHERE t.state = 'pending' AND (r.id IS NULL OR r.open_place IS NULL)""",
-    "a rental was charged something else than its transfers": """
-        SELECT r.id, r.state, r.charged_minor, coalesce(sum(t.posted_minor), 0)
-        FROM rental r LEFT JOIN ledger_transfer t ON t.rental_id = r.id AND t.state = 'posted'
-            AND t.debit_account_id IN (SELECT id FROM ledger_account WHERE owner_id = r.user_id)
-        GROUP BY r.id HAVING r.charged_minor <> coalesce(sum(t.posted_minor), 0)""",
+    # What a correction or a dispute gives back is charged no more; a refund beside the price leaves it as it was.
+    "a rental was charged something else than its transfers, with or without what came back": """
+        SELECT r.id, r.state, r.charged_minor, coalesce(sum(t.paid), 0), coalesce(sum(t.back), 0)
+        FROM rental r LEFT JOIN (
+            SELECT t.rental_id, a.owner_id,
+                   CASE WHEN a.id = t.debit_account_id THEN t.posted_minor ELSE 0 END AS paid,
+                   CASE WHEN a.id = t.credit_account_id THEN t.posted_minor ELSE 0 END AS back
+            FROM ledger_transfer t JOIN ledger_account a ON a.id IN (t.debit_account_id, t.credit_account_id)
+            WHERE t.state = 'posted') t ON t.rental_id = r.id AND t.owner_id = r.user_id
+        GROUP BY r.id HAVING r.charged_minor NOT BETWEEN coalesce(sum(t.paid), 0) - coalesce(sum(t.back), 0)
+                                                     AND coalesce(sum(t.paid), 0)""",
     "a price that is neither charged nor due": """
         SELECT id, price_minor, charged_minor, due_minor FROM rental
         WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor""",

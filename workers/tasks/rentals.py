@@ -1,11 +1,11 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
-from fleet.rentals import card_starts, deadlines
+from fleet.rentals import card_starts, deadlines, locations
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.reservations import sweep_reservations
@@ -62,3 +62,10 @@ def sweep_rentals() -> int:
     """Ejects nobody can verify, rentals that become overdue, banks that are kept."""
     with transaction() as session:
         return deadlines.sweep_rentals(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.forget_locations", NEXT_TICK)
+def forget_locations() -> int:
+    """Positions that riders shared, once they are old."""
+    with transaction() as session:
+        return locations.forget(session, utc_now(), timedelta(days=settings().location_days))

@@ -108,6 +108,33 @@ def test_the_cabinet_tells_later_that_it_was_back_before(world: World) -> None:
     world.check_everything()
 
 
+def test_a_bank_that_was_carried_to_another_station_gives_no_money_back(world: World) -> None:
+    rental = world.rent()
+    world.later(HOUR)
+    world.inventory("A", {2: ("A2", 80), 3: ("A3", 70)})
+    world.later(HOUR)
+    world.inserted("B", 1, "A1")
+    assert rental.charged_minor == 300
+    world.later(HOUR)
+    world.inventory("B", {})
+    world.later(MINUTE)
+    world.inventory("A", {1: ("A1", 50), 2: ("A2", 80), 3: ("A3", 70)})
+    assert (world.place("A1"), rental.charged_minor, world.money()) == ("A1", 300, (4700, 0))
+    world.check_everything()
+
+
+def test_a_bank_that_an_operator_could_not_place_is_found(world: World) -> None:
+    rental = world.rent()
+    seen_empty = world.later(HOUR)
+    world.inventory("B", {})
+    world.later(HOUR)
+    corrections.force_complete(act(world, rental))
+    world.later(HOUR)
+    world.inventory("B", {1: ("A1", 50)})
+    assert (rental.ended_at, rental.charged_minor) == (seen_empty, 200), "the doubt is not the rider's"
+    world.check_everything()
+
+
 def test_an_inventory_that_does_not_show_it_asks_for_it(world: World) -> None:
     rental = world.rent()
     world.later(HOUR)

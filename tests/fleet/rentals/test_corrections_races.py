@@ -10,10 +10,11 @@ from sqlalchemy import func, select
 from firmware_protocol.messages import PowerBankEjected, PowerBankInserted
 from fleet.db import session_scope
 from fleet.payments import holds
-from fleet.rentals import corrections
+from fleet.rentals import claims, corrections, disputes
+from fleet.rentals.care_models import ClaimState, DisputeReason, ReturnClaim
 from fleet.rentals.corrections import Act
 from fleet.rentals.ejects import last_eject
-from fleet.rentals.errors import RentalNotOpen
+from fleet.rentals.errors import DisputeDecided, RentalNotOpen
 from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.places import Place
 from fleet.stations.models import StationSlot
@@ -21,6 +22,7 @@ from fleet.users.audit import Actor
 from tests.databases import Database
 from tests.fleet.parallel import together, wide_engine
 from tests.fleet.rentals.test_races import Town
+from tests.fleet.rentals.world import POLICY
 
 MANY = 24
 
@@ -80,4 +82,64 @@ def test_a_return_and_many_clicks_at_once(town: Town) -> None:
         held = session.scalars(select(StationSlot).where(StationSlot.power_bank_id == rental.power_bank_id)).one()
         assert held.number == 1
     assert town.balance(rider) == (5000 - charged, 0)
+    town.check_books()
+
+
+def test_a_return_and_many_claims_of_it_at_once(town: Town) -> None:
+    rider, rental_id = riding(town)
+    b = town.station("B", 4, banks=0)
+    town.now += timedelta(hours=1)
+    back = town.fact(b, "B", PowerBankInserted(slot=1, serial="A-1", charge_pct=20))
+
+    def act(n: int) -> None:
+        if n % 4 == 0:
+            town.apply(back)
+            return
+        with session_scope(town.engine) as session:
+            claims.claim_return(
+                session, user_id=rider, rental_id=rental_id, station_code="B", slot=1, policy=POLICY, now=town.now
+            )
+
+    results = together(MANY, act)
+    assert [each for each in results if isinstance(each, Exception) and not isinstance(each, RentalNotOpen)] == []
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        assert (rental.state, rental.charged_minor) == (RentalState.COMPLETED, 200)
+        assert set(session.scalars(select(ReturnClaim.state))) <= {ClaimState.CONFIRMED}
+        made = session.scalar(select(func.count()).select_from(ReturnClaim)) or 0
+        assert len(rental.paused) == made
+        assert made <= 1
+    town.check_books()
+
+
+def test_many_decisions_at_once(town: Town) -> None:
+    rider, rental_id = riding(town)
+    b = town.station("B", 4, banks=0)
+    town.now += timedelta(hours=1)
+    town.apply(town.fact(b, "B", PowerBankInserted(slot=1, serial="A-1", charge_pct=20)))
+
+    def open_one(_: int) -> UUID:
+        with session_scope(town.engine) as session:
+            return disputes.open_dispute(
+                session, user_id=rider, rental_id=rental_id, reason=DisputeReason.OTHER, note=None, policy=POLICY,
+                now=town.now,
+            ).id  # fmt: skip
+
+    def decide(n: int) -> int:
+        refund = (None, 50, 0)[n % 3]
+        with session_scope(town.engine) as session:
+            click = Act(session, rental_id, "click", Actor(console="root"), town.now)
+            return disputes.decide(click, refund).refund_minor or 0
+
+    opened = together(MANY, open_one)
+    assert len({each for each in opened if isinstance(each, UUID)}) == 1
+    assert [each for each in opened if isinstance(each, Exception)] == []
+    results = together(MANY, decide)
+    won = [each for each in results if isinstance(each, int)]
+    assert len(won) == 1
+    assert all(isinstance(each, int | DisputeDecided) for each in results)
+    assert town.balance(rider) == (4800 + won[0], 0)
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        assert (rental.state, rental.charged_minor) == (RentalState.COMPLETED, 200 - won[0])
     town.check_books()
