@@ -32,6 +32,8 @@ from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.paging import Cursors
+from api.partners.endpoints import router as partners
+from api.partners.vendors import router as vendors
 from api.payments.routers import ROUTERS as PAYMENTS
 from api.proof_metrics import ProofMetrics
 from api.ratelimit import RateLimiter
@@ -47,7 +49,8 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-AREAS = (users, stations, *RENTALS, *PAYMENTS, config, provisioning, firmware, *ADMIN)
+_PARTNERS = (partners, vendors)
+AREAS = (users, stations, *RENTALS, *PAYMENTS, *_PARTNERS, config, provisioning, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25

@@ -7,6 +7,7 @@ import typer
 
 from cli.database import fleet_session
 from fleet.common.clock import utc_now
+from fleet.partners.proof import CHECKS
 from fleet.payments import proof
 
 app = typer.Typer(help="The books: prove them, show the reports of earlier proofs.", no_args_is_help=True)
@@ -17,7 +18,7 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 def prove(as_json: _Json = False) -> None:
     """Add everything up again, and keep the report; exit 1 when the books are wrong."""
     with fleet_session("ledger") as (session, _):
-        found = proof.prove(session, utc_now())
+        found = proof.prove(session, utc_now(), CHECKS)
         number = proof.keep(session, found).id
     _tell(number, found, as_json=as_json)
     if not found.ok:

@@ -7,6 +7,7 @@ from fleet.devices import models as devices
 from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
+from fleet.partners import models as partners
 from fleet.payments import models as payments
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
@@ -34,4 +35,5 @@ AREAS = (
     rentals,
     rental_care,
     rental_life,
+    partners,
 )

@@ -14,7 +14,7 @@ VISIBILITY_S = 150
 
 redis_transport.install()
 
-AREAS = ("common", "device_upkeep", "devices", "payments", "rentals", "stations", "telemetry", "users")
+AREAS = ("common", "device_upkeep", "devices", "partners", "payments", "rentals", "stations", "telemetry", "users")
 
 
 def create_celery(settings: Settings) -> Celery:

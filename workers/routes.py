@@ -5,11 +5,14 @@ from fleet.payments.events import (
     AuthorizationDecided,
     MoneyOutDue,
     PaymentMethodRemoved,
+    RentalDuePaid,
     RentalPaymentCaptured,
     RentalPaymentReady,
+    RentalRefunded,
     TopUpSucceeded,
     WebhookReceived,
 )
+from fleet.rentals.events import RentalClosed
 from fleet.stations.events import FaultReported, SlotDisabled
 from fleet.users.events import OtpRequested
 
@@ -24,6 +27,9 @@ _AT_A_STATION = (
     StationOnline,
 )
 
+#: What a rental took in is different now (all have `rental_id`): its tax, and what partners have of it.
+_TAKINGS = (RentalClosed, RentalDuePaid, RentalRefunded)
+
 ROUTES: dict[str, tuple[str, ...]] = {
     OtpRequested.name: ("users.deliver_code",),
     WebhookReceived.name: ("payments.apply_webhook",),
@@ -34,4 +40,5 @@ ROUTES: dict[str, tuple[str, ...]] = {
     RentalPaymentReady.name: ("rentals.start_paid",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
+    **{event.name: ("partners.settle_rental",) for event in _TAKINGS},
 }

@@ -9,6 +9,7 @@ from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Currency, Cursor, Limit, MoneyOut, Page
 from api.v1 import area
+from fleet.partners.proof import CHECKS
 from fleet.payments import ledger, proof, statements
 
 router = area("admin", "admin")
@@ -20,7 +21,7 @@ router = area("admin", "admin")
 )  # fmt: skip
 def prove(session: SessionDep, _: CurrentOperator, now: Now) -> ProofOut:
     """Reads every transfer. The nightly one is kept: `/admin/ledger/proofs`."""
-    return ProofOut.model_validate(proof.prove(session, now))
+    return ProofOut.model_validate(proof.prove(session, now, CHECKS))
 
 
 @router.get(

@@ -103,3 +103,12 @@ class MoneyOutSettled(DomainEvent):
     state: str
     amount_minor: int
     currency: str
+
+
+@dataclass(frozen=True)
+class RentalDuePaid(DomainEvent):
+    """Something of what a rider owed for a rental came in."""
+
+    name: ClassVar[str] = "payments.RentalDuePaid.v1"
+    rental_id: UUID
+    amount_minor: int

@@ -12,7 +12,7 @@ from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.payments import ledger
 from fleet.payments.errors import RefundTooLarge, TransferKeyReused
-from fleet.payments.events import RentalRefunded
+from fleet.payments.events import RentalDuePaid, RentalRefunded
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
 from fleet.payments.wallets import Purse, lock_purse, wallet_of
@@ -183,6 +183,7 @@ def charge_due(session: Session, *, user_id: UUID, rental_id: UUID, money: Money
         session, debit=wallet, credit=house, money=Money(paid, money.currency), kind=CHARGE, key=key, now=now,
         rental_id=rental_id,
     )  # fmt: skip
+    publish(session, RentalDuePaid(rental_id, paid), now)
     return paid
 
 

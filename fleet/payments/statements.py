@@ -3,6 +3,7 @@
 Lines carry their balance, so that no page adds up what came before it: the millionth costs what the first one does.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import select, union_all
 from sqlalchemy.orm import Session, aliased, joinedload
 
+from fleet.common.tables import AT_ONCE, lines
 from fleet.payments.models import LedgerTransfer, TransferState, WalletTransaction
 
 #: Kinds that are called otherwise once they have moved: a hold that was captured is a charge.
@@ -150,3 +152,21 @@ def transfers_of(session: Session, account_id: UUID, limit: int, before: UUID | 
         sides.append(query.order_by(LedgerTransfer.id.desc()).limit(limit).subquery().select())
     found = aliased(LedgerTransfer, union_all(*sides).subquery())
     return list(session.scalars(select(found).order_by(found.id.desc()).limit(limit)))
+
+
+def everything(session: Session, account_id: UUID) -> Iterator[StatementLine]:
+    """The whole statement, newest first, without the open holds."""
+    before: int | None = None
+    while rows := _moves(session, account_id, AT_ONCE, before):
+        yield from map(posted_line, rows)
+        before = rows[-1].id
+        session.expunge_all()  # what was read need not fit into memory
+
+
+def as_csv(session: Session, account_id: UUID) -> Iterator[str]:
+    """Every line that moved, newest first: amounts in minor units, with the balance after each."""
+    rows = (
+        [line.at, line.kind, line.text, line.amount_minor, line.balance_minor, line.currency, line.rental_id, line.id]
+        for line in everything(session, account_id)
+    )
+    return lines(["at", "kind", "text", "amount_minor", "balance_minor", "currency", "rental", "transfer"], rows)

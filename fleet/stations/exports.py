@@ -1,20 +1,14 @@
 """Stations, slots and banks as CSV, row by row: a fleet need not fit into memory."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from fleet.common.tables import AT_ONCE, lines
 from fleet.stations.banks import bank_query, view_of
 from fleet.stations.models import PowerBank, Station, StationSlot
-
-_AT_ONCE: Final = 1000
-#: A cell that begins so is a formula to a spreadsheet.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 _STATION: Final = (
     "code", "name", "address", "city", "country", "latitude", "longitude", "time_zone", "dialect", "hardware_model",
@@ -35,9 +29,9 @@ _HEADINGS: Final = {"slot_count": "slots"}
 
 def stations(session: Session) -> Iterator[str]:
     """All stations; the columns of an import are named as it reads them."""
-    rows = session.scalars(select(Station).order_by(Station.id).execution_options(yield_per=_AT_ONCE))
+    rows = session.scalars(select(Station).order_by(Station.id).execution_options(yield_per=AT_ONCE))
     heading = [_HEADINGS.get(name, name) for name in _STATION]
-    return _lines(heading, ([getattr(row, name) for name in _STATION] for row in rows))
+    return lines(heading, ([getattr(row, name) for name in _STATION] for row in rows))
 
 
 def slots(session: Session) -> Iterator[str]:
@@ -47,43 +41,19 @@ def slots(session: Session) -> Iterator[str]:
         .join(StationSlot, StationSlot.station_id == Station.id)
         .outerjoin(PowerBank, PowerBank.id == StationSlot.power_bank_id)
         .order_by(Station.id, StationSlot.number)
-        .execution_options(yield_per=_AT_ONCE)
+        .execution_options(yield_per=AT_ONCE)
     )
     rows = (
         [code, *(getattr(slot, name) for name in _SLOT), serial, charge]
         for code, slot, serial, charge in session.execute(query)
     )
-    return _lines(["station", *_SLOT, "bank", "charge_pct"], rows)
+    return lines(["station", *_SLOT, "bank", "charge_pct"], rows)
 
 
 def banks(session: Session) -> Iterator[str]:
     """All banks, foreign ones too."""
-    found = session.execute(bank_query().execution_options(yield_per=_AT_ONCE))
-    return _lines(list(_BANK), ([getattr(view_of(row), name) for name in _BANK] for row in found))
+    found = session.execute(bank_query().execution_options(yield_per=AT_ONCE))
+    return lines(list(_BANK), ([getattr(view_of(row), name) for name in _BANK] for row in found))
 
 
 EXPORTS: Final[dict[str, Callable[[Session], Iterator[str]]]] = {"stations": stations, "slots": slots, "banks": banks}
-
-
-def _lines(heading: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(heading)
-    for count, row in enumerate(rows, start=1):
-        writer.writerow([_cell(value) for value in row])
-        if count % _AT_ONCE == 0:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text

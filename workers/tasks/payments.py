@@ -6,6 +6,7 @@ import httpx
 import structlog
 
 from fleet.common.clock import utc_now
+from fleet.partners.proof import CHECKS
 from fleet.payments import janitor, methods, proof, webhooks
 from fleet.payments.outgoing import money_out
 from fleet.payments.providers import provider_from, sandbox
@@ -98,7 +99,7 @@ class BooksAreWrong(Exception):
 def prove_ledger() -> int:
     """Prove the books and keep the report; how many transfers were looked at."""
     with transaction() as session:
-        found = proof.prove(session, utc_now())
+        found = proof.prove(session, utc_now(), CHECKS)
         proof.keep(session, found)
     for problem in found.problems:
         log.error("ledger_problem", problem=problem)
