@@ -20,6 +20,7 @@ from tests.api.conftest import Live
 from tests.api.people import Person, signed_in
 from tests.api.test_stations import next_of, stream
 from tests.api.world import Cabinet, add_station, add_tariff, give_money
+from tests.system.waiting import until
 
 HERE = {"station": "ZRH-0001"}
 SOMEBODYS = "0197a2c4-5f1e-7c3a-9a64-0b8f7d3c2e10"
@@ -145,17 +146,22 @@ def test_wait_has_its_end_and_holds_nothing_meanwhile(city: Live) -> None:
     with signed_in(city) as person, ThreadPoolExecutor(1) as background:
         give_money(city, person)
         began = time.monotonic()
-        waiting = background.submit(start, person, Prefer="wait=2")
-        time.sleep(1.2)
-        assert pool.checkedout() == 0  # type: ignore[attr-defined]  # QueuePool
-        with session_scope(city.engine) as session:
-            idle = session.scalar(
-                text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
-                     " AND datname = current_database()")
-            )  # fmt: skip
-        assert idle == 0
-        answer = waiting.result()
-        assert 1.9 < time.monotonic() - began < 8
+        waiting = background.submit(start, person, Prefer="wait=4")
+
+        def holds_nothing() -> bool:
+            """The rental has begun, the phone still waits, and the API has neither a connection nor a transaction."""
+            with session_scope(city.engine) as session:
+                begun = session.scalar(select(func.count()).select_from(Rental))
+                idle = session.scalar(
+                    text("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+                         " AND datname = current_database()")
+                )  # fmt: skip
+            free = pool.checkedout() == 0  # type: ignore[attr-defined]  # QueuePool
+            return bool(begun and not idle and free and not waiting.done())
+
+        until(holds_nothing, "the start holds nothing while it waits")
+        answer = waiting.result(30)
+        assert time.monotonic() - began > 3.9
         assert (answer.status_code, answer.json()["state"]) == (202, "ejecting")
 
 
