@@ -12,7 +12,7 @@ from fleet.common.errors import InvalidInput
 from fleet.common.vault import Vault
 from fleet.devices import cabinets, profiles
 from fleet.devices.cabinets import CabinetChange
-from fleet.devices.models import DeviceProfile
+from fleet.devices.vendor_models import DeviceProfile
 from fleet.stations.queries import find_station
 
 _Code = Annotated[str, typer.Argument(help="Station code.")]

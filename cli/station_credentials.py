@@ -18,7 +18,7 @@ from fleet.common.errors import FleetError
 from fleet.db import create_engine_from, session_scope
 from fleet.devices import claims, credentials
 from fleet.devices.claims import Binding
-from fleet.devices.models import CredentialKind
+from fleet.devices.identity_models import CredentialKind
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.queries import find_station

@@ -30,7 +30,7 @@ from fleet.db import session_scope
 from fleet.devices import authority
 from fleet.devices.authority import Issuer
 from fleet.devices.broker_files import BrokerFolder, BrokerState, Uncut, broker_state, read_password_file
-from fleet.devices.models import DeviceCredential
+from fleet.devices.identity_models import DeviceCredential
 from fleet.settings import Settings
 
 _LOG: Final = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from firmware_protocol.types import ResetCause
 from fleet.devices import credentials, sessions
 from fleet.devices.configuration import reports
 from fleet.devices.configuration.reports import BootWord
-from fleet.devices.models import CredentialKind
+from fleet.devices.identity_models import CredentialKind
 from fleet.devices.sessions import BootAnswer, BootNotice, OfflineNotice, Standing
 
 #: How long a cabinet may take to answer the inventory that every boot asks for.

@@ -3,7 +3,9 @@
 from fleet.common import models as common
 from fleet.config import models as config
 from fleet.db import Base
+from fleet.devices import identity_models as device_identity
 from fleet.devices import models as devices
+from fleet.devices import vendor_models as vendor_cabinets
 from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
@@ -25,6 +27,8 @@ AREAS = (
     users,
     stations,
     devices,
+    device_identity,
+    vendor_cabinets,
     device_configuration,
     device_logs,
     firmware,

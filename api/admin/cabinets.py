@@ -14,7 +14,7 @@ from api.v1 import area
 from fleet.common.vault import Vault
 from fleet.devices import cabinets, profiles
 from fleet.devices.cabinets import CabinetChange
-from fleet.devices.models import DeviceProfile
+from fleet.devices.vendor_models import DeviceProfile
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station
 

@@ -16,7 +16,7 @@ from api.schemas import Input, Instant, Schema
 from api.v1 import area
 from fleet.devices import claims, credentials
 from fleet.devices.claims import Binding
-from fleet.devices.models import CredentialKind, CredentialState
+from fleet.devices.identity_models import CredentialKind, CredentialState
 from fleet.devices.rotation import start_rotation
 from fleet.stations.queries import find_station
 

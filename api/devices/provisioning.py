@@ -9,7 +9,7 @@ from api.v1 import PREFIX, area
 from firmware_protocol.signing import secret_text
 from fleet.devices import authority, claims
 from fleet.devices.claims import Claim, Desk
-from fleet.devices.models import CredentialKind
+from fleet.devices.identity_models import CredentialKind
 from fleet.settings import Settings
 
 router = area("device", "devices")

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from api.schemas import Input, Instant, Schema
-from fleet.devices.models import CredentialKind
+from fleet.devices.identity_models import CredentialKind
 from fleet.devices.signing_requests import MAX_CHARS
 
 _CSR = "-----BEGIN CERTIFICATE REQUEST-----\nMIHo…\n-----END CERTIFICATE REQUEST-----\n"

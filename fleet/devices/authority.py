@@ -24,7 +24,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from fleet.common.vault import Vault
-from fleet.devices.models import DeviceAuthority
+from fleet.devices.identity_models import DeviceAuthority
 
 #: Purpose of the Vault that seals the authority's keys: `Vault.of(settings, PURPOSE)`.
 PURPOSE: Final = "device authority"

@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from fleet.devices.authority import Issuer, chain
-from fleet.devices.models import CredentialKind, CredentialState, DeviceCredential
+from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.passwords import password_lines
 
 AUTHORITY: Final = "authority.pem"

@@ -19,7 +19,8 @@ from fleet.devices.credentials import IssuedSecret
 from fleet.devices.dead_letters import Rejected
 from fleet.devices.errors import LockedOut
 from fleet.devices.events import ConnectCalledTwice
-from fleet.devices.models import DeviceCall, DeviceCommand
+from fleet.devices.models import DeviceCommand
+from fleet.devices.vendor_models import DeviceCall
 from fleet.stations.models import Station
 
 DIALECT: Final = "volinks"

@@ -33,7 +33,7 @@ from fleet.devices.errors import (
     NotAssigned,
     NotProvisioned,
 )
-from fleet.devices.models import ClaimPurpose, ClaimToken, CredentialKind, CredentialState, DeviceCredential
+from fleet.devices.identity_models import ClaimPurpose, ClaimToken, CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.signing_requests import digest_of, public_key_of, signed_by
 from fleet.settings import Settings
 from fleet.stations.errors import StationNotFound

@@ -16,7 +16,7 @@ from fleet.common.notify import Channel, notify
 from fleet.common.vault import Vault
 from fleet.devices import profiles
 from fleet.devices.errors import UsernameTaken
-from fleet.devices.models import CredentialKind, CredentialState, DeviceCredential
+from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.passwords import broker_hash
 from fleet.stations.models import Station
 

@@ -15,7 +15,7 @@ from fleet.common.bulk import array
 from fleet.common.outbox import publish
 from fleet.common.vault import Vault
 from fleet.devices.events import StationInventoryRefused
-from fleet.devices.models import DeviceProfile
+from fleet.devices.vendor_models import DeviceProfile
 from fleet.stations.models import Station
 
 #: Purpose of the Vault that seals secrets of vendors' cabinets.

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from firmware_protocol.signing import SECRET_BYTES, signing_key
 from fleet.common.vault import Unreadable, Vault
-from fleet.devices.models import CredentialState, DeviceCredential, SignatureWindow
+from fleet.devices.identity_models import CredentialState, DeviceCredential, SignatureWindow
 from fleet.stations.models import Station
 
 #: Counters below the highest one that may still come: several gateways take a cabinet's frames out of order.

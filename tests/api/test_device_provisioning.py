@@ -10,7 +10,8 @@ from sqlalchemy import select
 from firmware_protocol.signing import rotation_statement
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
-from fleet.devices.models import CredentialKind, CredentialState, DeviceCommand, DeviceCredential
+from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
+from fleet.devices.models import DeviceCommand
 from fleet.devices.signing_requests import digest_of
 from fleet.users.models import UserAuditLog
 from tests.api.conftest import Live, Serve

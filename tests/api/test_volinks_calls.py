@@ -22,7 +22,8 @@ from fleet.common.models import OutboxEvent
 from fleet.config import service as config
 from fleet.db import session_scope
 from fleet.devices import calls
-from fleet.devices.models import DeadLetter, DeviceCall, DeviceCommand, DeviceProfile
+from fleet.devices.models import DeadLetter, DeviceCommand
+from fleet.devices.vendor_models import DeviceCall, DeviceProfile
 from fleet.stations.models import Station
 from tests.api.conftest import Live, Serve
 from tests.api.people import operator

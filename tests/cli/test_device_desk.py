@@ -14,7 +14,7 @@ from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import profiles
-from fleet.devices.models import DeviceProfile
+from fleet.devices.vendor_models import DeviceProfile
 from fleet.settings import Settings
 from fleet.stations.models import Station
 from fleet.users.models import UserAuditLog

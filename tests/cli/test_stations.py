@@ -13,7 +13,8 @@ from cli.main import app
 from fleet.db import session_scope
 from fleet.devices import claims
 from fleet.devices.claims import Claim, Desk
-from fleet.devices.models import ClaimToken, CredentialState, DeviceCommand, DeviceCredential
+from fleet.devices.identity_models import ClaimToken, CredentialState, DeviceCredential
+from fleet.devices.models import DeviceCommand
 from fleet.settings import Settings
 from fleet.users.models import UserAuditLog
 from tests.conftest import NOON

@@ -26,7 +26,7 @@ from fleet.db import session_scope
 from fleet.devices import authority, claims, credentials
 from fleet.devices.claims import Binding, Claim, Claimed, Desk
 from fleet.devices.credentials import IssuedSecret, revoke_all, secret_for
-from fleet.devices.models import CredentialKind, DeviceCredential
+from fleet.devices.identity_models import CredentialKind, DeviceCredential
 from fleet.devices.passwords import password_file
 from fleet.settings import Settings
 from tests.databases import Database

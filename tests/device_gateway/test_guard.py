@@ -16,7 +16,8 @@ from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import credentials
 from fleet.devices.credentials import IssuedSecret, secret_for
-from fleet.devices.models import CredentialState, DeadLetter, DeviceCredential
+from fleet.devices.identity_models import CredentialState, DeviceCredential
+from fleet.devices.models import DeadLetter
 from fleet.devices.signatures import WINDOW, Window
 from tests.conftest import NOON
 from tests.databases import Database

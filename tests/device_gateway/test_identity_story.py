@@ -20,7 +20,8 @@ from fleet.common.clock import utc_now
 from fleet.db import session_scope
 from fleet.devices import claims, credentials
 from fleet.devices.claims import Binding
-from fleet.devices.models import CredentialKind, CredentialState, DeadLetter, DeviceCredential, DeviceSession
+from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
+from fleet.devices.models import DeadLetter, DeviceSession
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.models import Station

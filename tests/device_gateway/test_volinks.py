@@ -23,9 +23,10 @@ from firmware_protocol.dialects.volinks.frames import (
 from fleet.common.models import OutboxEvent
 from fleet.devices import presence, profiles, silence
 from fleet.devices.commands import queue_command
-from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceProfile
+from fleet.devices.models import CommandState, DeadLetter, DeviceCommand
 from fleet.devices.presence import Habit
 from fleet.devices.queries import frames_of_rental
+from fleet.devices.vendor_models import DeviceProfile
 from fleet.rentals import deadlines
 from fleet.rentals.ejects import ask_inventory
 from fleet.rentals.models import Rental, RentalState

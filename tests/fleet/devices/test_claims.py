@@ -25,7 +25,7 @@ from fleet.devices.errors import (
     NotAssigned,
     NotProvisioned,
 )
-from fleet.devices.models import ClaimToken, CredentialKind, CredentialState, DeviceAuthority, DeviceCredential
+from fleet.devices.identity_models import ClaimToken, CredentialKind, CredentialState, DeviceAuthority, DeviceCredential
 from fleet.devices.signing_requests import digest_of
 from fleet.stations.errors import StationNotFound
 from fleet.stations.models import Station

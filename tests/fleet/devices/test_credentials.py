@@ -9,7 +9,7 @@ from fleet.common.vault import Unreadable, Vault
 from fleet.devices import credentials
 from fleet.devices.credentials import IssuedSecret, current_credential, replace_secret, revoke_all, secret_for
 from fleet.devices.errors import UsernameTaken
-from fleet.devices.models import CredentialState, DeviceCredential
+from fleet.devices.identity_models import CredentialState, DeviceCredential
 from fleet.devices.passwords import password_file
 from fleet.stations.models import Station
 from tests.databases import Database
