@@ -20,7 +20,8 @@ _OPTIONS = SystemOptions(
     settings={
         "EJECT_DEADLINE_S": "1.8",
         "EJECT_GRACE_S": "0.4",
-        "EJECT_UNKNOWN_LIMIT_S": "8",
+        # A Volinks cabinet's slots are looked into 5 s after an eject's deadline: the limit must be well beyond that.
+        "EJECT_UNKNOWN_LIMIT_S": "18",
         "HEARTBEAT_S": "5",
         "TELEMETRY_S": "1",
     },

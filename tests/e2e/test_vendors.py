@@ -50,6 +50,7 @@ def test_rented_from_and_returned_to(
     quiet(system)
 
 
+@pytest.mark.parametrize("vendor_station", [VOLINKS, RELINK], indirect=True)
 def test_a_lost_result_is_found_by_the_inventory(
     system: System, vendors: FleetThread, vendor_station: str, new_rider: Callable[[], Rider]
 ) -> None:
