@@ -122,6 +122,8 @@ def test_garbage_on_every_topic_while_people_rent(system: System, station: str, 
 
 def _rent_until(system: System, rider: Rider, station: str, other: str, ended: Event) -> None:
     while not ended.is_set():
+        if rider.wallet()["balance"]["amount_minor"] < 1500:
+            rider.top_up(5000)
         rental = rider.wait_state(rider.start(station)["id"], "active")
         system.cabinets.fleet.insert(other, rental["power_bank"])
         rider.wait_state(rental["id"], "completed")
