@@ -13,6 +13,7 @@ from fleet.partners import models as partners
 from fleet.payments import models as payments
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
+from fleet.payments.reconciliation import models as payments_reconciliation
 from fleet.rentals import care_models as rental_care
 from fleet.rentals import life_models as rental_life
 from fleet.rentals import models as rentals
@@ -35,6 +36,7 @@ AREAS = (
     telemetry,
     payments,
     payments_outgoing,
+    payments_reconciliation,
     sandbox,
     rentals,
     rental_care,

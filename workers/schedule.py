@@ -29,6 +29,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Money whose fate a provider knows and we do not.
     "unknown payments": every(15, "payments.settle_unknown"),
     "money on its way out": every(15, "payments.sweep_money_out"),
+    "payments against the provider's list": {
+        "task": "payments.reconcile",
+        "schedule": crontab(hour="4", minute="7"),
+    },
     "expired payments": every(30, "payments.expire_intents"),
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},

@@ -117,3 +117,9 @@ class WithdrawalNotOpen(Conflict):
     """The withdrawal is decided (`state`)."""
 
     code = "withdrawal_not_open"
+
+
+class NothingToRepair(Conflict):
+    """The difference is for people to look at, or repaired already."""
+
+    code = "nothing_to_repair"

@@ -62,7 +62,7 @@ PAYMENTS_KEYED = {
     "create_top_up", "confirm_top_up",
     "add_payment_method", "confirm_payment_intent",
     "request_refund", "request_withdrawal", "admin_request_refund", "admin_approve_refund",
-    "admin_approve_withdrawal",
+    "admin_approve_withdrawal", "admin_reconcile_payments",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from fleet.partners.proof import CHECKS
 from fleet.payments import janitor, methods, proof, webhooks
 from fleet.payments.outgoing import money_out
 from fleet.payments.providers import provider_from, sandbox
+from fleet.payments.reconciliation import service as reconciliation
 from workers.consumers import outside_consumer
 from workers.context import engine, settings, transaction
 from workers.policies import NEXT_TICK
@@ -43,6 +44,15 @@ def send_money_out(payload: dict[str, Any], now: datetime) -> None:
 def sweep_money_out() -> int:
     """Refunds and payouts whose fate is not known."""
     return money_out.sweep(transaction, provider_from(settings(), engine()), utc_now())
+
+
+@task("payments.reconcile", NEXT_TICK)
+def reconcile() -> int:
+    """Hold the day's payments against the provider's list; what differs waits for an operator."""
+    found = reconciliation.run(transaction, provider_from(settings(), engine()), utc_now()).differences
+    if found:
+        log.error("payments_differ", differences=found)
+    return found
 
 
 @outside_consumer("payments.forget_method")
