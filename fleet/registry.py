@@ -11,6 +11,7 @@ from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.partners import models as partners
 from fleet.payments import models as payments
+from fleet.payments.disputes import models as payments_disputes
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
 from fleet.payments.reconciliation import models as payments_reconciliation
@@ -35,6 +36,7 @@ AREAS = (
     firmware,
     telemetry,
     payments,
+    payments_disputes,
     payments_outgoing,
     payments_reconciliation,
     sandbox,

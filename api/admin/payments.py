@@ -16,13 +16,50 @@ from api.problems import problems
 from api.schemas import Cursor, Instant, Limit, MoneyOut, Page, Schema
 from api.v1 import area
 from fleet.db import session_scope
+from fleet.payments.disputes.models import CardDispute
+from fleet.payments.disputes.service import disputes
 from fleet.payments.errors import ProviderUnavailable
-from fleet.payments.providers.base import OutcomeUnknown
+from fleet.payments.providers.base import DisputeStatus, OutcomeUnknown
 from fleet.payments.reconciliation import service
 from fleet.payments.reconciliation.models import DifferenceKind, Proposal, ReconciliationDifference
 
 router = area("admin", "admin")
 T = TypeVar("T")
+
+
+class DisputeOut(Schema):
+    """A rider told their bank that they did not owe a payment. While it is `open`, and when it is `lost`, the money is
+    gone; a disputed top-up that is not spent is set aside.
+    """
+
+    id: UUID
+    provider: str
+    reference: Annotated[str, Field(description="the provider's name for it")]
+    intent_id: UUID
+    user_id: UUID
+    amount: MoneyOut
+    reason: Annotated[str, Field(examples=["fraudulent"])]
+    state: DisputeStatus
+    opened_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, row: CardDispute) -> "DisputeOut":
+        columns = {column.key: getattr(row, column.key) for column in row.__table__.columns}
+        amount = MoneyOut.of(row.amount_minor, row.currency)
+        return cls.model_validate(columns | {"amount": amount, "reference": row.provider_reference})
+
+
+@router.get("/payment-dispute", operation_id="admin_list_payment_disputes", summary="Chargebacks, newest first",
+            responses=problems(401, 403))  # fmt: skip
+def list_payment_disputes(
+    session: SessionDep, runtime: RuntimeDep, _: CurrentOperator, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Page[DisputeOut]:
+    """They are answered at the provider; what comes of them is booked here by itself."""
+    before = runtime.cursors.read("payment-disputes", cursor)
+    rows = disputes(session, limit + 1, UUID(before) if before else None)
+    more = runtime.cursors.make("payment-disputes", str(rows[limit - 1].id)) if len(rows) > limit else None
+    return Page(items=[DisputeOut.of(row) for row in rows[:limit]], next=more)
 
 
 class ReconciliationOut(Schema):

@@ -112,3 +112,28 @@ class RentalDuePaid(DomainEvent):
     name: ClassVar[str] = "payments.RentalDuePaid.v1"
     rental_id: UUID
     amount_minor: int
+
+
+@dataclass(frozen=True)
+class PaymentDisputed(DomainEvent):
+    """A rider's bank took a payment back until it is decided. `rental_id`: what it was for, if for a rental."""
+
+    name: ClassVar[str] = "payments.PaymentDisputed"
+    dispute_id: UUID
+    intent_id: UUID
+    user_id: UUID
+    rental_id: UUID | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class PaymentDisputeClosed(DomainEvent):
+    """`state`: won, and the money is there again; or lost."""
+
+    name: ClassVar[str] = "payments.PaymentDisputeClosed"
+    dispute_id: UUID
+    intent_id: UUID
+    user_id: UUID
+    rental_id: UUID | None
+    state: str

@@ -81,7 +81,7 @@ _CHECKS = {
         SELECT t.id::text FROM ledger_transfer t
           JOIN ledger_account a ON a.id IN (t.debit_account_id, t.credit_account_id) AND a.kind = 'provider_clearing'
           LEFT JOIN payment_intent i ON i.id = t.intent_id AND i.state = 'succeeded'
-         WHERE t.state <> 'voided' AND t.kind NOT IN ('card_refund', 'withdrawal', 'money_returned')
+         WHERE t.state <> 'voided' AND t.kind NOT IN ('card_refund', 'withdrawal', 'money_returned', 'chargeback')
            AND (i.id IS NULL OR 1 < (SELECT count(*) FROM ledger_transfer o
                                       WHERE o.intent_id = t.intent_id AND o.state <> 'voided'
                                         AND o.kind IN ('top_up', 'card_payment')))""",
@@ -96,6 +96,14 @@ _CHECKS = {
         SELECT t.id::text FROM ledger_transfer t
          WHERE t.kind IN ('card_refund', 'withdrawal') AND t.state = 'posted'
            AND NOT EXISTS (SELECT 1 FROM money_out m WHERE m.transfer_id = t.id)""",
+    "chargeback is not booked as its dispute stands": """
+        SELECT t.id::text FROM ledger_transfer t
+          LEFT JOIN card_dispute d ON t.id IN (d.transfer_id, d.recovery_id)
+         WHERE t.kind IN ('chargeback', 'chargeback_recovery')
+           AND (d.id IS NULL
+                OR t.state <> CASE d.state WHEN 'open' THEN 'pending' WHEN 'won' THEN 'voided' ELSE 'posted' END
+                OR (t.kind = 'chargeback') <> (t.id = d.transfer_id)
+                OR t.kind = 'chargeback' AND t.amount_minor <> d.amount_minor)""",
     "more was given back to a card than it paid": """
         SELECT i.id::text FROM payment_intent i JOIN money_out m ON m.intent_id = i.id AND m.state <> 'failed'
            AND m.state <> 'returned'

@@ -21,6 +21,7 @@ _POSTED_AS: Final = {"rental_hold": "rental_charge"}
 _WORDS: Final = {
     "top_up": "Top-up",
     "card_payment": "Card payment for a rental",
+    "chargeback_recovery": "Top-up that was disputed at your bank",
     "card_refund": "Refund to your card",
     "withdrawal": "Withdrawal",
     "withdrawal_fee": "Fee of a withdrawal",

@@ -9,11 +9,19 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError, NotFound
 from fleet.common.outbox import publish
+from fleet.payments.disputes.service import apply_dispute
 from fleet.payments.events import WebhookReceived
 from fleet.payments.intents import apply_charge
 from fleet.payments.models import PaymentWebhook
 from fleet.payments.outgoing.money_out import apply_move
-from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderMove, ProviderObject
+from fleet.payments.providers.base import (
+    ObjectKind,
+    PaymentProvider,
+    ProviderCharge,
+    ProviderDispute,
+    ProviderMove,
+    ProviderObject,
+)
 from fleet.payments.transactions import Transactions
 
 #: Headers that are not kept: they may hold a secret.
@@ -77,17 +85,19 @@ def apply(session: Session, webhook_id: int, found: ProviderObject | None, now: 
     try:
         with session.begin_nested():
             if webhook.about != ObjectKind.OTHER:
-                apply_object(session, found, now)
+                apply_object(session, webhook.provider, found, now)
     except FleetError as error:
         webhook.error = f"{error.code}: {error.message}"[:1000]
     return True
 
 
-def apply_object(session: Session, found: ProviderObject | None, now: datetime) -> None:
+def apply_object(session: Session, provider: str, found: ProviderObject | None, now: datetime) -> None:
     """Make our side what the provider's object says. Raises NotFound when it is not ours, ChargeMismatch."""
     if isinstance(found, ProviderCharge) and found.intent_id is not None:
         apply_charge(session, found.intent_id, found, now)
     elif isinstance(found, ProviderMove):
         apply_move(session, found, now)
+    elif isinstance(found, ProviderDispute):
+        apply_dispute(session, provider, found, now)
     else:
         raise NotFound("the provider has no such object of ours")

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import Conflict, InvalidInput, NotFound
 from fleet.common.money import Money
 from fleet.payments import holds, ledger
+from fleet.payments.disputes.service import disputed_of
 from fleet.payments.errors import RefundNotOpen, RefundTooLarge
 from fleet.payments.models import AccountKind, IntentPurpose, IntentState, LedgerAccount, LedgerTransfer, PaymentIntent
 from fleet.payments.outgoing import money_out
@@ -78,11 +79,12 @@ def request_for_top_up(
 
 
 def card_left(session: Session, intent: PaymentIntent) -> int:
-    """Minor units of a payment that its card has not got back and is not about to."""
+    """Minor units of a payment that its card has not got back and is not about to, by a refund or a dispute."""
     gone = select(func.coalesce(func.sum(MoneyOut.amount_minor), 0)).where(
         MoneyOut.intent_id == intent.id, MoneyOut.state.in_(_GONE)
     )
-    return (intent.captured_minor or 0) - int(session.scalar(gone) or 0)
+    left = (intent.captured_minor or 0) - int(session.scalar(gone) or 0) - disputed_of(session, intent.id)
+    return max(left, 0)
 
 
 def _request(

@@ -192,7 +192,7 @@ def repair(
         about, reference = ObjectKind(difference.about), difference.reference
     found: ProviderObject | None = provider.fetch(about, reference)
     with transactions() as session:
-        apply_object(session, found, now)
+        apply_object(session, provider.name, found, now)
         difference = session.get_one(ReconciliationDifference, difference_id, with_for_update=True)
         difference.repaired_at = difference.repaired_at or now
         return difference
