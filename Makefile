@@ -4,7 +4,7 @@ SHELL := bash
 BIN := .venv/bin
 UNIT_WORKERS ?= 2
 
-.PHONY: help install services up demo test lint format unit e2e bench openapi lock clean distclean
+.PHONY: help install services up demo test lint format unit e2e mutants bench openapi lock clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: install services ## lint, then all tests (models against migrations among 
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory e2e
+
+mutants: install services ## break one rule at a time in a copy; a test must notice each
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 bench: install services ## the figures this project claims
 	@$(BIN)/python -m benchmarks $(ARGS)

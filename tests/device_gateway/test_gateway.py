@@ -1,6 +1,7 @@
 """Whole gateways on a real broker and a real database."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -113,23 +114,56 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_is_lost(
     gateway = start_gateway()
     cabinet.send(booted(code, 1), insert(code, 1))
     eventually(lambda: cabinet.acked() == 1)
-    database = clean_database.engine.url.database
-    admin = psycopg2.connect(database_server.url)
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
-    cabinet.send(insert(code, 2), insert(code, 3), booted(code, 2))
-    eventually(lambda: any(each.retry_after_s for each in cabinet.heard(Welcome)))
-    assert cabinet.acked() == 1
-    assert len(facts.order) == 1
-    assert all(thread.is_alive() for thread in (gateway.link, gateway._event_lane, gateway.dispatcher))
-    with admin.cursor() as cursor:
-        cursor.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
-    admin.close()
+    with database_away(clean_database, database_server):
+        cabinet.send(insert(code, 2), insert(code, 3), booted(code, 2))
+        eventually(lambda: any(each.retry_after_s for each in cabinet.heard(Welcome)))
+        assert cabinet.acked() == 1
+        assert len(facts.order) == 1
+        assert all(thread.is_alive() for thread in (gateway.link, gateway._event_lane, gateway.dispatcher))
     eventually(lambda: cabinet.acked() == 3, 30)
     assert facts.order == [(code, 1, 1), (code, 1, 2), (code, 1, 3)]
     eventually(lambda: cabinet.heard(Welcome)[-1].epoch == 2 and cabinet.heard(Welcome)[-1].retry_after_s is None)
+
+
+def test_what_the_database_never_took_comes_again_from_the_broker(
+    start_gateway: StartGateway,
+    cabinet: Cabinet,
+    code: str,
+    facts: Facts,
+    clean_database: Database,
+    database_server: DatabaseServer,
+) -> None:
+    """This cabinet repeats nothing: what the broker heard to be safe before it was would be gone."""
+    first = start_gateway("same")
+    cabinet.send(booted(code, 1), insert(code, 1))
+    eventually(lambda: cabinet.acked() == 1)
+    with database_away(clean_database, database_server):
+        cabinet.send(insert(code, 2), insert(code, 3), booted(code, 2))
+        eventually(lambda: any(each.retry_after_s for each in cabinet.heard(Welcome)))
+        for lane in (first._event_lane, *first._sample_lanes):
+            lane.abort()  # as if killed
+            lane.join(5)
+        first.link.stop(1)
+    first.stop(1)
+    start_gateway("same")
+    eventually(lambda: len(facts.order) == 3, 30)
+    assert facts.order == [(code, 1, 1), (code, 1, 2), (code, 1, 3)]
+
+
+@contextmanager
+def database_away(database: Database, server: DatabaseServer) -> Iterator[None]:
+    """Nobody is connected, and nobody may connect."""
+    name = database.engine.url.database
+    admin = psycopg2.connect(server.url)
+    admin.autocommit = True
+    try:
+        with admin.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            yield
+            cursor.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    finally:
+        admin.close()
 
 
 def test_two_gateways_share_the_work(start_gateway: StartGateway, cabinet: Cabinet, code: str, facts: Facts) -> None:

@@ -1,0 +1,25 @@
+"""The patches of `make mutants` fit the tree as it is; whether tests catch them is seen by running it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.run import ROOT, Mutant, apply, mutants
+
+EVERY = mutants()
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=[mutant.name for mutant in EVERY])
+def test_it_fits_and_names_tests_that_exist(mutant: Mutant) -> None:
+    assert apply(mutant, ROOT, "--check"), f"{mutant.path.name} no longer applies"
+    assert all((ROOT / name.split("::")[0]).exists() for name in mutant.tests.split())
+
+
+def test_there_are_enough() -> None:
+    assert len(EVERY) >= 20
+
+
+def test_one_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.patch"
+    odd.write_text(EVERY[0].path.read_text().replace("a/fleet", "a/nowhere").replace("b/fleet", "b/nowhere"))
+    assert not apply(Mutant.read(odd), ROOT, "--check")
