@@ -140,7 +140,7 @@ def take_inventory(
         if old is not None and old is not new:
             picture.take(old)
             if old.id not in here:
-                _locate(old, seen, None)
+                _lose(old, seen, slot.proven_at)
                 changes.append(Change(MovementKind.VANISHED, old, slot, None, slot.proven_at))
         slot.state = _state(picture, entry, new, here)
     for slot, entry in fresh:
@@ -284,7 +284,7 @@ def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: Pow
         return []
     since = slot.proven_at
     picture.take(held)
-    _locate(held, seen, None)
+    _lose(held, seen, since)
     return [Change(MovementKind.VANISHED, held, slot, None, since)]
 
 
@@ -295,6 +295,15 @@ def _observe(slot: StationSlot, seen: Observation, state: SlotState, *, told: Po
     slot.observed_boot, slot.observed_seq, slot.observed_at = seen.boot, seen.seq, seen.at
     slot.proven_at = seen.at
     slot.told_bank_id, slot.told_since = (None, None) if told is None else (told.id, seen.at)
+
+
+def _lose(bank: PowerBank, seen: Observation, proven_at: datetime | None) -> None:
+    """It is not where it was. Nobody saw it go: it was certainly there at `proven_at`, and may have come to another
+    station at any time since, also before `seen`.
+    """
+    _locate(bank, seen, None)
+    if proven_at is not None:
+        bank.seen_at = min(proven_at, seen.at)
 
 
 def _locate(bank: PowerBank, seen: Observation, charge: int | None) -> None:

@@ -48,6 +48,22 @@ def test_an_offline_cabinet_tells_later_when_it_came_back(world: World) -> None:
     assert (rental.ended_at, rental.charged_minor) == (back_at, 150)
 
 
+def test_a_return_that_is_told_after_the_bank_was_missed_where_it_left(world: World) -> None:
+    """The departure itself is told last of all: nobody is billed on for it."""
+    rental = world.start()
+    command = world.send(rental)
+    left_at, back_at = world.now + SECOND, world.now + 10 * MINUTE
+    world.later(HOUR)
+    rest = {number: (f"A{number}", 80) for number in (2, 3) if world.place(f"A{number}")}
+    world.inventory("A", rest, seq=50)
+    world.inserted("B", 1, "A1", at=back_at)
+    assert (rental.state, rental.ended_at, world.place("A1")) == (RentalState.COMPLETED, back_at, "B1")
+    world.ejected("A", 1, "A1", command, at=left_at, seq=40)
+    assert (rental.state, rental.started_at, rental.ended_at) == (RentalState.COMPLETED, left_at, back_at)
+    assert world.place("A1") == "B1"
+    world.check_everything()
+
+
 def test_a_return_never_counts_before_the_start(world: World) -> None:
     """Same station: its own count says that it came after it left, whatever its clock says."""
     rental = world.rent()

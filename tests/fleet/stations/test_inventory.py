@@ -209,6 +209,22 @@ def test_between_stations_time_decides(cabinet: Cabinet) -> None:
     assert (moved.current, other.holds(), cabinet.holds()) == (True, {2: "X"}, {})
 
 
+@pytest.mark.parametrize("displaced", [True, False])
+def test_a_bank_that_went_unseen_may_have_come_elsewhere_before_it_was_missed(
+    cabinet: Cabinet, displaced: bool
+) -> None:
+    other = Cabinet(cabinet.session, cabinet.now, "B")
+    cabinet.take(entry(1, "X"), seq=10)
+    if displaced:
+        cabinet.insert(1, "Y", seq=60)
+    else:
+        cabinet.take(entry(1, None), seq=60)
+    [before] = other.insert(1, "X", seq=9)
+    assert (before.current, other.holds()) == (False, {})
+    [since] = other.insert(2, "X", seq=30)
+    assert (since.current, other.holds()) == (True, {2: "X"})
+
+
 def test_a_slot_that_is_not_there(cabinet: Cabinet) -> None:
     with pytest.raises(NoSuchSlot):
         cabinet.take(entry(5, "X"))
