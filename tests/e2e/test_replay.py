@@ -58,7 +58,7 @@ _SEEDS = range(5)
 #: start of a cabinet declares to be lost or the last of an earlier one (`lost`, `last_seq`), which is true of what the
 #: live gateway had acknowledged by then, and changes nothing of what does come; of a movement its rental (an arrival
 #: may be told before the departure that explains it, and movements are never changed), and which of an eject's two
-#: events, or an inventory without it, told of it first (`seq`, `kind`, `charge_pct`); what samples of a serial say
+#: events, or an inventory, told of it first (`seq`, `kind`, `at`, `charge_pct`); what samples of a serial say
 #: that nobody had heard of yet; cases (and the word of them) of banks that were back before they were known to be gone;
 #: events about presence.
 _MEASURED = ("charge_pct", "cycles", "health_pct", "temperature_c")
@@ -66,7 +66,17 @@ _VIEWS = (
     view("station_slot"),
     view("power_bank", "id", "created_at", "updated_at", only="known"),
     view("power_bank", "id", "created_at", "updated_at", *_MEASURED, "sampled_at", only="NOT known"),
-    view("power_bank_movement", "id", "rental_id", "seq", "charge_pct", same={"ejected": "left", "vanished": "left"}),
+    view("power_bank_movement", "id", "rental_id", "seq", "charge_pct", only="kind NOT IN ('ejected', 'vanished')"),
+    view(
+        "power_bank_movement",
+        "id",
+        "rental_id",
+        "seq",
+        "charge_pct",
+        "kind",
+        "at",
+        only="kind IN ('ejected', 'vanished')",
+    ),
     view("rental", "closed_at"),
     view("orphan_bank_case", "id", only="state = 'open'"),
     view("ledger_account"),

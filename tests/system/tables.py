@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,18 +15,15 @@ TOLERANCE = timedelta(seconds=0.5)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A table without the columns that may differ, and `only` the rows that a condition names. `same`: words that
-    count as one.
-    """
+    """A table without the columns that may differ, and `only` the rows that a condition names."""
 
     table: str
     without: frozenset[str] = frozenset()
     only: str = "true"
-    same: Mapping[str, str] = field(default_factory=dict)
 
 
-def view(table: str, *without: str, only: str = "true", same: Mapping[str, str] | None = None) -> View:
-    return View(table, frozenset(without), only, same or {})
+def view(table: str, *without: str, only: str = "true") -> View:
+    return View(table, frozenset(without), only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +42,22 @@ def contents(engine: Engine, views: tuple[View, ...]) -> Mapping[str, list[Row]]
         found = {}
         for each in views:
             query = text(f"SELECT to_jsonb(t) FROM {each.table} t WHERE {each.only}")
-            rows = [_row(row, each, serials) for row in connection.scalars(query)]
+            rows = [_row(row, each.without, serials) for row in connection.scalars(query)]
             found[f"{each.table} where {each.only}"] = sorted(rows, key=lambda row: (row.facts, str(row.times)))
     return found
 
 
-def _row(row: dict[str, Any], of: View, serials: Mapping[int, str]) -> Row:
+def _row(row: dict[str, Any], without: frozenset[str], serials: Mapping[int, str]) -> Row:
     facts, times = {}, []
     for name, value in sorted(row.items()):
-        if name in of.without:
+        if name in without:
             continue
         if name.endswith(("_at", "_until", "_since", "deadline")) or name == "at":
             times.append((name, _instant(value)))
         elif name in {"power_bank_id", "told_bank_id"}:
             facts[name] = serials.get(value)
         else:
-            facts[name] = of.same.get(value, value) if isinstance(value, str) else value
+            facts[name] = value
     return Row(json.dumps(facts, sort_keys=True), tuple(times))
 
 
