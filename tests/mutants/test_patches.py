@@ -21,5 +21,5 @@ def test_there_are_enough() -> None:
 
 def test_one_that_does_not_fit_is_told(tmp_path: Path) -> None:
     odd = tmp_path / "odd.patch"
-    odd.write_text(EVERY[0].path.read_text().replace("a/fleet", "a/nowhere").replace("b/fleet", "b/nowhere"))
+    odd.write_text(EVERY[0].path.read_text().replace(" a/", " a/nowhere/").replace(" b/", " b/nowhere/"))
     assert not apply(Mutant.read(odd), ROOT, "--check")
