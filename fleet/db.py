@@ -25,8 +25,9 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-#: A connection that was in use so lately is taken to be alive; one that rested longer is asked first.
-TRUSTED_S: Final = 1.0
+#: A connection that was in use so lately is taken to be alive; one that rested longer is asked first. Less than
+#: PostgreSQL takes to come back after a crash, so that none of those from before are trusted.
+TRUSTED_S: Final = 0.2
 _RETURNED: Final = "returned"
 
 

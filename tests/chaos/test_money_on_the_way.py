@@ -1,5 +1,7 @@
 """A top-up whose webhook is on its way when a process dies: the card is charged once and the wallet gets it once."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from tests.system.clients import Rider
@@ -13,8 +15,10 @@ _ANSWERS_TWICE = "4000000000001026"
 
 @pytest.mark.parametrize("target", ["worker", "redis", "relay", "postgres", "api", "beat"])
 def test_a_webhook_survives(system: System, rider: Rider, target: str) -> None:
-    with system.wallet_locked(rider.id):
-        intent = _paid_without_an_answer(rider)
+    with ExitStack() as held:
+        with system.frozen("worker"):  # a confirmation needs the wallet too
+            intent = _paid_without_an_answer(rider)
+            held.enter_context(system.wallet_locked(rider.id))
         until(lambda: system.someone_waits_for_a_lock("worker"), "the webhook's task waits for the wallet")
         system.kill(target)
     system.restart(target)
