@@ -50,6 +50,12 @@ def test_price_by_duration(duration: timedelta, total: int) -> None:
     assert after(duration) == total
 
 
+def test_what_does_not_divide_by_the_step_is_rounded_down_and_said() -> None:
+    result = price(replace(TERMS, rounding_step_minor=20), NOON, NOON + 30 * MINUTE)
+    assert (result.total_minor, result.lines[-1].amount_minor) == (140, -10)
+    assert result.lines[-1].text == "Rounded down to 0.20 EUR"
+
+
 def test_the_lines_explain_the_amount() -> None:
     result = price(TERMS, NOON, NOON + timedelta(days=30))
     assert sum(line.amount_minor for line in result.lines) == result.total_minor == 4000
