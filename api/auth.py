@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from api.deps import Now, RuntimeDep, SessionDep
 from api.runtime import runtime_of
 from fleet.common.errors import FleetError, Forbidden
-from fleet.db import reading
 from fleet.users.errors import NotAuthenticated
 from fleet.users.models import Role, User
 from fleet.users.tokens import AccessClaims, signed_in_user
@@ -53,7 +53,7 @@ def _current_user(session: SessionDep, claims: Claims, now: Now) -> User:
 
 
 def _waiting_user(runtime: RuntimeDep, claims: Claims, now: Now) -> User:
-    with reading(runtime.engine) as session:
+    with Session(runtime.engine) as session:
         return signed_in_user(session, claims, now)
 
 

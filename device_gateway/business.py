@@ -23,13 +23,13 @@ from firmware_protocol.messages import (
     SlotUnlocked,
     StationFault,
 )
-from fleet.devices.commands import find_command, kind_of
+from fleet.devices.commands import kind_of
 from fleet.devices.configuration import reports
 from fleet.devices.facts import DeviceFact
 from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.evidence import apply_fact
+from fleet.rentals.evidence import apply_fact, command_named
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 
@@ -84,10 +84,7 @@ def fact_handler(settings: Settings) -> FactHandler:
 
 def _command_of(session: Session, fact: DeviceFact) -> DeviceCommand | None:
     """The command of this station that its result names."""
-    if not isinstance(fact.message, CommandResult):
-        return None
-    command = find_command(session, fact.message.command_id)
-    return command if command is not None and command.station_id == fact.station_id else None
+    return command_named(session, fact, fact.message.command_id) if isinstance(fact.message, CommandResult) else None
 
 
 def _upkeep(session: Session, fact: DeviceFact, command: DeviceCommand | None, now: datetime) -> None:

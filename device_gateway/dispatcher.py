@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg2
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from device_gateway import claims, faults
 from device_gateway.backoff import Backoff
@@ -20,7 +21,7 @@ from device_gateway.metrics import Metrics
 from device_gateway.post import Outlet
 from fleet.common.notify import Channel
 from fleet.common.vault import Vault
-from fleet.db import reading, session_scope
+from fleet.db import session_scope
 
 _LOG: Final = structlog.get_logger(__name__)
 #: A notification can be lost with its connection; then only this much time is.
@@ -90,7 +91,7 @@ class Dispatcher(Thread):
         # Disconnected, a command would be claimed by a gateway that cannot send it.
         if self._link.connected_since is None:
             return
-        with reading(self._engine) as session:
+        with Session(self._engine) as session:
             more = claims.waiting(session)
         while more and not self._ending.is_set():
             with session_scope(self._engine) as session:

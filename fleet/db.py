@@ -122,10 +122,3 @@ def session_scope(engine: Engine) -> Iterator[Session]:
     """One transaction: committed when the block ends, rolled back when it raises. For edges only."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Session]:
-    """For looks: nothing is committed. For edges only."""
-    with Session(engine, expire_on_commit=False) as session:
-        yield session

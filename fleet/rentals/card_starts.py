@@ -16,7 +16,6 @@ from fleet.common.outbox import publish
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.rental_payments import claim, demand, give_back
-from fleet.payments.wallets import lock_purse
 from fleet.rentals import checks, packages
 from fleet.rentals.adjustments import Occasion, granted
 from fleet.rentals.errors import NoBankAvailable
@@ -27,7 +26,6 @@ from fleet.rentals.starts import Secured, start, to_hold
 from fleet.rentals.tariffs import InForce
 from fleet.rentals.terms import TariffTerms
 from fleet.stations.availability import best_bank
-from fleet.stations.queries import find_station
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -65,16 +63,9 @@ def ask_payment(
 
     Nothing is kept for the rider meanwhile. Raises what `starts.start` raises, but for the wallet's money.
     """
-    station = find_station(session, station_code)
-    checks.check_station(station, policy, now)
-    tariff = checks.tariff_at(session, station, now)
-    lock_purse(session, user_id, tariff.terms.currency, now)
-    rider = checks.standing_of(session, user_id)
-    checks.check_rider(rider)
-    checks.free_place(rider, policy)
-    checks.check_debts(rider)
+    admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now)
+    station, tariff, kept = admitted.station, admitted.tariff, admitted.rider.reservation_id
     package = None if package_id is None else packages.offered(session, package_id, tariff.terms.currency)
-    kept = rider.reservation_id
     best = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot, lock=False, reserved_for=kept)
     if best is None:
         raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code)

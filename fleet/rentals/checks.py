@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.common.plans import PLANNED
+from fleet.payments.wallets import Purse, lock_purse
 from fleet.rentals.errors import (
     MoneyOwed,
     NoTariff,
@@ -25,6 +26,7 @@ from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.tariffs import InForce, tariff_in_force
 from fleet.stations.models import Station, StationStatus
+from fleet.stations.queries import find_station
 from fleet.users.models import User, UserStatus
 
 
@@ -92,6 +94,42 @@ def free_place(rider: Standing, policy: RentalPolicy) -> int:
         f"{len(rider.places_taken)} rentals are open, {policy.max_open_rentals} are allowed",
         limit=policy.max_open_rentals,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A rider whom nothing keeps from a bank of the station, as far as rules go; the purse is locked."""
+
+    station: Station
+    tariff: InForce
+    purse: Purse
+    rider: Standing
+    #: Which of the rider's allowed open rentals the next one is.
+    place: int
+
+
+def admit(
+    session: Session,
+    *,
+    user_id: UUID,
+    station_code: str,
+    policy: RentalPolicy,
+    now: datetime,
+    tariff: InForce | None = None,
+) -> Admitted:
+    """Every check before a bank is chosen. `tariff`: what was promised, instead of what holds now.
+
+    Raises StationNotFound, StationNotRenting, StationOffline, NoTariff, RiderNotActive, TooManyOpenRentals, MoneyOwed.
+    """
+    station = find_station(session, station_code)
+    check_station(station, policy, now)
+    tariff = tariff or tariff_at(session, station, now)
+    purse = lock_purse(session, user_id, tariff.terms.currency, now)
+    rider = standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
+    check_rider(rider)
+    place = free_place(rider, policy)
+    check_debts(rider)
+    return Admitted(station, tariff, purse, rider, place)
 
 
 def check_station(station: Station, policy: RentalPolicy, now: datetime) -> None:

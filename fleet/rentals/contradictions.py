@@ -7,7 +7,6 @@ word on that very order is better. The rider is as if nothing had happened; a ba
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import CommandResult
@@ -18,10 +17,10 @@ from fleet.devices.models import DeviceCommand
 from fleet.rentals import ejects
 from fleet.rentals.cases import open_case
 from fleet.rentals.closing import annul
-from fleet.rentals.locking import lock_rentals
+from fleet.rentals.locking import lock_rentals, slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
-from fleet.stations.models import PowerBank, StationSlot
+from fleet.stations.models import PowerBank
 
 _BEGAN: Final = (*RIDING, RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)
 
@@ -48,10 +47,6 @@ def never_left(session: Session, fact: DeviceFact, result: CommandResult, named:
 
 
 def _ask_for_bank(session: Session, rental: Rental, evidence: dict[str, str], now: datetime) -> None:
-    slot = session.scalars(
-        select(StationSlot)
-        .where(StationSlot.station_id == rental.station_out_id, StationSlot.number == rental.slot_out)
-        .with_for_update(key_share=True)
-    ).one()
+    slot = slot_out(session, rental, lock=True)
     bank = session.get_one(PowerBank, rental.power_bank_id)
     open_case(session, bank, slot, reason="vanished", evidence=evidence, now=now, rental_id=rental.id)

@@ -6,10 +6,11 @@ from sqlalchemy import select
 
 from fleet.devices.commands import EJECT
 from fleet.devices.models import CommandState, DeviceCommand
-from fleet.rentals import ejects
+from fleet.rentals import checks, ejects
 from fleet.rentals.cases import QUARANTINE, open_case, settle_case
 from fleet.rentals.closing import correct_start, count_use
 from fleet.rentals.ejects import IN_FLIGHT
+from fleet.rentals.errors import TooManyOpenRentals
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence
 from fleet.rentals.returns import finish, finish_where_seen
 from fleet.rentals.rules import FAILED, RIDING, WAITING, better
@@ -155,13 +156,9 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence
     """A late eject: the rider has the bank after all. Not when it was another bank, or they have another one by now."""
     if rental.power_bank_id != change.bank.id or scene.open_rental(change.bank) is not None:
         return False
-    taken = set(
-        scene.session.scalars(
-            select(Rental.open_place).where(Rental.user_id == rental.user_id, Rental.state.in_(OPEN_STATES))
-        )
-    )
-    place = next((n for n in range(1, scene.policy.max_open_rentals + 1) if n not in taken), None)
-    if place is None:
+    try:
+        place = checks.free_place(checks.standing_of(scene.session, rental.user_id), scene.policy)
+    except TooManyOpenRentals:
         return False
     settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
     ejects.activate(

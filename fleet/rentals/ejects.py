@@ -13,6 +13,7 @@ from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventor
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.closing import give_up, set_start
 from fleet.rentals.life_models import RentalSwap, SwapState
+from fleet.rentals.locking import slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.states import Evidence, move, note, unreserve
@@ -156,12 +157,7 @@ def _blame(session: Session, rental: Rental, code: str, *, at: datetime, policy:
     unreserve(session, rental)
     if code in NOT_THE_SLOTS_FAULT:
         return
-    query = (
-        select(StationSlot)
-        .where(StationSlot.station_id == rental.station_out_id, StationSlot.number == rental.slot_out)
-        .with_for_update(key_share=True)
-    )
-    slot = session.scalars(query.execution_options(populate_existing=True)).one()
+    slot = slot_out(session, rental, lock=True)
     slot.watched_until = now + policy.slot_watch
     command = last_eject(session, rental.id)
     source = str(rental.id if command is None else command.id)

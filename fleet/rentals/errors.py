@@ -193,12 +193,6 @@ class ClaimNotFound(NotFound):
     code = "return_claim_not_found"
 
 
-class ClaimDecided(Conflict):
-    """Somebody, or the station, was faster (`state`)."""
-
-    code = "return_claim_decided"
-
-
 class IssueNotFound(NotFound):
     code = "rental_issue_not_found"
 

@@ -65,7 +65,7 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
     if isinstance(message, PowerBankInserted):
         _inserted(session, fact, message, policy, now)
     elif isinstance(message, PowerBankEjected):
-        command = _command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
+        command = command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
         left = _Left(command, message.slot, message.serial, message.charge_pct, StartEvidence.MOVEMENT)
         _departed(session, fact, left, policy, now)
     elif isinstance(message, CommandResult):
@@ -174,7 +174,7 @@ def _arrived_too(change: Change, changes: Sequence[Change]) -> bool:
 
 def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy: RentalPolicy, now: datetime) -> None:
     """The end of a command. For an eject the bank counts more than the outcome, and either may come alone."""
-    named = _command_named(session, fact, result.command_id)
+    named = command_named(session, fact, result.command_id)
     if named is None:
         return
     known = named.state is CommandState.SUCCEEDED and result.outcome is CommandOutcome.SUCCEEDED
@@ -301,7 +301,7 @@ def _is_back_elsewhere(rental: Rental | None, bank: PowerBank, station_id: int) 
     )
 
 
-def _command_named(session: Session, fact: DeviceFact, command_id: str | None) -> DeviceCommand | None:
+def command_named(session: Session, fact: DeviceFact, command_id: str | None) -> DeviceCommand | None:
     """The command that the event names, if it is one of this station's."""
     command = None if command_id is None else find_command(session, command_id)
     return command if command is not None and command.station_id == fact.station_id else None

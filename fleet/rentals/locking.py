@@ -52,3 +52,13 @@ def open_rentals_around(
         Rental.state.in_(OPEN_STATES), or_(Rental.power_bank_id.in_(in_slots), Rental.power_bank_id.in_(named))
     )
     return list(session.scalars(query.execution_options(**PLANNED)))
+
+
+def slot_out(session: Session, rental: Rental, *, lock: bool = False) -> StationSlot:
+    """The slot that the rental's bank is, or was, to leave from; `lock`: locked, and as it is now."""
+    query = select(StationSlot).where(
+        StationSlot.station_id == rental.station_out_id, StationSlot.number == rental.slot_out
+    )
+    if lock:
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return session.scalars(query).one()

@@ -7,13 +7,13 @@ to be is asked for by a case.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
 from fleet.common.notify import Channel, notify
 from fleet.rentals.cases import open_case, settle_case
 from fleet.rentals.errors import SlotTaken
+from fleet.rentals.locking import slot_out
 from fleet.rentals.models import Rental
 from fleet.rentals.states import Evidence
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot
@@ -74,7 +74,7 @@ def settle_bank(
     if bank.state is PowerBankState.RENTED:
         bank.state = PowerBankState.MISSING
     session.flush()  # the bank is nobody's before a case asks for it
-    open_case(session, bank, _slot_out(session, rental), reason=why, evidence=evidence, now=now, rental_id=rental.id)
+    open_case(session, bank, slot_out(session, rental), reason=why, evidence=evidence, now=now, rental_id=rental.id)
 
 
 def put_into(session: Session, picture: Picture, bank: PowerBank, slot: StationSlot) -> None:
@@ -84,10 +84,3 @@ def put_into(session: Session, picture: Picture, bank: PowerBank, slot: StationS
         slot.state = SlotState.OCCUPIED
         picture.put(bank, slot)
     notify(session, Channel.STATION, str(slot.station_id))
-
-
-def _slot_out(session: Session, rental: Rental) -> StationSlot:
-    query = select(StationSlot).where(
-        StationSlot.station_id == rental.station_out_id, StationSlot.number == rental.slot_out
-    )
-    return session.scalars(query).one()

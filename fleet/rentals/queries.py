@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
 from fleet.common.plans import PLANNED
@@ -90,16 +90,6 @@ def find_rentals(
     if until is not None:
         query = query.where(Rental.requested_at < until)
     return list(session.scalars(query))
-
-
-def owed(session: Session, user_id: UUID) -> dict[str, int]:
-    """Minor units still due of earlier rentals, by currency."""
-    query = (
-        select(Rental.currency, func.sum(Rental.due_minor))
-        .where(Rental.user_id == user_id, Rental.due_minor > 0)
-        .group_by(Rental.currency)
-    )
-    return {currency: int(due) for currency, due in session.execute(query)}
 
 
 def price_now(rental: Rental, now: datetime) -> Price:

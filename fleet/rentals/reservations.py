@@ -16,7 +16,7 @@ from fleet.common.notify import Channel, notify
 from fleet.db import new_id
 from fleet.payments.models import AccountKind, LedgerAccount
 from fleet.payments.reservation_fees import Fee, charge_fee, hold_fee, release_fee
-from fleet.payments.wallets import Purse, lock_purse
+from fleet.payments.wallets import Purse
 from fleet.rentals import checks
 from fleet.rentals.choices import choose
 from fleet.rentals.errors import (
@@ -32,7 +32,6 @@ from fleet.rentals.models import Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.terms import TaxTerms
 from fleet.stations.models import Station, StationSlot
-from fleet.stations.queries import find_station
 
 _BATCH = 50
 
@@ -45,16 +44,10 @@ def reserve(
     Who could not start a rental cannot reserve either. Raises what `starts.start` raises, and AlreadyReserved,
     ReservedLately.
     """
-    station = find_station(session, station_code)
-    checks.check_station(station, policy, now)
-    terms = checks.tariff_at(session, station, now).terms
-    purse = lock_purse(session, user_id, terms.currency, now)
-    rider = checks.standing_of(session, user_id)
-    checks.check_rider(rider)
-    checks.free_place(rider, policy)
-    checks.check_debts(rider)
-    if rider.reservation_id is not None:
-        raise AlreadyReserved("a bank is kept for you already", reservation_id=rider.reservation_id)
+    admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now)
+    station, terms, kept = admitted.station, admitted.tariff.terms, admitted.rider.reservation_id
+    if kept is not None:
+        raise AlreadyReserved("a bank is kept for you already", reservation_id=kept)
     _not_again(session, user_id, station, policy, now)
     chosen, bank = choose(session, station, slot, policy=policy, now=now)
     fee = terms.reservation_fee_minor + terms.tax.on_top_of(terms.reservation_fee_minor)
@@ -64,7 +57,7 @@ def reserve(
         tax_bp=terms.tax.basis_points, created_at=now,
     )  # fmt: skip
     if fee:
-        reservation.hold_transfer_id = hold_fee(session, purse, reservation.id, terms.money(fee), now).id
+        reservation.hold_transfer_id = hold_fee(session, admitted.purse, reservation.id, terms.money(fee), now).id
     chosen.reserved_for = reservation.id
     session.add(reservation)
     notify(session, Channel.STATION, str(station.id))

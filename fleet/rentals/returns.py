@@ -13,7 +13,7 @@ from fleet.rentals.cases import settle_case
 from fleet.rentals.claims import bank_is_back
 from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.ejects import IN_FLIGHT
-from fleet.rentals.locking import lock_rentals
+from fleet.rentals.locking import lock_rentals, slot_out
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
@@ -183,7 +183,7 @@ def _back_before_proof(scene: Scene, rental: Rental, change: Change) -> bool:
         return False
     if _same_place(rental, change.slot) and change.kind is MovementKind.FOUND:
         return False  # it never left the slot: the inventory gives its own verdict
-    out = _slot_out(scene, rental)
+    out = slot_out(scene.session, rental)
     ejects.confirm(scene.session, command, out.number, change.bank.serial, scene.now)
     _went_out(scene, rental, change, out, sent_at)
     finish(scene, rental, change)
@@ -203,13 +203,6 @@ def _went_out(scene: Scene, rental: Rental, change: Change, out: StationSlot, se
         evidence=scene.evidence,
         now=scene.now,
     )
-
-
-def _slot_out(scene: Scene, rental: Rental) -> StationSlot:
-    query = select(StationSlot).where(
-        StationSlot.station_id == rental.station_out_id, StationSlot.number == rental.slot_out
-    )
-    return scene.session.scalars(query).one()
 
 
 def _same_place(rental: Rental, slot: StationSlot) -> bool:

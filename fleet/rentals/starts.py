@@ -11,7 +11,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments.holds import hold_from
-from fleet.payments.wallets import Purse, lock_purse
+from fleet.payments.wallets import Purse
 from fleet.rentals import checks, packages, reservations
 from fleet.rentals.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.choices import choose
@@ -22,7 +22,6 @@ from fleet.rentals.states import note
 from fleet.rentals.tariffs import InForce
 from fleet.rentals.terms import TariffTerms
 from fleet.stations.models import Station
-from fleet.stations.queries import find_station
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,11 @@ def start(
     TooManyOpenRentals, MoneyOwed, PackageNotFound, PackageTooDear, InsufficientFunds, NoBankAvailable,
     SlotNotAvailable.
     """
-    station = find_station(session, station_code)
-    checks.check_station(station, policy, now)
-    tariff = checks.tariff_at(session, station, now) if secured is None else secured.tariff
-    purse = lock_purse(session, user_id, tariff.terms.currency, now)
-    rider = checks.standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
-    checks.check_rider(rider)
-    place = checks.free_place(rider, policy)
-    checks.check_debts(rider)
+    promised = None if secured is None else secured.tariff
+    admitted = checks.admit(
+        session, user_id=user_id, station_code=station_code, policy=policy, now=now, tariff=promised
+    )
+    station, tariff, purse, rider = admitted.station, admitted.tariff, admitted.purse, admitted.rider
     package = None if package_id is None else packages.chosen(session, package_id, purse, secured=secured is not None)
     rental_id = rental_id or new_id()
     chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=rider.reservation_id)
@@ -76,7 +72,7 @@ def start(
         id=rental_id,
         user_id=user_id,
         state=RentalState.EJECTING,
-        open_place=place,
+        open_place=admitted.place,
         power_bank_id=bank.id,
         station_out_id=station.id,
         slot_out=chosen.number,

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from fleet.payments.ledger import apply_house_now
 from fleet.payments.models import AccountKind, LedgerAccount, TransferState
-from fleet.rentals import deadlines, queries, trace
+from fleet.rentals import checks, deadlines, queries, trace
 from fleet.rentals.models import RentalState
 from fleet.stations.models import PowerBankState
 from tests.factories import add_rider, give_money
@@ -97,7 +97,7 @@ def test_debts_are_paid_as_soon_as_there_is_money(world: World) -> None:
     give_money(world.session, rider, world.now, 60)
     assert (sweep(world), sweep(world)) == (1, 0)
     assert (rental.charged_minor, rental.due_minor, world.money(rider)) == (600, 0, (20, 0))
-    assert queries.owed(world.session, rider) == {}
+    assert checks.standing_of(world.session, rider).owed == {}
     world.check_everything()
 
 
