@@ -191,6 +191,4 @@ def check_charge(intent: PaymentIntent, charge: ProviderCharge) -> None:
             else (None, None)
         ),
     }
-    for field, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise ChargeMismatch(f"the provider's {field} is {theirs}, the intent's {ours}", field=field)
+    rules.must_agree(pairs, "the intent's")

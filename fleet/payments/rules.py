@@ -1,6 +1,9 @@
 """Kinds of accounts, life of a payment intent, how a charge is spread. Pure."""
 
+from collections.abc import Mapping
+
 from fleet.common.errors import IllegalTransition
+from fleet.payments.errors import ChargeMismatch
 from fleet.payments.models import AccountKind, IntentState, NormalSide
 from fleet.payments.providers.base import ChargeStatus
 
@@ -74,3 +77,10 @@ def spread(parts: list[tuple[AccountKind, int]], funds_minor: int) -> list[tuple
         if share > 0:
             shares.append((kind, share))
     return shares
+
+
+def must_agree(pairs: Mapping[str, tuple[object, object]], whose: str = "ours") -> None:
+    """What we have and what the provider tells, by field. Raises ChargeMismatch for the first that differs."""
+    for field, (ours, theirs) in pairs.items():
+        if ours != theirs:
+            raise ChargeMismatch(f"the provider's {field} is {theirs}, {whose} {ours}", field=field)

@@ -18,6 +18,7 @@ from fleet.payments.events import PaymentDisputeClosed, PaymentDisputed
 from fleet.payments.intents import locked
 from fleet.payments.models import AccountKind, IntentPurpose, LedgerTransfer, PaymentIntent
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
+from fleet.payments.rules import must_agree
 from fleet.payments.wallets import wallet_of
 
 CHARGEBACK: Final = "chargeback"
@@ -47,9 +48,7 @@ def _check(dispute: CardDispute, intent: PaymentIntent, found: ProviderDispute) 
         "amount_minor": (dispute.amount_minor, found.amount_minor),
         "currency": (dispute.currency, found.currency),
     }
-    for field, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise ChargeMismatch(f"the provider's {field} is {theirs}, ours {ours}", field=field)
+    must_agree(pairs)
 
 
 def _open(session: Session, intent: PaymentIntent, found: ProviderDispute, now: datetime) -> CardDispute:

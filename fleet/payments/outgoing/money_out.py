@@ -15,7 +15,6 @@ from fleet.common.errors import NotFound
 from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.payments import ledger
-from fleet.payments.errors import ChargeMismatch
 from fleet.payments.events import MoneyOutDue, MoneyOutSettled
 from fleet.payments.models import LedgerTransfer
 from fleet.payments.outgoing import rules
@@ -35,6 +34,7 @@ from fleet.payments.providers.base import (
     ProviderMove,
     ProviderRefused,
 )
+from fleet.payments.rules import must_agree
 from fleet.payments.transactions import Transactions
 from fleet.payments.wallets import wallet_of
 
@@ -109,9 +109,7 @@ def _check(out: MoneyOut, move: ProviderMove) -> None:
         "currency": (out.currency, move.currency),
         "reference": (out.provider_reference or move.reference, move.reference),
     }
-    for field, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise ChargeMismatch(f"the provider's {field} is {theirs}, ours {ours}", field=field)
+    must_agree(pairs)
 
 
 def _settle(session: Session, out: MoneyOut, state: MoneyOutState, failure: str | None, now: datetime) -> bool:
