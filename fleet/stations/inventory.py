@@ -40,10 +40,10 @@ UPDATE station_slot s
 _TOUCH_BANKS: Final = """
 UPDATE power_bank b
    SET seen_station_id = %(station_id)s, seen_boot = %(boot)s, seen_seq = %(seq)s, seen_at = %(at)s,
-       charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
+       charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at <= %(at)s)
                          THEN v.charge ELSE b.charge_pct END,
-       sampled_at = CASE WHEN v.charge IS NOT NULL AND (b.sampled_at IS NULL OR b.sampled_at <= %(at)s)
-                         THEN %(at)s ELSE b.sampled_at END,
+       charge_at = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at <= %(at)s)
+                        THEN %(at)s ELSE b.charge_at END,
        ready = CASE WHEN v.charge IS NULL AND b.seen_station_id = %(station_id)s THEN coalesce(v.ready, b.ready)
                     ELSE v.ready END
   FROM unnest(%(ids)s::int[], %(charges)s::int[], %(ready)s::bool[]) AS v(id, charge, ready)
@@ -55,7 +55,7 @@ _SLOT_REGISTER: Final = (
     "observed_boot", "observed_seq", "observed_at", "proven_at", "told_bank_id", "told_since", "locked", "lock_boot",
     "lock_seq",
 )  # fmt: skip
-_BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "sampled_at", "ready")
+_BANK_REGISTER: Final = ("seen_station_id", "seen_boot", "seen_seq", "seen_at", "charge_pct", "charge_at", "ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,5 +314,5 @@ def _locate(bank: PowerBank, seen: Observation, charge: int | None) -> None:
         seen.at,
     )
     bank.ready = None  # that was said of it where it was
-    if charge is not None and (bank.sampled_at is None or bank.sampled_at <= seen.at):
-        bank.charge_pct, bank.sampled_at = charge, seen.at
+    if charge is not None and (bank.charge_at is None or bank.charge_at <= seen.at):
+        bank.charge_pct, bank.charge_at = charge, seen.at

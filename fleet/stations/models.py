@@ -191,6 +191,8 @@ class PowerBank(Base):
     #: False for a serial that a cabinet reported and nobody entered: foreign until an operator adopts it.
     known: Mapped[bool] = mapped_column(default=True, server_default="true")
     charge_pct: Mapped[int | None]
+    #: When `charge_pct` was told, by a sample or by an event: neither overwrites a newer word of the other.
+    charge_at: Mapped[datetime | None]
     #: The word of a cabinet that tells no `charge_pct`: whether it is charged enough to be given. Over once it moves.
     ready: Mapped[bool | None]
     cycles: Mapped[int | None]
@@ -206,7 +208,7 @@ class PowerBank(Base):
     worn_judged_pct: Mapped[int | None]
     #: When it had reached the cycles at which somebody should look at it.
     flagged_at: Mapped[datetime | None]
-    #: The sample the values above come from, so that a late one never overwrites a newer one.
+    #: The newest sample: how old the temperature is. An event that tells a charge says nothing of it.
     sampled_at: Mapped[datetime | None]
     #: The newest event that told where the bank is, or that it left: older ones never move it (decision 0031).
     seen_station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"))

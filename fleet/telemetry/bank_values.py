@@ -13,10 +13,15 @@ from firmware_protocol.messages import SlotSample
 from fleet.common.bulk import array, instants, raw_cursor
 from fleet.telemetry.rows import Readings
 
-#: A bank that a rental holds locked at this moment gets its values with a later sample.
+#: A bank that a rental holds locked at this moment gets its values with a later sample. Of a charge that an event told
+#: for the same instant or a later one, the event has the last word.
 _WRITE: Final = """
 UPDATE power_bank b
-   SET charge_pct = coalesce(v.charge, b.charge_pct), cycles = coalesce(v.cycles, b.cycles),
+   SET charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at < v.at)
+                         THEN v.charge ELSE b.charge_pct END,
+       charge_at = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at < v.at)
+                        THEN v.at ELSE b.charge_at END,
+       cycles = coalesce(v.cycles, b.cycles),
        health_pct = coalesce(v.health, b.health_pct), temperature_c = coalesce(v.temperature, b.temperature_c),
        sampled_at = v.at
   FROM (SELECT b.id FROM power_bank b WHERE b.id = ANY(%s::int[]) ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED) free,

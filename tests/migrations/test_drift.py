@@ -47,8 +47,8 @@ def test_a_migrated_database_is_at_the_only_head(clean_database: Database) -> No
 
 def test_file_names_are_dated_and_in_order() -> None:
     names = sorted(path.stem for path in (SCRIPTS / "versions").glob("*.py"))
-    assert all(re.fullmatch(r"20\d{6}_\d\d_[a-z0-9_]+", name) for name in names)
+    assert all(re.fullmatch(r"20\d{6}_\d\d\d?_[a-z0-9_]+", name) for name in names)
     revisions = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
-    assert {name[:11] for name in names} == set(revisions)
+    assert {"_".join(name.split("_")[:2]) for name in names} == set(revisions)
     # Numbers within a day are given out before it is known who comes first.
     assert [each[:8] for each in revisions[::-1]] == sorted(each[:8] for each in revisions)

@@ -8,10 +8,6 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-#: How far the same instant may lie apart: what a cabinet's clock is off is learnt from its messages, and which of them
-#: is heard first is what is shuffled. It is the time that a message takes through the broker.
-TOLERANCE = timedelta(seconds=0.5)
-
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -65,8 +61,8 @@ def _instant(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
-def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]]) -> list[str]:
-    """What is not the same, in words."""
+def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]], tolerance: timedelta) -> list[str]:
+    """What is not the same, in words. The same instant may lie apart by `tolerance`."""
     found = []
     for table, rows in one.items():
         facts, others = [row.facts for row in rows], [row.facts for row in other[table]]
@@ -80,12 +76,12 @@ def differences(one: Mapping[str, list[Row]], other: Mapping[str, list[Row]]) ->
             f"{table}: {name} {time} and {then} of {row.facts}"
             for row, twin in zip(rows, other[table], strict=True)
             for (name, time), (_, then) in zip(row.times, twin.times, strict=True)
-            if not _near(time, then)
+            if not _near(time, then, tolerance)
         ]
     return found
 
 
-def _near(one: datetime | None, other: datetime | None) -> bool:
+def _near(one: datetime | None, other: datetime | None, tolerance: timedelta) -> bool:
     if one is None or other is None:
         return one is other
-    return abs(one - other) <= TOLERANCE
+    return abs(one - other) <= tolerance

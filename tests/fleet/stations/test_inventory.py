@@ -152,11 +152,23 @@ def test_an_old_charge_does_not_replace_a_newer_one(cabinet: Cabinet) -> None:
     """Pitfall: a return with an old battery level."""
     cabinet.take(entry(1, "X", charge_pct=40))
     bank = cabinet.bank("X")
-    bank.charge_pct, bank.sampled_at = 75, cabinet.now + timedelta(hours=1)
+    bank.charge_pct, bank.charge_at = 75, cabinet.now + timedelta(hours=1)
     cabinet.session.flush()
     cabinet.take(entry(1, "X", charge_pct=41))
     cabinet.insert(2, "X", 42)
     assert cabinet.bank("X").charge_pct == 75
+
+
+def test_a_told_charge_does_not_make_an_old_temperature_fresh(cabinet: Cabinet) -> None:
+    sampled_at = cabinet.now - timedelta(hours=1)
+    cabinet.take(entry(1, "X"))
+    bank = cabinet.bank("X")
+    bank.temperature_c, bank.sampled_at = 60.0, sampled_at
+    cabinet.session.flush()
+    cabinet.take(entry(1, "X", charge_pct=41))
+    cabinet.insert(2, "X", 42)
+    bank = cabinet.bank("X")
+    assert (bank.charge_pct, bank.charge_at, bank.sampled_at) == (42, bank.seen_at, sampled_at)
 
 
 def test_a_cabinets_word_that_a_bank_is_charged_stands_until_a_charge_is_told_or_the_bank_moves(

@@ -120,6 +120,25 @@ def test_a_banks_values_are_the_newest_ones(session: Session, now: datetime) -> 
     assert row.cycles == 9
 
 
+def test_a_charge_that_an_event_told_later_hides_nothing_else_of_a_sample(session: Session, now: datetime) -> None:
+    row = bank(session, "PB1", now)
+    row.charge_pct, row.charge_at = 40, now + 6 * MINUTE
+    session.flush()
+    store = SampleStore()
+
+    def tell(seq: int, minutes: float, charge_pct: int) -> tuple[int | None, float | None, datetime | None]:
+        measured = SlotSample(slot=1, serial="PB1", charge_pct=charge_pct, temperature_c=20.0 + seq * 2)
+        store.store(session, [slots(seq, now + minutes * MINUTE, measured)], now)
+        store.write_banks(session)
+        session.refresh(row)
+        return row.charge_pct, row.temperature_c, row.sampled_at
+
+    assert tell(1, 5, 39) == (40, 22.0, now + 5 * MINUTE)
+    assert tell(2, 6, 39) == (40, 24.0, now + 6 * MINUTE), "of one instant the event has the last word"
+    assert tell(3, 7, 41) == (41, 26.0, now + 7 * MINUTE)
+    assert row.charge_at == now + 7 * MINUTE
+
+
 def test_a_locked_bank_is_passed_over(clean_database: Database, now: datetime) -> None:
     with Session(clean_database.engine) as holder, Session(clean_database.engine) as session:
         row = bank(holder, "PB1", now)
