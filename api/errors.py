@@ -23,7 +23,7 @@ from fleet.common.errors import (
     TooManyRequests,
 )
 from fleet.payments.errors import InsufficientFunds
-from fleet.users.errors import NotAuthenticated
+from fleet.users.errors import NoSender, NotAuthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ STATUS: dict[type[FleetError], int] = {
     IdempotencyKeyReused: 422,
     IdempotencyKeyInUse: 409,
     IllegalTransition: 409,
+    NoSender: 503,
 }
 
 _HTTP_CODES = {

@@ -88,6 +88,7 @@ def examine(home: Home, state: RunState | None, settings: Settings) -> Iterator[
     else:
         yield _program("Mosquitto", EmbeddedMosquitto(home).program)
     yield _http(state, settings)
+    yield _codes(settings)
 
 
 def _python() -> Finding:
@@ -176,3 +177,20 @@ def _http(state: RunState | None, settings: Settings) -> Finding:
     if "http_port" in settings.model_fields_set:
         return Finding("HTTP port", Verdict.MISSING, f"{port} is taken; set VOLTBAY_HTTP_PORT to another")
     return Finding("HTTP port", Verdict.NOTE, f"{port} is taken: another will be chosen")
+
+
+def _codes(settings: Settings) -> Finding:
+    """Whom one-time codes can reach."""
+    missing = [
+        f"{what} cannot be sent: set {how}"
+        for what, how, address in (
+            ("e-mail", "VOLTBAY_SMTP_URL and VOLTBAY_MAIL_FROM", settings.smtp_url),
+            ("text messages", "VOLTBAY_SMS_WEBHOOK_URL and VOLTBAY_SMS_WEBHOOK_SECRET", settings.sms_webhook_url),
+        )
+        if not address
+    ]
+    if not settings.production:
+        return Finding("one-time codes", Verdict.OK, "inbox page" if missing else "e-mail and text messages")
+    nobody = len(missing) == 2
+    verdict = Verdict.MISSING if nobody else Verdict.NOTE if missing else Verdict.OK
+    return Finding("one-time codes", verdict, "; ".join(missing) or "e-mail and text messages")

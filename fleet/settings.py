@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import ipaddress
+from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +18,10 @@ DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: 
 
 #: Characters. What `openssl rand -base64 32` prints has 44.
 SECRET_MIN = 32
+#: Ways to a mail server; the port that each has unless the address names one is in fleet/users/mail.py.
+SMTP_SCHEMES = ("smtps", "smtp", "smtp+clear")
+#: Bytes; Standard Webhooks asks for 24 to 64.
+WEBHOOK_KEY_MIN = 24
 
 
 def _network(text: str) -> str:
@@ -79,6 +85,14 @@ class Settings(BaseSettings):
     token_previous_key: SecretStr | None = None
     access_token_s: int = 15 * 60
     refresh_token_s: int = 30 * 24 * 3600
+
+    #: Who carries e-mail: smtp://user:password@host (TLS is asked for and must be had), smtps:// (TLS from the start),
+    #: smtp+clear:// (none: a relay on a network of one's own); and who it is from, `Name <address>`.
+    smtp_url: SecretStr | None = None
+    mail_from: str | None = None
+    #: Who carries text messages: a webhook, and the secret (whsec_…) that signs what is sent to it.
+    sms_webhook_url: str | None = None
+    sms_webhook_secret: SecretStr | None = None
 
     otp_ttl_s: int = 300
     otp_attempts: int = 5
@@ -222,6 +236,23 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _senders_are_complete(self) -> Self:
+        if self.smtp_url is not None:
+            url = urlsplit(self.smtp_url.get_secret_value())
+            if url.scheme not in SMTP_SCHEMES or not url.hostname:
+                raise ValueError(f"VOLTBAY_SMTP_URL must be one of {', '.join(SMTP_SCHEMES)}, then ://host")
+            if not parseaddr(self.mail_from or "")[1].rpartition("@")[2]:
+                raise ValueError("e-mail needs a sender: set VOLTBAY_MAIL_FROM to an address, or to Name <address>")
+        if self.sms_webhook_url is not None:
+            if urlsplit(self.sms_webhook_url).scheme not in {"https", "http"}:
+                raise ValueError("VOLTBAY_SMS_WEBHOOK_URL must be https://… or http://…")
+            if len(webhook_key((self.sms_webhook_secret or SecretStr("")).get_secret_value())) < WEBHOOK_KEY_MIN:
+                raise ValueError(
+                    "text messages need a secret: set VOLTBAY_SMS_WEBHOOK_SECRET to whsec_ and 32 bytes as base64"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:
         if not self.production:
             return self
@@ -241,6 +272,15 @@ class Settings(BaseSettings):
 
 def _is_weak(secret: str) -> bool:
     return secret == DEVELOPMENT_SECRET or len(secret) < SECRET_MIN
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key in a secret as Standard Webhooks writes it: `whsec_` and base64. Empty when it is not one."""
+    prefix, _, encoded = secret.partition("_")
+    try:
+        return base64.b64decode(encoded, validate=True) if prefix == "whsec" else b""
+    except ValueError:
+        return b""
 
 
 def urlsafe(data: bytes) -> str:

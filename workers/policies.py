@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import DBAPIError
 
 from fleet.payments.providers.base import OutcomeUnknown
+from fleet.users.errors import MessageNotAccepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,9 @@ class RetryPolicy:
 #: A periodic task: the next tick is the retry.
 NEXT_TICK = RetryPolicy()
 
-#: A consumer of the outbox: three quick tries for what passes by itself (a database restart, a deadlock). After that
-#: the relay sends the event again, ever more slowly, until it is processed: see workers/relay.py.
-QUICK_THEN_RELAY = RetryPolicy(on=(DBAPIError, ConnectionError, TimeoutError, OutcomeUnknown), times=3)
+#: A consumer of the outbox: three quick tries for what passes by itself (a database restart, a deadlock, a
+#: mail server that is busy). After that the relay sends the event again, ever more slowly, until it is processed: see
+#: workers/relay.py.
+QUICK_THEN_RELAY = RetryPolicy(
+    on=(DBAPIError, ConnectionError, TimeoutError, OutcomeUnknown, MessageNotAccepted), times=3
+)

@@ -24,6 +24,11 @@ class Destination:
     region: str | None = None
 
 
+def is_email(destination: str) -> bool:
+    """Of a destination as it is stored: an e-mail address, or a phone number."""
+    return "@" in destination
+
+
 def parse(raw: str, region: str | None = None) -> Destination:
     """Read what a person typed; national phone numbers need the `region` they are dialled in (ISO 3166).
 

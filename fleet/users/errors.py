@@ -37,3 +37,9 @@ class NoSender(FleetError):
     """Nothing is configured that could carry messages to this kind of destination."""
 
     code = "no_sender"
+
+
+class MessageNotAccepted(FleetError):
+    """The mail server or SMS gateway did not take a message, for now or for good; or it is not known whether it did."""
+
+    code = "message_not_accepted"

@@ -16,8 +16,9 @@ from fleet.users import audit, rules, tokens
 from fleet.users.destinations import parse
 from fleet.users.errors import CodeRefused, TooManyCodes, UserSuspended
 from fleet.users.events import OtpRequested
+from fleet.users.messages import Message, MessageSender
 from fleet.users.models import OtpChallenge, UserStatus
-from fleet.users.senders import MessageSender
+from fleet.users.senders import check_reachable
 from fleet.users.service import user_at
 from fleet.users.tokens import Refused, SignedIn, TokenKeys
 
@@ -36,9 +37,10 @@ def request_code(
     """Have a code sent to a phone or e-mail address, known or not: the answer is the same.
 
     `region` is where a phone number without country code is dialled, `address` the caller's network address. Raises
-    InvalidInput, TooManyCodes.
+    InvalidInput, TooManyCodes, NoSender.
     """
     found = parse(destination, region)
+    check_reachable(found.value, settings)
     _check_limits(session, OtpChallenge.destination, found.value, rules.PER_DESTINATION, now)
     if address is not None:
         _check_limits(session, OtpChallenge.address, address, rules.PER_ADDRESS, now)
@@ -99,7 +101,8 @@ def deliver_code(
         return False
     minutes = max(1, settings.otp_ttl_s // 60)
     code = code_of(challenge, settings)
-    sender.send(session, challenge.destination, f"{code} is your Voltbay code. It is valid for {minutes} minutes.", now)
+    body = f"{code} is your Voltbay code. It is valid for {minutes} minutes."
+    sender.send(session, Message(challenge.id, challenge.destination, "Your Voltbay code", body), now)
     challenge.sent_at = now
     return True
 

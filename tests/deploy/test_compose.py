@@ -72,10 +72,11 @@ def test_the_gateways_listener_is_never_published() -> None:
 def test_no_secret_has_a_default() -> None:
     secret = [v for v in compose.variables() if any(word in v.name for word in ("PASSWORD", "SECRET", "KEY"))]
     secret = [v for v in secret if not v.name.endswith(("_URL", "_PORT"))]
-    assert len({v.name for v in secret}) == 11
+    assert len({v.name for v in secret}) == 12
     for variable in secret:
-        # Needed only with the simulators' profile, or with Stripe.
+        # Needed only with the simulators' profile, with Stripe, or with text messages.
         sometimes = {"SIMULATOR_PASSWORD", "VOLTBAY_STRIPE_API_KEY", "VOLTBAY_STRIPE_WEBHOOK_SECRET"}
+        sometimes |= {"VOLTBAY_SMS_WEBHOOK_SECRET"}
         assert variable.required or (variable.name in sometimes and variable.default == ""), variable
     assert DEVELOPMENT_SECRET not in compose.text()
 

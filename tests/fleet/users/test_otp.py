@@ -231,7 +231,6 @@ def test_the_code_is_delivered_once_and_is_nowhere_else(session: Session, settin
     assert (event.name, event.payload) == ("users.OtpRequested", {"challenge_id": str(challenge.id)})
     assert code not in repr(vars(challenge))
     sender = sender_from(settings)
-    assert isinstance(sender, SandboxSender)
     assert otp.deliver_code(session, challenge.id, sender, NOW, settings)
     assert not otp.deliver_code(session, challenge.id, sender, NOW, settings)
     messages = session.scalars(select(SandboxMessage).where(SandboxMessage.destination == PHONE)).all()
@@ -256,6 +255,8 @@ def test_production_does_not_pretend_to_send(session: Session, settings: Setting
     with pytest.raises(NoSender):
         otp.deliver_code(session, challenge.id, sender_from(production), NOW, production)
     assert challenge.sent_at is None
+    with pytest.raises(NoSender):
+        otp.request_code(session, "other@example.com", NOW, production)
 
 
 def test_codes_depend_on_the_secret(session: Session, settings: Settings) -> None:
