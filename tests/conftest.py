@@ -5,6 +5,7 @@ VOLTBAY_TEST_DATABASE_URL (a role that may create databases), VOLTBAY_TEST_REDIS
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,11 @@ from cli.embedded.redis import EmbeddedRedis
 from cli.embedded.stack import raise_open_files_limit, without_credentials
 from fleet.db import create_engine_from
 from tests.databases import Database, DatabaseServer
+
+# Containers often forbid to keep compiled code. Then every process of every test, and there are hundreds of them, would
+# compile the whole tree again, and pytest its assertions: minutes.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 #: A test that fails is run this often again, and named in the summary if it passes then: for machines that nobody
 #: watches, where a service may be starved of its core. Never for what looks for races itself (docs/testing.md).
