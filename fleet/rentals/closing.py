@@ -47,9 +47,9 @@ def paused_of(rental: Rental) -> Paused:
 def price_at(rental: Rental, at: datetime, *, bought: bool | None = None) -> Price:
     """What the rental costs when the bank comes back at `at`: for no longer than until it counted as bought or lost.
 
-    `bought` (None: as its state says): it does not come back, its price is due too, and nothing is taken off.
+    `bought` (None: as the books say): it does not come back, its price is due too, and nothing is taken off.
     """
-    bought = rental.state is RentalState.BOUGHT_OUT if bought is None else bought
+    bought = is_kept(rental) if bought is None else bought
     terms = terms_of(rental)
     if not bought:
         terms, at = terms.brought_back(), min(at, rental.buyout_at or at)
@@ -64,6 +64,12 @@ def price_at(rental: Rental, at: datetime, *, bought: bool | None = None) -> Pri
         prepaid=prepaid_of(rental, at),
         adjustments=() if bought else adjustments_of(rental),
     )
+
+
+def is_kept(rental: Rental) -> bool:
+    """Closed without its bank, which counts as bought or lost; disputed or not."""
+    disputed = rental.state is RentalState.DISPUTED and rental.station_in_id is None
+    return rental.state is RentalState.BOUGHT_OUT or (disputed and rental.ended_at == rental.buyout_at)
 
 
 def set_start(rental: Rental, at: datetime, told: StartEvidence) -> None:
@@ -175,12 +181,18 @@ def buy_out(session: Session, rental: Rental, *, evidence: Evidence, now: dateti
 
 
 def bring_back(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
-    """A bank that counted as bought or lost is back: its price is given back, the time until then stays paid for."""
+    """A bank that counted as bought or lost is back: its price is given back, the time until then stays paid for.
+
+    A rental that is disputed stays so: the operator decides about what it costs by then.
+    """
     assert rental.ended_at is not None
     result = price_at(rental, rental.ended_at, bought=False)
     _cheaper(session, rental, result, "brought_back", now, reason="the power bank was brought back")
     _note_return(session, rental, back, rental.ended_at)
-    move(session, rental, RentalState.COMPLETED, why="brought_back", evidence=evidence, at=back.at, now=now)
+    if rental.state is RentalState.DISPUTED:
+        note(session, rental, rental.state, why="brought_back", evidence=evidence, at=back.at, now=now)
+    else:
+        move(session, rental, RentalState.COMPLETED, why="brought_back", evidence=evidence, at=back.at, now=now)
 
 
 def give_up(
@@ -265,8 +277,9 @@ def correct_start(
     before = rental.started_at
     assert before is not None
     at = max(at, rental.requested_at) if rental.ended_at is None else min(max(at, rental.requested_at), rental.ended_at)
+    kept = is_kept(rental)
     set_start(rental, at, told)
-    if rental.state is RentalState.BOUGHT_OUT and rental.buyout_at is not None:
+    if kept and rental.buyout_at is not None:
         rental.ended_at = rental.buyout_at
     if rental.ended_at is not None and rental.failure_code != NOT_TAKEN:
         _cheaper(session, rental, price_at(rental, rental.ended_at), "start_corrected", now)

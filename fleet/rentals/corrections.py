@@ -18,7 +18,7 @@ from fleet.rentals import claims
 from fleet.rentals.banks import target_of
 from fleet.rentals.care_models import ClaimState
 from fleet.rentals.cases import settle_case
-from fleet.rentals.closing import Return, annul, complete, correct_end, give_up
+from fleet.rentals.closing import Return, annul, complete, correct_end, give_up, is_kept
 from fleet.rentals.ejects import last_eject
 from fleet.rentals.errors import BankIsHere, BankTaken, ClaimNotFound, RentalNotClosed, RentalNotFound, RentalNotOpen
 from fleet.rentals.locking import lock_rentals
@@ -246,11 +246,11 @@ def back_date(act: Act, at: datetime, *, place: Place | None = None) -> Rental:
     if rental.state not in ENDED or rental.ended_at is None:
         raise RentalNotClosed(f"it is {rental.state}", rental_id=rental.id, state=rental.state)
     at = _checked(rental, at, rental.ended_at)
-    if at == rental.ended_at and rental.state is not RentalState.BOUGHT_OUT:
+    if at == rental.ended_at and not is_kept(rental):
         return rental
     before = snapshot(act.session, rental)
     back = Return(at, None, rental.charge_in_pct, BACK_DATED)
-    if rental.state is RentalState.BOUGHT_OUT and rental.station_in_id is None:
+    if is_kept(rental) and rental.station_in_id is None:
         _close(act, rental, back, place)
     else:
         correct_end(act.session, rental, back, evidence=act.evidence, now=act.now)

@@ -11,7 +11,7 @@ from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.rentals.care_models import DisputeReason, DisputeState, RentalDispute
-from fleet.rentals.closing import reduce_price
+from fleet.rentals.closing import is_kept, reduce_price
 from fleet.rentals.corrections import Act, locked, noted, snapshot
 from fleet.rentals.errors import (
     DisputeDecided,
@@ -144,8 +144,7 @@ def _close(act: Act, rental: Rental, dispute: RentalDispute) -> None:
     refund = dispute.refund_minor or 0
     evidence = {**act.evidence, "dispute": str(dispute.id), "refund_minor": refund}
     if rental.state is RentalState.DISPUTED:
-        kept = dispute.rental_state is RentalState.BOUGHT_OUT and rental.station_in_id is None
-        to = RentalState.BOUGHT_OUT if kept else RentalState.COMPLETED
+        to = RentalState.BOUGHT_OUT if is_kept(rental) else RentalState.COMPLETED
         why = f"dispute_{dispute.state}"
         move(act.session, rental, to, why=why, evidence=evidence, at=act.now, now=act.now)
     settled = DisputeSettled(dispute.id, rental.id, rental.user_id, dispute.state, refund, rental.currency)

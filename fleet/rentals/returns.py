@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects, swaps
 from fleet.rentals.cases import settle_case
 from fleet.rentals.claims import bank_is_back
-from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end
+from fleet.rentals.closing import NOT_TAKEN, Return, bring_back, complete, correct_end, is_kept
 from fleet.rentals.ejects import IN_FLIGHT
 from fleet.rentals.locking import lock_rentals, slot_out
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState, StartEvidence
@@ -30,15 +30,19 @@ def loose_ends(session: Session, bank_ids: Collection[int], since: datetime) -> 
     asked_for = select(OrphanBankCase.power_bank_id).where(
         OrphanBankCase.power_bank_id.in_(bank_ids), OrphanBankCase.state == CaseState.OPEN
     )
-    paid_for = select(Rental.power_bank_id).where(
-        Rental.power_bank_id.in_(bank_ids), Rental.state == RentalState.BOUGHT_OUT
-    )
+    paid_for = select(Rental.power_bank_id).where(Rental.power_bank_id.in_(bank_ids), _kept())
     closed_later = select(Rental.power_bank_id).where(
         Rental.power_bank_id.in_(bank_ids),
         Rental.state.in_((RentalState.COMPLETED, RentalState.DISPUTED)),
         Rental.ended_at > since,
     )
     return set(session.scalars(asked_for.union(paid_for, closed_later)))
+
+
+def _kept() -> ColumnElement[bool]:
+    """Of a rental: `is_kept`."""
+    disputed = and_(Rental.state == RentalState.DISPUTED, Rental.ended_at == Rental.buyout_at)
+    return and_(Rental.station_in_id.is_(None), or_(Rental.state == RentalState.BOUGHT_OUT, disputed))
 
 
 def bank_came(scene: Scene, change: Change) -> None:
@@ -223,16 +227,12 @@ def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
 
     The wallet is locked after the slots here too, see `_back_earlier`.
     """
-    kept = select(Rental.id).where(
-        Rental.power_bank_id == change.bank.id,
-        Rental.state == RentalState.BOUGHT_OUT,
-        Rental.station_in_id.is_(None),
-    )
+    kept = select(Rental.id).where(Rental.power_bank_id == change.bank.id, _kept())
     rental_id = scene.session.scalar(kept.order_by(Rental.id.desc()).limit(1))
     if rental_id is None:
         return None
     rental = lock_rentals(scene.session, [rental_id])[rental_id]
-    if rental.state is RentalState.BOUGHT_OUT:
+    if is_kept(rental):
         back = Return(change.since or scene.now, change.slot, change.charge_pct, "brought_back")
         bring_back(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
     return rental_id

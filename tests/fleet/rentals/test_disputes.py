@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select
 
+from firmware_protocol.messages import PowerBankEjected
 from fleet.common.errors import InvalidInput
 from fleet.common.models import OutboxEvent
 from fleet.payments import holds
@@ -23,6 +24,7 @@ from fleet.rentals.errors import (
 )
 from fleet.rentals.events import RentalClosed
 from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.places import Place
 from fleet.rentals.price import LineKind
 from fleet.users.audit import Actor
 from tests.factories import add_rider
@@ -144,6 +146,57 @@ def test_a_bank_that_was_bought(world: World) -> None:
     dispute(world, rental)
     decide(world, rental, 1000)
     assert (rental.state, rental.charged_minor, world.money()) == (RentalState.BOUGHT_OUT, 2000, (3000, 0))
+    world.check_everything()
+
+
+def lost(world: World) -> Rental:
+    """A bank that counts as lost after a day and a half; its rider does not agree."""
+    rental = world.start()
+    rental.terms = {**rental.terms, "lost_after": 12 * HOUR.total_seconds(), "lost_fee_minor": 700}
+    world.ejected("A", rental.slot_out, "A1", world.send(rental))
+    world.later(40 * HOUR)
+    deadlines.sweep_rentals(world.session, world.now, world.policy)
+    assert (rental.state, rental.charged_minor) == (RentalState.BOUGHT_OUT, 100 + 2 * 1000 + 700)
+    dispute(world, rental)
+    return rental
+
+
+def test_a_bank_that_was_lost_comes_back_while_it_is_disputed(world: World) -> None:
+    rental = lost(world)
+    fact = world.inserted("B", 1, "A1")
+    world.apply(fact)
+    assert (rental.state, rental.charged_minor, rental.slot_in) == (RentalState.DISPUTED, 2100, 1)
+    assert world.whys(rental).count("brought_back") == 1
+    decide(world, rental, 100)
+    assert (rental.state, rental.charged_minor, world.money()) == (RentalState.COMPLETED, 2000, (3000, 0))
+    world.check_everything()
+
+
+def test_an_operator_says_that_a_disputed_bank_was_back(world: World) -> None:
+    rental = lost(world)
+    assert rental.started_at is not None
+    at = rental.started_at + HOUR
+    corrections.back_date(Act(world.session, rental.id, "on a table", BOSS, world.now), at, place=Place("B", 2))
+    assert (rental.state, rental.charged_minor, rental.ended_at) == (RentalState.DISPUTED, 200, at)
+    decide(world, rental, 0)
+    assert (rental.state, rental.slot_in) == (RentalState.COMPLETED, 2)
+    world.check_everything()
+
+
+def test_better_word_of_the_start_gives_no_disputed_bank_away(world: World) -> None:
+    rental = world.start()
+    rental.terms = {**rental.terms, "lost_after": 12 * HOUR.total_seconds(), "lost_fee_minor": 700}
+    command = world.send(rental)
+    world.later(10 * SECOND)
+    world.result("A", command, serial="A1", slot=1)
+    late = world.fact("A", PowerBankEjected(slot=1, serial="A1", command_id=str(command.id)), at=world.now - SECOND)
+    world.later(40 * HOUR)
+    deadlines.sweep_rentals(world.session, world.now, world.policy)
+    dispute(world, rental)
+    world.apply(late)
+    assert rental.charged_minor == 100 + 2 * 1000 + 700
+    decide(world, rental, 0)
+    assert rental.state is RentalState.BOUGHT_OUT
     world.check_everything()
 
 
