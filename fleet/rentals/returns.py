@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from fleet.rentals import ejects, swaps
@@ -55,7 +55,7 @@ def bank_came(scene: Scene, change: Change) -> None:
         settle_case(scene.session, change.bank, resolution, scene.now)
     rental = scene.open_rental(change.bank)
     if rental is None:
-        scene.record(change, _back_to_closed(scene, change) if change.bank.id in scene.loose_ends else None)
+        scene.record(change, _of_closed(scene, change))
     elif rental.state in RIDING and swaps.given_back(scene, rental, change):
         scene.record(change, rental.id)
     elif rental.state in RIDING:
@@ -63,7 +63,9 @@ def bank_came(scene: Scene, change: Change) -> None:
         scene.record(change, rental.id)
         judge_bank(scene.session, change.bank, change.slot, scene.policy.health, scene.now)
     else:
-        scene.record(change, rental.id if _back_before_proof(scene, rental, change) else None)
+        # Waited for by its next rider: what is told now may be how it came here from the one before.
+        proves = _back_before_proof(scene, rental, change)
+        scene.record(change, rental.id if proves else _of_closed(scene, change))
 
 
 def finish(scene: Scene, rental: Rental, change: Change) -> None:
@@ -101,6 +103,18 @@ def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
     # Its time was already brought before its own receipt; the departure may have been received earlier.
     complete(scene.session, rental, _return(scene, rental, seen, latest=scene.now), evidence=evidence, now=scene.now)
     _suspect(scene, rental, seen)
+
+
+def _never_seen_since() -> ColumnElement[bool]:
+    """Of a rental that was closed without its bank: no cabinet has shown that since it began. So one that an inventory
+    finds now may have been there ever since, however long before the start that slot was looked at last.
+    """
+    seen = exists().where(
+        PowerBankMovement.power_bank_id == Rental.power_bank_id,
+        PowerBankMovement.kind.in_([MovementKind.INSERTED, MovementKind.FOUND]),
+        PowerBankMovement.at > Rental.started_at,
+    )
+    return and_(Rental.station_in_id.is_(None), ~seen)
 
 
 def _arrival(scene: Scene, rental: Rental, change: Change) -> tuple[StationSlot, str, PowerBankMovement] | None:
@@ -160,11 +174,9 @@ def _back_earlier(scene: Scene, change: Change, *, nowhere: bool = False) -> UUI
     query = select(Rental.id).where(
         Rental.power_bank_id == change.bank.id,
         Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)),
-        Rental.started_at <= change.since,
         Rental.ended_at > change.since,
+        _never_seen_since() if nowhere else Rental.started_at <= change.since,
     )
-    if nowhere:
-        query = query.where(Rental.station_in_id.is_(None))
     rental_id = scene.session.scalar(query.order_by(Rental.id).limit(1))
     if rental_id is None:
         return None
@@ -211,6 +223,10 @@ def _went_out(scene: Scene, rental: Rental, change: Change, out: StationSlot, se
 
 def _same_place(rental: Rental, slot: StationSlot) -> bool:
     return (rental.station_out_id, rental.slot_out) == (slot.station_id, slot.number)
+
+
+def _of_closed(scene: Scene, change: Change) -> UUID | None:
+    return _back_to_closed(scene, change) if change.bank.id in scene.loose_ends else None
 
 
 def _back_to_closed(scene: Scene, change: Change) -> UUID | None:

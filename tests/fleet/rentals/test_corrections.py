@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from firmware_protocol.messages import PowerBankInserted
 from fleet.common.errors import InvalidInput
 from fleet.payments import holds
 from fleet.rentals import clock_corrections, corrections, deadlines, queries
@@ -105,6 +106,24 @@ def test_the_cabinet_tells_later_that_it_was_back_before(world: World) -> None:
         world.inserted("B", 1, "A1", at=back_at, seq=7)
     assert (rental.ended_at, rental.charged_minor, world.money()) == (back_at, 150, (4850, 0))
     assert world.place("A1") == "B1"
+    world.check_everything()
+
+
+def test_the_cabinet_tells_later_and_the_next_rider_waits_for_the_bank_already(world: World) -> None:
+    rental = world.rent()
+    back = world.later(HOUR)
+    told_late = world.fact("B", PowerBankInserted(slot=2, serial="A1", charge_pct=90), at=back)
+    world.later(3 * HOUR)
+    corrections.force_complete(act(world, rental), place=Place("B", 2))
+    assert rental.charged_minor == 100 + 8 * 50
+    world.heard()
+    following = world.start("B", rider=add_rider(world.session, world.now))
+    assert following.power_bank_id == rental.power_bank_id
+    world.apply(told_late)
+    assert (rental.ended_at, rental.charged_minor) == (back, 100 + 2 * 50)
+    assert following.started_at is None
+    world.ejected("B", 2, "A1", world.send(following))
+    assert following.state is RentalState.ACTIVE
     world.check_everything()
 
 

@@ -115,6 +115,7 @@ def test_what_was_bought_by_time_is_given_back_to_the_last_cent(world: World) ->
     world.later(3 * DAY)
     sweep(world)
     assert (rental.state, rental.charged_minor) == (RentalState.BOUGHT_OUT, 4500)
+    world.inventory("B", {})
     world.later(DAY)
     world.inventory("B", {2: ("A1", 10)})
     assert rental.state is RentalState.COMPLETED
@@ -159,6 +160,17 @@ def test_better_word_of_the_start_gives_no_lost_bank_away(world: World) -> None:
     world.ejected("A", 1, "A1", command, at=left_at, seq=seq)
     assert (rental.state, rental.started_at, rental.charged_minor) == (RentalState.BOUGHT_OUT, left_at, charged)
     assert rental.ended_at == rental.buyout_at
+    world.check_everything()
+
+
+def test_a_bank_that_was_lost_is_found_where_nobody_had_looked_since_before_the_start(world: World) -> None:
+    """The cabinet lost its record of the return: it may have been at any time, and the doubt is not the rider's."""
+    rental = rent(world, **LOST)
+    world.later(3 * DAY)
+    sweep(world)
+    assert rental.state is RentalState.BOUGHT_OUT
+    world.inventory("B", {1: ("A1", 30)})
+    assert (rental.state, rental.charged_minor, rental.ended_at) == (RentalState.COMPLETED, 100, rental.started_at)
     world.check_everything()
 
 
