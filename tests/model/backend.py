@@ -1,14 +1,12 @@
-"""The backend as its edges call it, one transaction a call, with deaths at any statement."""
+"""The backend as its edges call it, one transaction a call, with deaths at any point of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final, TypeVar
-from uuid import UUID
+from typing import Final, TypeVar
+from uuid import UUID, uuid4
 
-import psycopg2
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -18,62 +16,30 @@ from device_gateway.directory import Directory
 from device_gateway.event_ingest import EventIngest
 from device_gateway.gaps import Gaps
 from device_gateway.received import Received
+from fleet.common import idempotency
 from fleet.common.errors import FleetError
-from fleet.common.money import Money
+from fleet.common.idempotency import StoredAnswer
 from fleet.db import session_scope
 from fleet.devices import presence
-from fleet.payments import intents, janitor, topups, webhooks
-from fleet.payments.models import PaymentIntent
-from fleet.payments.providers.sandbox import SandboxProvider, due_deliveries, mark_delivered
-from fleet.rentals import cancels, deadlines, starts
-from fleet.rentals.models import Rental
+from fleet.rentals import deadlines, reminders, reservations, swaps
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
+from tests.model.deaths import Deaths, Died
 
-SECRET: Final = "whsec_model"
 _SETTINGS: Final = Settings()
 POLICY: Final = RentalPolicy.from_settings(_SETTINGS)
 T = TypeVar("T")
 
 
-class Died(psycopg2.OperationalError):
-    """The process, or its connection, is gone in the middle of a transaction."""
-
-
-class Deaths:
-    """Counts statements down; the one at zero never reaches the database."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._left: int | None = None
-        self.count = 0
-        event.listen(engine, "before_cursor_execute", self._before)
-
-    @contextmanager
-    def after(self, statements: int | None) -> Iterator[None]:
-        self._left = statements
-        try:
-            yield
-        finally:
-            self._left = None
-
-    def _before(self, *_: Any) -> None:
-        if self._left is None:
-            return
-        if self._left == 0:
-            self._left = None
-            self.count += 1
-            raise Died("server closed the connection unexpectedly")
-        self._left -= 1
-
-
 class Backend:
-    """Every method is what one edge does: it may die (`dies`: after so many statements) and is then called again."""
+    """Every method is what one edge does: it may die (`dies`: after so many points) and is then called again."""
 
     def __init__(self, engine: Engine, now: datetime) -> None:
         self.engine = engine
         self.now = now
         self.deaths = Deaths(engine)
-        self.provider = SandboxProvider(engine, SECRET, lambda: self.now)
+        #: Steps that were taken and looked at.
+        self.steps = 0
         directory, handle = Directory(), fact_handler(_SETTINGS)
         self._ingest = EventIngest(engine, directory, handle, telemetry_s=60, clock=lambda: self.now)
         self._gaps = Gaps(
@@ -81,11 +47,12 @@ class Backend:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Iterator[Session]:
         with session_scope(self.engine) as session:
             yield session
+        self.deaths.point()
 
-    def _try(self, dies: int | None, work: Callable[[], T]) -> T:
+    def call(self, dies: int | None, work: Callable[[], T]) -> T:
         """Dead once at most; then whoever asked asks again."""
         if dies is not None:
             try:
@@ -96,81 +63,59 @@ class Backend:
                     raise
         return work()
 
-    # Riders
-
-    def start(self, rider: UUID, code: str, dies: int | None) -> UUID | FleetError:
-        def work() -> UUID:
-            with self._transaction() as session:
-                return starts.start(
-                    session, user_id=rider, station_code=code, slot=None, now=self.now, policy=POLICY
-                ).id
-
+    def ask(self, dies: int | None, work: Callable[[], T]) -> T | FleetError:
+        """As `call`; a refusal is an answer too."""
         try:
-            return self._try(dies, work)
+            return self.call(dies, work)
         except FleetError as refused:
             return refused
 
-    def cancel(self, rider: UUID, rental_id: UUID, dies: int | None) -> FleetError | None:
-        def work() -> None:
-            with self._transaction() as session:
-                cancels.cancel(session, user_id=rider, rental_id=rental_id, now=self.now, policy=POLICY)
+    def request(self, dies: int | None, work: Callable[[Session], T]) -> T | FleetError:
+        """A request that changes nothing when it is sent again."""
 
-        try:
-            self._try(dies, work)
-        except FleetError as refused:
-            return refused
-        return None
+        def once() -> T:
+            with self.transaction() as session:
+                return work(session)
 
-    def top_up(self, rider: UUID, amount_minor: int, card: str, dies: int | None) -> UUID:
-        with self._transaction() as session:
-            money = Money(amount_minor, "EUR")
-            intent = topups.create_intent(session, user_id=rider, money=money, now=self.now, provider=self.provider).id
+        return self.ask(dies, once)
 
-        def work() -> PaymentIntent:
-            return intents.confirm(
-                self._transaction, intent_id=intent, user_id=rider, card=card, provider=self.provider, now=self.now
+    def once(self, who: UUID, dies: int | None, work: Callable[[Session], UUID | None]) -> UUID | FleetError | None:
+        """A request under an `Idempotency-Key`, whose answer names what was made."""
+        key = uuid4().hex
+
+        def attempt(session: Session) -> UUID | None:
+            stored = idempotency.begin(
+                session, scope=str(who), key=key, route="model", body=b"", request_id=None, now=self.now
             )
+            if stored is not None:
+                return None if stored.body["id"] is None else UUID(stored.body["id"])
+            made = work(session)
+            answer = StoredAnswer(200, {"id": None if made is None else str(made)})
+            idempotency.finish(session, scope=str(who), key=key, answer=answer, now=self.now)
+            return made
 
-        with suppress(FleetError):
-            self._try(dies, work)
-        return intent
-
-    # The provider
-
-    def webhooks(self, times: int, dies: int | None) -> None:
-        """What is due arrives, each `times` times."""
-        with self._transaction() as session:
-            due = due_deliveries(session, SECRET, self.now)
-        for delivery in due * times:
-            with self._transaction() as session:
-                stored = webhooks.receive(session, self.provider, delivery.headers, delivery.body, self.now)
-                number = None if stored is None else stored.id
-            if number is not None:
-                self._try(dies, partial(webhooks.process, self._transaction, number, self.provider, self.now))
-            with self._transaction() as session:
-                mark_delivered(session, delivery.id, self.now)
-
-    def ask_provider(self) -> None:
-        janitor.settle_unknown(self._transaction, self.provider, self.now)
+        return self.request(dies, attempt)
 
     # Cabinets
 
     def ingest(self, batch: Sequence[Received], dies: int | None = None) -> None:
-        self._try(dies, lambda: self._ingest.process(batch))
+        self.call(dies, lambda: self._ingest.process(batch))
 
     def close_gaps(self) -> None:
         self._gaps.look()
 
     def heard(self, station_ids: Sequence[int]) -> None:
-        with self._transaction() as session:
+        with self.transaction() as session:
             presence.heard(session, station_ids, self.now)
 
     def claim(self, dies: int | None = None) -> list[Order]:
+        """Orders to publish; those that a gateway claimed just before it died are never published."""
+
         def work() -> list[Order]:
-            with self._transaction() as session:
+            with self.transaction() as session:
                 return claim(session, Claimant("model"), self.now)[0]
 
-        return self._try(dies, work)
+        return self.call(dies, work)
 
     def busy_slots(self, code: str) -> set[int]:
         """Slots of ejects that may still move something."""
@@ -183,17 +128,14 @@ class Backend:
     # Time
 
     def sweep(self, dies: int | None = None) -> None:
-        def commands() -> int:
-            with self._transaction() as session:
-                return deadlines.sweep_commands(session, self.now, POLICY)
-
-        def rentals() -> int:
-            with self._transaction() as session:
-                return deadlines.sweep_rentals(session, self.now, POLICY)
-
-        self._try(dies, commands)
-        self._try(dies, rentals)
-
-    def rentals(self, ids: Sequence[UUID]) -> list[Rental]:
-        with Session(self.engine, expire_on_commit=False) as session:
-            return [session.get_one(Rental, each) for each in ids]
+        """Every job that the beat starts; the process may die in the first one and in the last."""
+        sweeps: tuple[Callable[[Session], int], ...] = (
+            lambda session: deadlines.sweep_commands(session, self.now, POLICY),
+            lambda session: reservations.sweep_reservations(session, self.now, POLICY),
+            lambda session: swaps.sweep_swaps(session, self.now),
+            lambda session: reminders.sweep_reminders(session, self.now, POLICY),
+            lambda session: deadlines.sweep_rentals(session, self.now, POLICY),
+        )
+        for each in sweeps:
+            answer = self.request(dies, each)
+            assert not isinstance(answer, FleetError), answer

@@ -1,22 +1,79 @@
-"""One small town per example: cabinets, banks and riders in the backend's tables and in the world at once."""
+"""One small town per example: cabinets, banks and riders in the backend's tables and in the world at once, and what
+people have agreed with the backend.
+"""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Final
 from uuid import UUID
 
 from fleet.db import session_scope
-from tests.factories import add_banks, add_rider, add_station
+from fleet.rentals.models import PackageKind
+from fleet.rentals.packages import PackageSpec, create_package
+from tests.factories import add_banks, add_rider, add_station, add_tariff
 from tests.model.backend import Backend
 from tests.model.cabinets import Cabinet
+from tests.model.fares import ZONE, Fare, Package, Pause
 
 STATIONS: Final = 3
 SLOTS: Final = 4
 BANKS: Final = 7
 RIDERS: Final = 3
 FUNDS: Final = 5000
+#: What most stations charge: a bank that is not back half a day after its time is lost.
+COMMON: Final = Fare(lost_after=timedelta(hours=12), lost_fee=700, reservation_fee=120)
+#: What the last station charges: nothing for a short while, late hours, and no end but the cap.
+OWN: Final = Fare(free=timedelta(minutes=5), due=timedelta(hours=3), late_hour=40, cap=2500)
+OFFERS: Final = (
+    (PackageKind.PREPAID, Package(timedelta(hours=2), 180)),
+    (PackageKind.POSTPAID, Package(timedelta(hours=5), 300)),
+)
 _numbers = count(1)
+
+
+@dataclass
+class Kept:
+    """A bank that is kept for a rider, in the model."""
+
+    rider: UUID
+    code: str
+    slot: int
+    serial: str
+    at: datetime
+    until: datetime
+    fee: int
+    #: The rider gave it up, or a rental at this station used it up.
+    over: bool = False
+    #: A sweep has seen that its time is over.
+    settled: bool = False
+    #: What it must cost in the end, where the model knows.
+    charge: int | None = None
+
+
+@dataclass
+class Deal:
+    """What a rider and the backend have agreed about one rental, in the model."""
+
+    rider: UUID
+    fare: Fare
+    packages: list[Package] = field(default_factory=list)
+    #: The clock stands still: for riders before full stations, and by operators.
+    pauses: list[Pause] = field(default_factory=list)
+    stops: list[Pause] = field(default_factory=list)
+    #: Ends of the pauses that the rider asked for.
+    problems: list[datetime] = field(default_factory=list)
+    #: Called off by the rider after the bank was back.
+    called_off: bool = False
+    #: Whatever becomes known later, it costs no more: decided by people.
+    at_most: list[int] = field(default_factory=list)
+    #: Given back on top of that.
+    refunded: int = 0
+    #: No later than this it was over, as an operator says.
+    over_by: datetime | None = None
+    #: An operator had a hand in it: books and world may differ.
+    corrected: bool = False
+    swap_asked: bool = False
 
 
 @dataclass
@@ -24,16 +81,40 @@ class Town:
     cabinets: dict[str, Cabinet]
     station_ids: list[int]
     riders: list[UUID]
+    operator: UUID
     #: Serials of the fleet.
     banks: list[str]
+    #: Ids of OFFERS.
+    offers: list[UUID]
     #: Banks in people's hands.
     hands: list[str] = field(default_factory=list)
     #: Banks that were pulled out by force and not brought back since.
     stolen: set[str] = field(default_factory=set)
-    #: Rentals that were begun, in their order, by rider.
-    rentals: dict[UUID, UUID] = field(default_factory=dict)
-    #: Whose top-up an intent is.
+    #: When which bank left its slot, by whatever force.
+    went: list[tuple[str, datetime]] = field(default_factory=list)
+    #: Rentals that were begun, in their order.
+    rentals: dict[UUID, Deal] = field(default_factory=dict)
+    kept: dict[UUID, Kept] = field(default_factory=dict)
+    #: Whose payment an intent is.
     top_ups: dict[UUID, UUID] = field(default_factory=dict)
+    #: What a payment for a rental will begin, if it comes.
+    card_starts: dict[UUID, Deal] = field(default_factory=dict)
+    #: Saved cards by rider.
+    methods: dict[UUID, UUID] = field(default_factory=dict)
+
+    def fare(self, code: str) -> Fare:
+        return OWN if code == list(self.cabinets)[-1] else COMMON
+
+    def deal(self, rider: UUID, code: str, offer: int | None) -> Deal:
+        return Deal(rider, self.fare(code), [] if offer is None else [OFFERS[offer][1]])
+
+    def place_of(self, serial: str) -> tuple[str, int] | None:
+        """The slot that a bank is really in."""
+        for code, cabinet in self.cabinets.items():
+            for number, held in cabinet.slots.items():
+                if held == serial:
+                    return code, number
+        return None
 
 
 def build(backend: Backend, now: datetime) -> Town:
@@ -43,12 +124,23 @@ def build(backend: Backend, now: datetime) -> Town:
     banks = [f"{number}-{n}" for n in range(1, BANKS + 1)]
     with session_scope(backend.engine) as session:
         add_banks(session, now, banks)
-        ids = [add_station(session, now, code, SLOTS).id for code in codes]
+        ids = [add_station(session, now, code, SLOTS, time_zone=ZONE.key).id for code in codes]
+        add_tariff(
+            session, now, name="own", station_id=ids[-1], free_period=OWN.free, overdue_after=OWN.due,
+            late_hourly_minor=OWN.late_hour, total_cap_minor=OWN.cap,
+        )  # fmt: skip
         riders = [add_rider(session, now, FUNDS) for _ in range(RIDERS)]
+        operator = add_rider(session, now, 0)
+        offers = [
+            create_package(
+                session, PackageSpec(f"town {number}: {kind}", kind, offer.duration, offer.price, "EUR"), now
+            ).id
+            for kind, offer in OFFERS
+        ]
     cabinets = {code: Cabinet(code, dict.fromkeys(range(1, SLOTS + 1))) for code in codes}
     for place, serial in enumerate(banks):
         cabinets[codes[place % STATIONS]].slots[place // STATIONS + 1] = serial
-    town = Town(cabinets, ids, riders, banks)
+    town = Town(cabinets, ids, riders, operator, banks, offers)
     for cabinet in cabinets.values():
         cabinet.inventory(now)
         backend.ingest([cabinet.booted(now)])

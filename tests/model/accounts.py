@@ -1,0 +1,102 @@
+"""Every rider's money, added up from what the card company took and gave back and what rentals cost by the model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fleet.payments import wallets
+from fleet.payments.disputes.models import CardDispute
+from fleet.payments.models import IntentState, LedgerTransfer, PaymentIntent
+from fleet.payments.outgoing.models import MoneyOut, MoneyOutState
+from fleet.payments.providers.base import ChargeStatus, DisputeStatus, MoveStatus
+from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxMove
+from fleet.rentals.models import OPEN_STATES, Rental
+from tests.model.books import expected
+from tests.model.town import FUNDS, Town
+
+_OVER: Final = {IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
+
+
+class Accounts:
+    def __init__(self, session: Session, town: Town, now: datetime) -> None:
+        self._session = session
+        self._town = town
+        self._now = now
+        self._owners = {**town.top_ups, **{intent: deal.rider for intent, deal in town.card_starts.items()}}
+
+    def check(self, rentals: Sequence[Rental]) -> None:
+        """What came in, less what rentals and reservations cost, is there."""
+        self._payments()
+        came = self._came()
+        for rider in self._town.riders:
+            own = [each for each in rentals if each.user_id == rider]
+            spent = sum(self._paid(each) for each in own)
+            spent += self._fees(rider)
+            lost, aside = self._disputed(rider)
+            balance = wallets.balance(self._session, wallets.wallet_of(self._session, rider, "EUR", self._now))
+            assert balance.available_minor + balance.held_minor == FUNDS + came[rider] - spent - lost
+            if not any(each.state in OPEN_STATES for each in own):
+                assert balance.held_minor == aside + self._on_the_way(rider)
+            if any(each.due_minor for each in own):
+                assert balance.available_minor == 0, "a debt, and money to pay it"
+
+    def _paid(self, rental: Rental) -> int:
+        if rental.state in OPEN_STATES:
+            return 0
+        deal = self._town.rentals[rental.id]
+        return max(0, expected(rental, deal) - rental.due_minor - deal.refunded)
+
+    def _fees(self, rider: UUID) -> int:
+        """As checked one by one."""
+        keys = [f"reservation:{each}:" for each, kept in self._town.kept.items() if kept.rider == rider]
+        rows = self._session.scalars(select(LedgerTransfer).where(LedgerTransfer.kind == "reservation_fee"))
+        return sum(each.posted_minor or 0 for each in rows if each.idempotency_key.startswith(tuple(keys)))
+
+    def _came(self) -> Counter[UUID]:
+        """By the card company's own books."""
+        came: Counter[UUID] = Counter()
+        references: dict[str, UUID] = {}
+        for charge in self._session.scalars(select(SandboxCharge)):
+            owner = self._owners.get(UUID(charge.idempotency_key))
+            if owner is not None and charge.status == ChargeStatus.SUCCEEDED:
+                came[owner] += charge.captured_minor or 0
+        for out in self._session.scalars(select(MoneyOut)):
+            references[str(out.id)] = out.user_id
+        for move in self._session.scalars(select(SandboxMove).where(SandboxMove.status == MoveStatus.SUCCEEDED)):
+            came[references[move.idempotency_key]] -= move.amount_minor
+        return came
+
+    def _payments(self) -> None:
+        """Nothing is left in the air, and no card paid more than it was asked for."""
+        for intent in self._session.scalars(select(PaymentIntent).where(PaymentIntent.id.in_(self._owners))):
+            never = intent.state is IntentState.REQUIRES_CONFIRMATION and intent.id in self._town.top_ups
+            under_way = intent.state is IntentState.AUTHORIZED and self._rides(intent)
+            assert intent.state in _OVER or never or under_way, f"{intent.id} is {intent.state}"
+            assert 0 <= (intent.captured_minor or 0) <= intent.amount_minor
+
+    def _rides(self, intent: PaymentIntent) -> bool:
+        if intent.rental_id is None:
+            return False
+        return self._session.get_one(Rental, intent.rental_id).state in OPEN_STATES
+
+    def _disputed(self, rider: UUID) -> tuple[int, int]:
+        """What a lost dispute took out of the wallet, and what an open one sets aside: never more than it is about."""
+        lost = aside = 0
+        for dispute in self._session.scalars(select(CardDispute).where(CardDispute.user_id == rider)):
+            if dispute.recovery_id is None:
+                continue
+            recovered = self._session.get_one(LedgerTransfer, dispute.recovery_id).amount_minor
+            assert recovered <= dispute.amount_minor
+            lost += recovered if dispute.state is DisputeStatus.LOST else 0
+            aside += recovered if dispute.state is DisputeStatus.OPEN else 0
+        return lost, aside
+
+    def _on_the_way(self, rider: UUID) -> int:
+        """Going back to a card, and not there yet."""
+        query = select(MoneyOut.amount_minor).where(MoneyOut.user_id == rider, MoneyOut.state == MoneyOutState.PENDING)
+        return sum(self._session.scalars(query))
