@@ -13,6 +13,7 @@ from benchmarks import (
     ledger,
     machine,
     price,
+    rental_rate,
     rentals,
     stations,
     telemetry,
@@ -30,6 +31,7 @@ ALL: dict[str, Callable[[bool], list[Report]]] = {
     "certificates": lambda quick: [certificates.run(quick=quick)],
     "history": lambda quick: [history.run(quick=quick)],
     "stations": lambda quick: [stations.run(quick=quick)],
+    "rental_rate": lambda quick: [rental_rate.run(quick=quick)],
     "rentals": lambda quick: rentals.measure(quick=quick),
 }
 

@@ -8,7 +8,19 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from benchmarks import certificates, codecs, fleet_ingest, history, ingest, machine, price, stream, telemetry, wire
+from benchmarks import (
+    certificates,
+    codecs,
+    fleet_ingest,
+    history,
+    ingest,
+    machine,
+    price,
+    rental_rate,
+    stream,
+    telemetry,
+    wire,
+)
 from benchmarks.results import Figure, percentile, ratio_of_pairs
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import SlotLocked, SlotUnlocked
@@ -66,6 +78,10 @@ def test_telemetry_stores_every_row() -> None:
 
 def test_prices_are_counted() -> None:
     assert all(figure.value > 0 for figure in price.run(quick=True).figures)
+
+
+def test_every_rental_that_is_counted_was_charged() -> None:
+    assert all(figure.value > 0 for figure in rental_rate.run(quick=True).figures)
 
 
 def test_codecs_of_every_dialect_are_measured() -> None:
