@@ -27,7 +27,7 @@ from tests.model.town import COMMON
 
 log = logging.getLogger(__name__)
 
-_EXAMPLES: Final = int(os.environ.get("VOLTBAY_MODEL_EXAMPLES", "8"))
+_EXAMPLES: Final = int(os.environ.get("VOLTBAY_MODEL_EXAMPLES", "6"))
 _SEED: Final = os.environ.get("VOLTBAY_MODEL_SEED")
 _STEPS: Final = 60
 #: The night in which summer time begins comes soon.
