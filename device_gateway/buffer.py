@@ -1,7 +1,7 @@
 """Between the network thread and a pipeline: append without waiting, take what is there."""
 
 from collections import deque
-from threading import Event
+from threading import Event, Lock
 
 from device_gateway.received import Received
 
@@ -9,13 +9,15 @@ from device_gateway.received import Received
 class Buffer:
     """FIFO of received messages.
 
-    With `limit` it drops what does not fit, counts it in `dropped` and never grows beyond; without, the broker's
-    receive maximum is the bound. One thread appends; several may take.
+    With `limit` (and `most_bytes`) it drops what does not fit, counts it in `dropped` and never grows beyond; without,
+    whoever appends looks at its length and `size` first. Several threads may append and take.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, most_bytes: int | None = None) -> None:
         self._items: deque[Received] = deque()
-        self._limit = limit
+        self._limit, self._most_bytes = limit, most_bytes
+        self._added = self._taken = 0
+        self._counting = Lock()
         self._arrived = Event()
         self._waiting = False
         self.dropped = 0
@@ -23,10 +25,18 @@ class Buffer:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the payloads that wait."""
+        return self._added - self._taken
+
     def append(self, item: Received) -> None:
-        if self._limit is not None and len(self._items) >= self._limit:
+        full = self._limit is not None and len(self._items) >= self._limit
+        if full or (self._most_bytes is not None and self.size >= self._most_bytes):
             self.dropped += 1
             return
+        with self._counting:
+            self._added += len(item.payload)
         self._items.append(item)
         if self._waiting:
             self._arrived.set()
@@ -41,6 +51,9 @@ class Buffer:
                 taken.append(items.popleft())
         except IndexError:  # another thread took them in between
             pass
+        size = sum([len(each.payload) for each in taken])
+        with self._counting:
+            self._taken += size
         return taken
 
     def oldest_at(self) -> float | None:

@@ -1,7 +1,7 @@
 """A pipeline: takes what its buffer holds, has it stored, then acknowledges. One thread.
 
 Nothing is acknowledged before it is committed. While the database is away the batch in hand is tried again and again,
-the buffer fills, and the broker's receive maximum holds back the rest.
+the buffer fills, and a link whose buffer is full reads no more.
 """
 
 from collections.abc import Callable

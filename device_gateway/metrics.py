@@ -42,6 +42,9 @@ class Metrics:
             registry=registry,
         )
         self.buffer = Gauge("voltbay_gateway_buffer_messages", "messages not taken yet", ["lane"], registry=registry)
+        self.held = Gauge(
+            "voltbay_gateway_held", "1 while the broker is not read: the buffer is full", registry=registry
+        )
         self.connected = Gauge("voltbay_gateway_connected", "1 while connected to the broker", registry=registry)
 
     def watch_buffer(self, lane: str, depth: Callable[[], float]) -> None:

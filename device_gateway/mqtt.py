@@ -1,7 +1,8 @@
 """The connection to the broker: one thread, paho driven through its external-loop calls.
 
 Callbacks append and return; nothing in them waits or raises. Messages are acknowledged by whoever stored them, through
-`acknowledge`; the broker's receive maximum bounds what is on its way in between.
+`acknowledge`. The receive maximum asks the broker to bound what is on its way in between; what holds, whatever the
+broker does, is that nothing is read while `is_full` says so (decision 0200).
 """
 
 import select
@@ -35,6 +36,8 @@ SESSION_EXPIRY_S: Final = 120
 #: Packets read in a row before acknowledgements get their turn to be written.
 READ_BURST: Final = 256
 _SELECT_S: Final = 1.0
+#: How soon a link that reads nothing looks again.
+_HOLD_S: Final = 0.05
 
 
 class Link(Thread):
@@ -51,8 +54,10 @@ class Link(Thread):
         metrics: Metrics,
         ca_file: str | None = None,
         seal: Callable[[Published], Published] | None = None,
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(name="mqtt", daemon=True)
+        self._is_full = is_full
         self._subscriptions = list(subscriptions)
         self._deliver = deliver
         self._seal = seal
@@ -69,6 +74,8 @@ class Link(Thread):
         self.generation = 0
         #: Since when we hear what the cabinets say: connected and subscribed.
         self.connected_since: datetime | None = None
+        #: Nothing is read for now: too much waits to be stored.
+        self.held = False
         #: Read by the watchdog.
         self.beat = monotonic()
         self._properties: dict[str | None, Properties | None] = {None: None}
@@ -156,9 +163,11 @@ class Link(Thread):
         while (sock := client.socket()) is not None:
             self.beat = monotonic()
             writers = [sock] if client.want_write() else []
-            pending = client.pending()
+            held = self._held()
+            pending = not held and client.pending()
+            wait_s = _HOLD_S if held else 0 if pending else _SELECT_S
             try:
-                readable, _, _ = select.select([sock, self._wake_r], writers, [], 0 if pending else _SELECT_S)
+                readable, _, _ = select.select([self._wake_r] if held else [sock, self._wake_r], writers, [], wait_s)
             except (OSError, ValueError):  # closed in between
                 return
             if self._wake_r in readable:
@@ -171,6 +180,17 @@ class Link(Thread):
                 return
             if client.is_connected():
                 backoff.reset()
+
+    def _held(self) -> bool:
+        """Whether nothing is to be read now. The broker's answer to CONNECT is read in any case."""
+        held = self._client.is_connected() and self._is_full()
+        if held:
+            self._client.not_reading()
+        if held is not self.held:
+            self.held = held
+            self._metrics.held.set(held)
+            _LOG.warning("reading stopped, events wait to be stored" if held else "reading again")
+        return held
 
     def _read(self, client: Client) -> None:
         """Read on while whole messages come: one `select` then serves many of them."""

@@ -138,6 +138,11 @@ class FleetClient(Client):
         """Whether there is something to read that `select` does not see."""
         return isinstance(self._sock, BufferedSocket) and self._sock.pending() > 0
 
+    def not_reading(self) -> None:
+        """Nothing is read on purpose: the silence is ours and not the broker's, and pings still go out."""
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
+
     def acknowledge(self, mids: Iterable[int]) -> None:
         """PUBACK these (QoS 1), in one write."""
         packets = b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])

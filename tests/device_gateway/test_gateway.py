@@ -78,7 +78,7 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(
     first = start_gateway("same")
     cabinet.send(insert(code, 1))
     eventually(lambda: cabinet.acked() == 1)
-    for lane in (first._event_lane, *first._sample_lanes):
+    for lane in first.lanes.all:
         lane.abort()  # as if killed: nothing more is stored or acknowledged
         lane.join(5)
     cabinet.send(insert(code, 2), insert(code, 3))
@@ -119,7 +119,7 @@ def test_while_the_database_is_away_nothing_is_acknowledged_and_nothing_is_lost(
         eventually(lambda: any(each.retry_after_s for each in cabinet.heard(Welcome)))
         assert cabinet.acked() == 1
         assert len(facts.order) == 1
-        assert all(thread.is_alive() for thread in (gateway.link, gateway._event_lane, gateway.dispatcher))
+        assert all(thread.is_alive() for thread in (gateway.link, gateway.lanes.events, gateway.dispatcher))
     eventually(lambda: cabinet.acked() == 3, 30)
     assert facts.order == [(code, 1, 1), (code, 1, 2), (code, 1, 3)]
     eventually(lambda: cabinet.heard(Welcome)[-1].epoch == 2 and cabinet.heard(Welcome)[-1].retry_after_s is None)
@@ -140,7 +140,7 @@ def test_what_the_database_never_took_comes_again_from_the_broker(
     with database_away(clean_database, database_server):
         cabinet.send(insert(code, 2), insert(code, 3), booted(code, 2))
         eventually(lambda: any(each.retry_after_s for each in cabinet.heard(Welcome)))
-        for lane in (first._event_lane, *first._sample_lanes):
+        for lane in first.lanes.all:
             lane.abort()  # as if killed
             lane.join(5)
         first.link.stop(1)

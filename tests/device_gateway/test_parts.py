@@ -7,6 +7,7 @@ from time import monotonic
 from device_gateway.backoff import Backoff
 from device_gateway.buffer import Buffer
 from device_gateway.received import Received
+from device_gateway.reception import MOST_BYTES, Reception
 from device_gateway.watchdog import Watchdog
 
 
@@ -47,6 +48,45 @@ def test_a_buffer_gives_no_more_than_asked_and_keeps_the_order() -> None:
     assert len(buffer) == 2
     assert [each.mid for each in buffer.take(3, 0)] == [3, 4]
     assert buffer.oldest_at() is None
+
+
+def event(payload: bytes, qos: int = 1) -> Received:
+    return Received("vb/v1/VB-1/up/event", payload, None, qos, 1, 1, 0.0)
+
+
+def test_what_waits_is_bounded_by_number_and_by_bytes() -> None:
+    reception = Reception(limit=10)
+    for _ in range(9):
+        reception.deliver(event(b""))
+    assert not reception.is_full()
+    reception.deliver(event(b""))
+    assert reception.is_full()
+    reception.events.take(5, 0)
+    assert reception.is_full(), "once full, until half of it is stored"
+    reception.events.take(1, 0)
+    assert not reception.is_full()
+    reception.deliver(event(bytes(MOST_BYTES)))
+    assert (len(reception.events), reception.is_full()) == (5, True)
+
+
+def test_a_full_reception_drops_what_may_be_lost_and_keeps_what_comes_again_only_once() -> None:
+    reception = Reception(limit=2)
+    for _ in range(5):
+        reception.deliver(event(b"acknowledged later"))
+        reception.deliver(event(b"sent once", qos=0))
+        reception.deliver(event(b"sample")._replace(topic="vb/v1/VB-1/up/telemetry"))
+    assert (len(reception.events), reception.events.dropped) == (6, 4)
+    assert (len(reception.samples), reception.samples.dropped) == (2, 3)
+
+
+def test_samples_are_bounded_by_bytes_too() -> None:
+    buffer = Buffer(limit=10, most_bytes=100)
+    for _ in range(3):
+        buffer.append(event(bytes(60)))
+    assert (len(buffer), buffer.size, buffer.dropped) == (2, 120, 1)
+    buffer.take(1, 0)
+    buffer.append(event(bytes(60)))
+    assert (buffer.size, buffer.dropped) == (120, 1)
 
 
 def test_waiting_grows_with_full_jitter_up_to_its_limit() -> None:

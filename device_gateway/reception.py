@@ -1,0 +1,48 @@
+"""Where messages wait for their lane, and how many may."""
+
+from typing import Final
+
+from device_gateway.buffer import Buffer
+from device_gateway.received import Received
+
+_TELEMETRY_END: Final = "/up/telemetry"
+#: Frames have at most 64 KiB: counted alone, 20,000 of them could be more than a machine has.
+MOST_BYTES: Final = 64 * 1024 * 1024
+
+
+class Reception:
+    """Two buffers, at most `limit` messages and MOST_BYTES in each, and what one read of the network brings.
+
+    Samples that do not fit are dropped, and so are events of QoS 0 or over TCP. Events of QoS 1 are never dropped:
+    while `is_full` says so the broker is not read (decision 0200). `deliver` is for network threads.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.events = Buffer()
+        self.samples = Buffer(limit, MOST_BYTES)
+        self._limit = limit
+        self._full = False
+        self._closed = False
+
+    def close(self) -> None:
+        """What comes from now on is left to the broker, which brings it again."""
+        self._closed = True
+
+    def deliver(self, received: Received) -> None:
+        """Sort by lane and return."""
+        if self._closed:
+            return
+        if received.topic.endswith(_TELEMETRY_END):
+            self.samples.append(received)
+        elif received.qos or not self._overflows(1):
+            self.events.append(received)
+        else:
+            self.events.dropped += 1
+
+    def is_full(self) -> bool:
+        """Once full, until half of it is stored: a link that stops and goes with each message does little else."""
+        self._full = self._overflows(2 if self._full else 1)
+        return self._full
+
+    def _overflows(self, part: int) -> bool:
+        return len(self.events) * part >= self._limit or self.events.size * part >= MOST_BYTES
