@@ -169,6 +169,8 @@ class Settings(BaseSettings):
     #: How long a station has to take up a rotation: the command waits for it, and its token is good as long.
     rotation_hours: float = Field(24.0, gt=0, le=720)
 
+    #: Events of cabinets are deleted this long after they came: as long as what they prove may be disputed.
+    device_event_days: int = Field(120, ge=1)
     #: Logs of cabinets are deleted this long after they were asked for.
     device_log_days: int = 30
     #: So many jams within so long disable a slot.

@@ -43,6 +43,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Housekeeping.
     "telemetry": every(600, "telemetry.upkeep"),
     "calls of cabinets": every(3600, "devices.forget_calls"),
+    "old events of cabinets": every(3600, "devices.forget_events"),
     "dead letters": every(3600, "devices.forget_dead_letters"),
     "old device logs": every(3600, "device_upkeep.forget_logs"),
     "positions of riders": every(3600, "rentals.forget_locations"),

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from fleet.common.clock import utc_now
-from fleet.devices import calls, dead_letters, reconcile, silence
+from fleet.devices import calls, dead_letters, forgetting, reconcile, silence
 from workers.context import settings, transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
@@ -33,3 +33,18 @@ def forget_dead_letters() -> int:
 def forget_calls() -> int:
     with transaction() as session:
         return calls.forget_old(session, utc_now())
+
+
+@task("devices.forget_events", NEXT_TICK)
+def forget_events() -> int:
+    """Events past their time leave the inbox, some stations in a transaction."""
+    now = utc_now()
+    before = now - timedelta(days=settings().device_event_days)
+    forgotten = after = 0
+    while True:
+        with transaction() as session:
+            stations = forgetting.due(session, before, after=after)
+            if not stations:
+                return forgotten
+            forgotten += forgetting.forget(session, stations, before, now)
+        after = stations[-1]
