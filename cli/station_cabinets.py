@@ -8,8 +8,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.desk import AsJson, Reason, desk, print_json
-from fleet.common.errors import InvalidInput
-from fleet.common.vault import Vault
 from fleet.devices import cabinets, profiles
 from fleet.devices.cabinets import CabinetChange
 from fleet.devices.vendor_models import DeviceProfile
@@ -18,6 +16,8 @@ from fleet.stations.queries import find_station
 _Code = Annotated[str, typer.Argument(help="Station code.")]
 #: As the API takes it.
 _MOST_CHARS: Final = 128
+#: Sixteen characters: somebody types them into a cabinet.
+_NEW_BYTES: Final = 12
 
 
 class Revision(StrEnum):
@@ -41,7 +41,7 @@ def cabinet(code: _Code, as_json: AsJson = False) -> None:
             "station": code,
             "dialect": station.dialect,
             "hardware_id": station.hardware_id,
-            "has_secret": profile.sealed_secret is not None,
+            "has_secret": cabinets.has_secret(at.session, station),
             "tolerate_checksum": profile.tolerate_checksum,
             "revision": profile.revision,
             "layout": layout,
@@ -84,25 +84,20 @@ def cabinet_secret(
     given: Annotated[
         bool, typer.Option("--stdin", help="Take the secret that the cabinet has from standard input.")
     ] = False,
+    readmit: Annotated[bool, typer.Option("--readmit", help="Let a cabinet in again that was revoked.")] = False,
 ) -> None:
-    """Give a Relink cabinet its secret, or another one: a new one is printed now and never again.
+    """Give a vendor's cabinet its secret, or another one: a new one is printed now and never again.
 
-    The one before counts no more; enter the new one in the cabinet.
+    A Relink cabinet makes its tokens with it; of a Volinks cabinet it is the password at the broker, where its IMEI is
+    the user name. The one before counts no more; a Volinks cabinet fetches the new one with its next `connect`.
     """
-    secret = sys.stdin.readline().rstrip("\r\n") if given else secrets.token_urlsafe(12)
-    _change(code, CabinetChange(secret=_checked(secret)), reason)
-    typer.echo(f"{code}: taken" if given else secret)
-
-
-def _checked(secret: str) -> bytes:
+    secret = sys.stdin.readline().rstrip("\r\n") if given else secrets.token_urlsafe(_NEW_BYTES)
     if not 0 < len(secret) <= _MOST_CHARS:
         raise typer.BadParameter(f"a secret has 1 to {_MOST_CHARS} characters")
-    return secret.encode()
+    _change(code, CabinetChange(secret=secret, readmit=readmit), reason)
+    typer.echo(f"{code}: taken" if given else secret)
 
 
 def _change(code: str, wanted: CabinetChange, reason: str) -> None:
     with desk() as at:
-        if wanted.secret is not None and find_station(at.session, code).dialect != "relink":
-            raise InvalidInput(f"{code} is no Relink cabinet: others have no secret of this kind", field="code")
-        vault = Vault.of(at.settings, profiles.PURPOSE)
-        cabinets.change(at.session, code, wanted, vault, actor=at.actor, now=at.now, reason=reason)
+        cabinets.change(at.session, code, wanted, at.settings, actor=at.actor, now=at.now, reason=reason)

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, SecretStr
+from sqlalchemy.orm import Session
 
 from api.admin.acts import ActsDep
 from api.admin.schemas import Code
@@ -11,7 +12,6 @@ from api.deps import RuntimeDep, SessionDep
 from api.problems import problems
 from api.schemas import Input, Instant, Schema
 from api.v1 import area
-from fleet.common.vault import Vault
 from fleet.devices import cabinets, profiles
 from fleet.devices.cabinets import CabinetChange
 from fleet.devices.vendor_models import DeviceProfile
@@ -28,7 +28,12 @@ class CabinetPatch(Input):
 
     secret: Annotated[
         SecretStr | None,
-        Field(min_length=1, max_length=128, description="what a Relink cabinet makes its tokens with; never shown"),
+        Field(
+            min_length=1,
+            max_length=128,
+            description="what a Relink cabinet makes its tokens with, or a Volinks cabinet's password at the broker"
+            " (12 characters or more); never shown",
+        ),
     ] = None
     tolerate_checksum: Annotated[bool | None, Field(description="read frames with a wrong check byte")] = None
     revision: Annotated[
@@ -64,34 +69,34 @@ class CabinetOut(Schema):
 )  # fmt: skip
 def get_cabinet(code: Code, session: SessionDep, _: CurrentOperator) -> CabinetOut:
     station = find_station(session, code)
-    return _out(station, profiles.profile_of(session, station.id))
+    return _out(session, station)
 
 
 @router.patch(
     "/station/{code}/cabinet", operation_id="admin_patch_cabinet", summary="Change what a vendor's cabinet goes by",
-    responses=problems(401, 403, 404),
+    responses=problems(401, 403, 404, 409),
 )  # fmt: skip
 def patch_cabinet(code: Code, body: CabinetPatch, acts: ActsDep, runtime: RuntimeDep) -> CabinetOut:
     """A cabinet that was rebuilt is refused until its layout is forgotten."""
     wanted = CabinetChange(
-        secret=None if body.secret is None else body.secret.get_secret_value().encode(),
+        secret=None if body.secret is None else body.secret.get_secret_value(),
         tolerate_checksum=body.tolerate_checksum,
         revision=body.revision,
         forget_layout=body.forget_layout,
         readmit=body.readmit,
     )
-    vault = Vault.of(runtime.settings, profiles.PURPOSE)
-    station = cabinets.change(acts.session, code, wanted, vault, actor=acts.actor, now=acts.now)
-    return _out(station, profiles.profile_of(acts.session, station.id))
+    station = cabinets.change(acts.session, code, wanted, runtime.settings, actor=acts.actor, now=acts.now)
+    return _out(acts.session, station)
 
 
-def _out(station: Station, known: DeviceProfile | None) -> CabinetOut:
+def _out(session: Session, station: Station) -> CabinetOut:
+    known = profiles.profile_of(session, station.id)
     profile = known or DeviceProfile(station_id=station.id, tolerate_checksum=False)
     return CabinetOut(
         code=station.code,
         dialect=station.dialect,
         hardware_id=station.hardware_id,
-        has_secret=profile.sealed_secret is not None,
+        has_secret=cabinets.has_secret(session, station),
         tolerate_checksum=profile.tolerate_checksum,
         revision=profile.revision,
         layout=profile.layout,

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +17,7 @@ from fleet.common.vault import Vault
 from fleet.devices import profiles
 from fleet.devices.errors import UsernameTaken
 from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
-from fleet.devices.passwords import broker_hash
+from fleet.devices.passwords import ENTERED_ROUNDS, broker_hash
 from fleet.stations.models import Station
 
 #: Purpose of the Vault that seals secrets of devices: `Vault.of(settings, PURPOSE)`.
@@ -33,17 +33,20 @@ _NATIVE: Final = "native"
 class IssuedSecret:
     """What a device is told: never logged, never stored as it is.
 
-    `password` is what it tells the broker: the secret itself (base64url, 43 characters), or for a device that signs
-    what is derived from it (`firmware_protocol.signing.mqtt_password`).
+    `password` is what it tells the broker: the secret itself (base64url, 43 characters), for a device that signs what
+    is derived from it (`firmware_protocol.signing.mqtt_password`), or the text that an operator `entered`.
     """
 
     username: str
     key_id: str
     secret: bytes = field(repr=False)
     signs: bool
+    entered: bool = False
 
     @property
     def password(self) -> str:
+        if self.entered:
+            return self.secret.decode()
         return mqtt_password(self.secret) if self.signs else secret_text(self.secret)
 
 
@@ -69,11 +72,23 @@ def secret_for(
 
 
 def replace_secret(
-    session: Session, vault: Vault, *, station_id: int, username: str, now: datetime, reason: str, signs: bool = False
+    session: Session,
+    vault: Vault,
+    *,
+    station_id: int,
+    username: str,
+    now: datetime,
+    reason: str,
+    password: str | None = None,
 ) -> IssuedSecret:
-    """New user name and secret; what the station had is revoked, and a live session of it is cut."""
+    """New user name and secret; what the station had is revoked, and a live session of it is cut.
+
+    `password`: the one that the device has already, as text. Raises UsernameTaken, NotFound.
+    """
     revoke_all(session, station_id, reason, now)
-    made = new_secret(username, signs=signs)
+    made = new_secret(username, signs=False)
+    if password is not None:
+        made = replace(made, secret=password.encode(), entered=True)
     add_secret(session, vault, made, station_id=station_id, state=CredentialState.CURRENT, now=now)
     return made
 
@@ -161,9 +176,10 @@ def add_secret(
             state=state,
             username=made.username,
             key_id=made.key_id,
-            password_hash=broker_hash(made.password),
+            password_hash=broker_hash(made.password, ENTERED_ROUNDS) if made.entered else broker_hash(made.password),
             sealed_secret=vault.seal(made.secret, made.key_id),
             signs=made.signs,
+            entered=made.entered,
             issued_at=now,
         ),
     )
@@ -190,6 +206,7 @@ def told(vault: Vault, credential: DeviceCredential) -> IssuedSecret:
         key_id=credential.key_id,
         secret=vault.open(credential.sealed_secret, credential.key_id),
         signs=credential.signs,
+        entered=credential.entered,
     )
 
 

@@ -78,6 +78,7 @@ class DeviceCredential(Base):
         CheckConstraint("(kind = 'secret') = (password_hash IS NOT NULL)", name="password_hash"),
         CheckConstraint("(state = 'revoked') = (revoked_at IS NOT NULL)", name="revoked_at"),
         CheckConstraint("NOT signs OR sealed_secret IS NOT NULL", name="signs"),
+        CheckConstraint("NOT (entered AND signs)", name="entered"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -98,6 +99,8 @@ class DeviceCredential(Base):
     sealed_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Every envelope must carry a signature made with the secret.
     signs: Mapped[bool] = mapped_column(default=False, server_default="false")
+    #: The secret is the password's text, as an operator entered it.
+    entered: Mapped[bool] = mapped_column(default=False, server_default="false")
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     #: First seen in use.

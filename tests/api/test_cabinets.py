@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.vault import Vault
+from fleet.db import session_scope
 from fleet.devices import profiles
 from fleet.stations.models import Station
 from fleet.users.models import UserAuditLog
@@ -25,6 +26,8 @@ def test_the_revision_of_a_cabinet_can_be_entered(live: Live) -> None:
 
 def test_a_secret_is_kept_sealed_and_never_shown(live: Live) -> None:
     add_station(live, "R-1")
+    with session_scope(live.engine) as session:
+        session.scalars(select(Station)).one().dialect = "relink"
     path = "/api/v1/admin/station/R-1/cabinet"
     change = {"secret": "of-this-cabinet", "tolerate_checksum": True, "forget_layout": True}
     with operator(live) as someone:
@@ -41,3 +44,11 @@ def test_a_secret_is_kept_sealed_and_never_shown(live: Live) -> None:
         assert from_database.secret == b"of-this-cabinet"
         details = session.scalars(select(UserAuditLog.detail).where(UserAuditLog.action == "cabinet.change")).all()
         assert details == [{"tolerate_checksum": True, "forget_layout": True, "secret": True}]
+
+
+def test_a_native_cabinet_gets_its_secret_for_a_claim_token_only(live: Live) -> None:
+    add_station(live, "N-1")
+    with operator(live) as someone:
+        answer = someone.http.patch("/api/v1/admin/station/N-1/cabinet", json={"secret": "of-this-cabinet"})
+    assert (answer.status_code, answer.json()["field"]) == (422, "secret")
+    assert "claim token" in answer.json()["detail"]

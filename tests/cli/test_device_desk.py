@@ -1,5 +1,7 @@
 """What operators enter of cabinets, groups and alert rules at the console, over the services of the API."""
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from cli.main import app
 from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
 from fleet.db import session_scope
-from fleet.devices import profiles
+from fleet.devices import credentials, profiles
 from fleet.devices.vendor_models import DeviceProfile
 from fleet.settings import Settings
 from fleet.stations.models import Station
@@ -22,16 +24,19 @@ from tests.databases import Database
 from tests.factories import add_station
 
 WHY = ("--reason", "a test")
+IMEI = "860000000000017"
 
 
 @pytest.fixture
 def voltbay(clean_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The command on a fleet of a Relink station R and a Volinks station V."""
+    """The command on a fleet of a Relink station R, a Volinks station V and a native one N."""
     monkeypatch.setenv("DATABASE_URL", clean_database.url)
     monkeypatch.setenv("VOLTBAY_HOME", str(tmp_path))
     with session_scope(clean_database.engine) as session:
         add_station(session, utc_now(), "R").dialect = "relink"
-        add_station(session, utc_now(), "V").dialect = "volinks"
+        volinks = add_station(session, utc_now(), "V")
+        volinks.dialect, volinks.hardware_id = "volinks", IMEI
+        add_station(session, utc_now(), "N")
 
     def run(*arguments: object, status: int = 0, given: str | None = None) -> str:
         result = CliRunner().invoke(app, [str(each) for each in arguments], input=given)
@@ -60,6 +65,35 @@ def secret_of(database: Database, code: str) -> bytes | None:
         return profiles.known(session, [station.id], utc_now(), vault)[station.id].secret
 
 
+def password_of(database: Database, code: str) -> tuple[str, str]:
+    """User name and password, as `connect` would hand them out."""
+    with Session(database.engine) as session:
+        station = session.scalars(select(Station).where(Station.code == code)).one()
+        current = credentials.current_credential(session, station.id)
+        assert current is not None
+        told = credentials.told(Vault.of(Settings(), credentials.PURPOSE), current)
+        _, _, rounds, salt, digest = (current.password_hash or "").split("$")
+        made = hashlib.pbkdf2_hmac("sha512", told.password.encode(), base64.b64decode(salt), int(rounds))
+        assert made == base64.b64decode(digest), "what the broker checks is what the cabinet is told"
+        return told.username, told.password
+
+
+def test_a_volinks_cabinets_password_is_given_as_a_relink_ones_secret_is(
+    voltbay: Any, clean_database: Database
+) -> None:
+    first = voltbay("stations", "cabinet-secret", "V", *WHY)
+    assert password_of(clean_database, "V") == (IMEI, first)
+    assert json.loads(voltbay("stations", "cabinet", "V", "--json"))["has_secret"] is True
+    given = "the-one-it-left-the-factory-with"
+    assert "taken" in voltbay("stations", "cabinet-secret", "V", "--stdin", *WHY, given=f"{given}\n")
+    assert password_of(clean_database, "V") == (IMEI, given)
+    assert "12 characters" in voltbay("stations", "cabinet-secret", "V", "--stdin", *WHY, given="short\n", status=1)
+    voltbay("stations", "revoke", "V", *WHY)
+    assert "re-admit" in voltbay("stations", "cabinet-secret", "V", *WHY, status=1)
+    again = voltbay("stations", "cabinet-secret", "V", "--readmit", *WHY)
+    assert password_of(clean_database, "V") == (IMEI, again)
+
+
 def test_a_cabinets_secret_is_issued_rotated_and_never_noted(voltbay: Any, clean_database: Database) -> None:
     first = voltbay("stations", "cabinet-secret", "R", *WHY)
     assert secret_of(clean_database, "R") == first.encode()
@@ -69,7 +103,7 @@ def test_a_cabinets_secret_is_issued_rotated_and_never_noted(voltbay: Any, clean
     voltbay("stations", "cabinet-secret", "R", "--stdin", *WHY, given="TESTKEY1\n")
     assert secret_of(clean_database, "R") == b"TESTKEY1"
     voltbay("stations", "cabinet-secret", "R", "--stdin", *WHY, given="\n", status=2)
-    assert "no Relink cabinet" in voltbay("stations", "cabinet-secret", "V", *WHY, status=1)
+    assert "claim token" in voltbay("stations", "cabinet-secret", "N", *WHY, status=1)
     assert acts(clean_database) == [("cabinet.change", "R", {"secret": True})] * 3
 
 
