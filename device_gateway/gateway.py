@@ -39,14 +39,21 @@ def client_id(settings: Settings, name: str) -> str:
     return f"{name}-{settings.secret_bytes(f'mqtt-client-id:{name}').hex()[:16]}"
 
 
-def _relink(settings: Settings, name: str, deliver: Callable[[Received], None]) -> RelinkListener | None:
+def _relink(
+    settings: Settings, name: str, deliver: Callable[[Received], None], metrics: Metrics
+) -> RelinkListener | None:
     if settings.relink_port is None:
         return None
     networks = CabinetNetworks.of(settings)
     if networks.missing:
         _LOG.error("no Relink cabinet is let in: VOLTBAY_DEVICE_NETWORKS is not set")
     return RelinkListener(
-        host=settings.relink_host, port=settings.relink_port, gateway=name, deliver=deliver, networks=networks
+        host=settings.relink_host,
+        port=settings.relink_port,
+        gateway=name,
+        deliver=deliver,
+        networks=networks,
+        metrics=metrics,
     )
 
 
@@ -72,7 +79,7 @@ class Gateway:
         keyring = Keyring(Vault.of(settings, credentials.PURPOSE))
         self.link = self._make_link(settings, keyring, clock)
         #: For Relink cabinets; None: VOLTBAY_RELINK_PORT is not set.
-        self.relink = relink = _relink(settings, name, self.reception.deliver)
+        self.relink = relink = _relink(settings, name, self.reception.deliver, self.metrics)
         outlet: Outlet = self.link if relink is None else Post(self.link, relink)
         self.dispatcher = Dispatcher(
             engine,

@@ -23,6 +23,16 @@ class Metrics:
         self.gaps = Counter("voltbay_gateway_gaps", "gaps by what was done", ["action"], registry=registry)
         self.retries = Counter("voltbay_gateway_batch_retries", "batches tried again", ["lane"], registry=registry)
         self.reconnects = Counter("voltbay_gateway_reconnects", "connections to the broker lost", registry=registry)
+        self.relink_frames = Counter(
+            "voltbay_gateway_relink_frames",
+            "frames of Relink cabinets over TCP, heartbeats too",
+            ["direction", "command"],
+            registry=registry,
+        )
+        self.relink_refused = Counter(
+            "voltbay_gateway_relink_refused", "TCP connections not taken", ["reason"], registry=registry
+        )
+        self.relink_connections = Gauge("voltbay_gateway_relink_connections", "TCP connections held", registry=registry)
         self.commands = Counter("voltbay_gateway_commands", "commands by what was done", ["action"], registry=registry)
         self.batch_size = Histogram(
             "voltbay_gateway_batch_size", "messages in one batch", ["lane"], buckets=_BATCH_SIZES, registry=registry

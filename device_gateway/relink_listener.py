@@ -6,9 +6,8 @@ a frame means, is decided where there is a database. What is handed over is boun
 
 import selectors
 import socket
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from threading import Event, Thread
 from time import monotonic, time
 from typing import Final
@@ -16,13 +15,15 @@ from urllib.parse import quote
 
 import structlog
 
+from device_gateway.metrics import Metrics
 from device_gateway.received import Received
+from device_gateway.relink_table import Connection, RelinkTable
 from firmware_protocol.dialect import Published
 from firmware_protocol.dialects.relink.codec import generation_of
 from firmware_protocol.dialects.relink.codes import Command, Generation
-from firmware_protocol.dialects.relink.framing import Framer
+from firmware_protocol.dialects.relink.limits import COMMAND_AT
 from firmware_protocol.dialects.relink.packet import open_packet
-from firmware_protocol.dialects.relink.translate import PREFIX, Place, place_of
+from firmware_protocol.dialects.relink.translate import Place
 from firmware_protocol.dialects.relink.up_codec import decode
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.vendor import Admission
@@ -33,33 +34,14 @@ _LOG: Final = structlog.get_logger(__name__)
 LOGIN_WITHIN_S: Final = 30.0
 #: Three heartbeats and a margin: whoever is silent for longer is gone (relink.md 4).
 IDLE_S: Final = 100.0
-#: Cabinets of one private network may share an address; a stranger must not take all places.
-MOST: Final = 20_000
-MOST_PER_ADDRESS: Final = 5_000
 #: Bytes that wait for a cabinet which does not read.
 MOST_WAITING: Final = 16 * 1024
 #: How long nobody is taken after the system had no room for one.
 ACCEPT_AGAIN_S: Final = 1.0
 _READ: Final = 4096
+#: By byte, as metrics name them; what a stranger sends makes no series of its own.
+_COMMANDS: Final = {int(command): command.name.lower() for command in Command}
 _SELECT_S: Final = 1.0
-
-
-@dataclass(slots=True)
-class _Connection:
-    number: int
-    sock: socket.socket
-    address: str
-    heard_at: float
-    framer: Framer = field(default_factory=Framer)
-    waiting: bytearray = field(default_factory=bytearray)
-    #: Known from the login on; its epoch from the admission on.
-    place: Place | None = None
-    station_id: int | None = None
-    heartbeat: bytes | None = None
-
-    @property
-    def admitted(self) -> bool:
-        return self.station_id is not None
 
 
 class RelinkListener(Thread):
@@ -73,9 +55,11 @@ class RelinkListener(Thread):
         gateway: str,
         deliver: Callable[[Received], None],
         networks: CabinetNetworks,
+        metrics: Metrics,
     ) -> None:
         super().__init__(name="relink", daemon=True)
         self._networks = networks
+        self._metrics = metrics
         #: Until when no connection is taken, after one could not be.
         self._accept_at: float | None = None
         self._gateway = gateway
@@ -88,12 +72,9 @@ class RelinkListener(Thread):
         self._wake_r, self._wake_w = socket.socketpair()
         for end in (self._wake_r, self._wake_w):
             end.setblocking(False)
-        self._connections: dict[int, _Connection] = {}
-        self._by_box: dict[str, int] = {}
-        self._addresses: Counter[str] = Counter()
-        self._numbers = 0
+        self._table = RelinkTable()
+        metrics.relink_connections.set_function(lambda: len(self._table))
         self._outgoing: deque[Published] = deque()
-        self._stations: frozenset[int] = frozenset()
         self._heard: set[int] = set()
         self._to_cut: deque[int] = deque()
         self._ending = Event()
@@ -111,7 +92,7 @@ class RelinkListener(Thread):
     @property
     def stations(self) -> frozenset[int]:
         """Stations (ids) whose connections are held here."""
-        return self._stations
+        return self._table.stations
 
     def take_heard(self) -> set[int]:
         """Stations whose heartbeats were answered since the last call."""
@@ -149,7 +130,7 @@ class RelinkListener(Thread):
                 self._tidy()
             self._send_outgoing()
         finally:
-            for each in list(self._connections.values()):
+            for each in self._table:
                 self._close(each, told=False)
             self._server.close()
             self._selector.close()
@@ -167,19 +148,18 @@ class RelinkListener(Thread):
             return
         address = str(source[0])
         if not self._networks.admit(address):
+            self._metrics.relink_refused.labels("network").inc()
             _LOG.warning("connection refused: of no network of cabinets", address=address)
             sock.close()
             return
-        if len(self._connections) >= MOST or self._addresses[address] >= MOST_PER_ADDRESS:
-            _LOG.warning("connection refused: too many", address=address, connections=len(self._connections))
+        if not self._table.has_room_for(address):
+            self._metrics.relink_refused.labels("too_many").inc()
+            _LOG.warning("connection refused: too many", address=address, connections=len(self._table))
             sock.close()
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._numbers += 1
-        each = _Connection(self._numbers, sock, address, monotonic())
-        self._connections[each.number] = each
-        self._addresses[address] += 1
+        each = self._table.add(sock, address, monotonic())
         self._selector.register(sock, selectors.EVENT_READ, each.number)
 
     def _listen_again(self) -> None:
@@ -188,15 +168,15 @@ class RelinkListener(Thread):
             self._selector.register(self._server, selectors.EVENT_READ)
 
     def _serve(self, number: int, events: int) -> None:
-        each = self._connections.get(number)
+        each = self._table.get(number)
         if each is None:
             return
         if events & selectors.EVENT_WRITE:
             self._flush(each)
-        if events & selectors.EVENT_READ and number in self._connections:
+        if events & selectors.EVENT_READ and each in self._table:
             self._read(each)
 
-    def _read(self, each: _Connection) -> None:
+    def _read(self, each: Connection) -> None:
         try:
             data = each.sock.recv(_READ)
         except BlockingIOError:
@@ -209,17 +189,19 @@ class RelinkListener(Thread):
         each.framer.feed(data)
         frame: bytes | None = None
         try:
-            while each.number in self._connections and (frame := each.framer.take()) is not None:
+            while each in self._table and (frame := each.framer.take()) is not None:
                 self._frame(each, frame)
                 frame = None
         except ProtocolError as error:
             # There is nothing to find the next frame by: what is left of the stream is kept, and the line is cut.
+            self._metrics.relink_frames.labels("in", "broken").inc()
             _LOG.info("connection lost its frames", address=each.address, error=str(error))
             self._hand_over(each, frame or each.framer.pending[:_READ])
             self._close(each)
 
-    def _frame(self, each: _Connection, frame: bytes) -> None:
+    def _frame(self, each: Connection, frame: bytes) -> None:
         each.heard_at = monotonic()
+        self._count("in", frame)
         if each.place is None:
             # Whether a wrong check is tolerated is known where the station is: the pipeline looks at it again.
             packet = open_packet(frame, tolerate_checksum=True)
@@ -227,20 +209,20 @@ class RelinkListener(Thread):
             login = decode(packet.command, packet.payload, generation)
             box_id = quote(str(getattr(login, "box_id", "")), safe="")
             each.place = Place(self._gateway, each.number, generation, 0, box_id)
-        elif frame[2] == Command.HEARTBEAT and each.station_id is not None and each.heartbeat in {None, frame}:
+        elif frame[COMMAND_AT] == Command.HEARTBEAT and each.station_id is not None and each.heartbeat in {None, frame}:
             self._heard.add(each.station_id)
             self._write(each, frame)
             return
         self._hand_over(each, frame)
 
-    def _hand_over(self, each: _Connection, payload: bytes) -> None:
+    def _hand_over(self, each: Connection, payload: bytes) -> None:
         place = each.place or Place(self._gateway, each.number, Generation.ONE, 0, "-")
         self._deliver(Received(place.topic, payload, None, 0, 0, 0, time()))
 
     def _send_outgoing(self) -> None:
         while self._outgoing:
             message = self._outgoing.popleft()
-            each = self._connection_of(message.topic)
+            each = self._table.at(message.topic)
             if each is None:
                 _LOG.info("connection is gone", topic=message.topic)
                 continue
@@ -248,31 +230,26 @@ class RelinkListener(Thread):
                 self._admit(each, message)
             self._write(each, message.payload)
 
-    def _connection_of(self, topic: str) -> _Connection | None:
-        if topic.count("/") == 1:
-            return self._connections.get(self._by_box.get(topic.removeprefix(f"{PREFIX}/"), 0))
-        return self._connections.get(place_of(topic).connection)
-
-    def _admit(self, each: _Connection, admission: Admission) -> None:
+    def _admit(self, each: Connection, admission: Admission) -> None:
         """The newest login wins: an older connection of the same box is cut."""
-        assert each.place is not None  # its login was handed over
-        each.place = each.place._replace(epoch=admission.epoch)
-        each.station_id, each.heartbeat = admission.station_id, admission.heartbeat
-        older = self._connections.get(self._by_box.get(each.place.box_id, 0))
-        self._by_box[each.place.box_id] = each.number
-        if older is not None and older is not each:
+        older = self._table.admit(each, admission)
+        if older is not None:
             self._close(older)
-        self._note_stations()
 
-    def _write(self, each: _Connection, payload: bytes) -> None:
+    def _count(self, direction: str, frame: bytes) -> None:
+        if len(frame) > COMMAND_AT:  # a login may be let in without a reply
+            self._metrics.relink_frames.labels(direction, _COMMANDS.get(frame[COMMAND_AT], "other")).inc()
+
+    def _write(self, each: Connection, payload: bytes) -> None:
         if len(each.waiting) + len(payload) > MOST_WAITING:
             _LOG.warning("connection does not read", address=each.address)
             self._close(each)
             return
         each.waiting += payload
+        self._count("out", payload)
         self._flush(each)
 
-    def _flush(self, each: _Connection) -> None:
+    def _flush(self, each: Connection) -> None:
         try:
             sent = each.sock.send(each.waiting)
         except BlockingIOError:
@@ -288,7 +265,7 @@ class RelinkListener(Thread):
         if not self._to_cut:
             return
         unwanted = {self._to_cut.popleft() for _ in range(len(self._to_cut))}
-        for each in list(self._connections.values()):
+        for each in self._table:
             if each.station_id in unwanted:
                 _LOG.warning("connection cut: revoked", address=each.address, station_id=each.station_id)
                 self._close(each)
@@ -298,30 +275,18 @@ class RelinkListener(Thread):
         if now - self._tidied < _SELECT_S:
             return
         self._tidied = now
-        for each in list(self._connections.values()):
+        for each in self._table:
             if now - each.heard_at > (IDLE_S if each.admitted else LOGIN_WITHIN_S):
                 self._close(each)
 
-    def _close(self, each: _Connection, *, told: bool = True) -> None:
+    def _close(self, each: Connection, *, told: bool = True) -> None:
         """`told`: whoever keeps the sessions hears of it; a gateway that ends leaves that to the next login."""
-        if self._connections.pop(each.number, None) is None:
+        if not self._table.remove(each):
             return
         self._selector.unregister(each.sock)
         each.sock.close()
-        self._addresses[each.address] -= 1
-        if not self._addresses[each.address]:
-            del self._addresses[each.address]
-        if each.place is not None and self._by_box.get(each.place.box_id) == each.number:
-            del self._by_box[each.place.box_id]
-        if each.admitted:
-            self._note_stations()
-            if told:
-                self._hand_over(each, b"")
-
-    def _note_stations(self) -> None:
-        self._stations = frozenset(
-            each.station_id for each in self._connections.values() if each.station_id is not None
-        )
+        if each.admitted and told:
+            self._hand_over(each, b"")
 
     def _wake(self) -> None:
         try:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from device_gateway.metrics import Metrics
 from device_gateway.relink_listener import ACCEPT_AGAIN_S, RelinkListener
 from fleet.common.networks import CabinetNetworks
 from tests.device_gateway.cabinet import eventually
@@ -33,15 +36,41 @@ def running(listener: RelinkListener) -> Iterator[RelinkListener]:
         listener.stop(5)
 
 
-def listener_for(networks: CabinetNetworks) -> RelinkListener:
-    return RelinkListener(host="127.0.0.1", port=0, gateway="g", deliver=lambda _: None, networks=networks)
+def listener_for(networks: CabinetNetworks, registry: CollectorRegistry | None = None) -> RelinkListener:
+    return RelinkListener(
+        host="127.0.0.1",
+        port=0,
+        gateway="g",
+        deliver=lambda _: None,
+        networks=networks,
+        metrics=Metrics(registry or CollectorRegistry()),
+    )
 
 
 def test_who_comes_from_no_network_of_cabinets_is_cut() -> None:
-    with running(listener_for(CabinetNetworks(production=True))) as listener:
+    registry = CollectorRegistry()
+    with running(listener_for(CabinetNetworks(production=True), registry)) as listener:
         with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as stranger:
             assert stranger.recv(1) == b""
         assert listener.is_alive()
+    assert registry.get_sample_value("voltbay_gateway_relink_refused_total", {"reason": "network"}) == 1
+
+
+def test_every_frame_is_counted_by_what_it_is() -> None:
+    registry = CollectorRegistry()
+    login = bytes.fromhex("002060018D112233445566778802330011") + b"RL1H000000000017\0"
+    unknown = bytes.fromhex("0007FF010011223344")
+
+    def count(command: str) -> float | None:
+        labels = {"direction": "in", "command": command}
+        return registry.get_sample_value("voltbay_gateway_relink_frames_total", labels)
+
+    with running(listener_for(CabinetNetworks(), registry)) as listener:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as cabinet:
+            cabinet.sendall(login + unknown * 3 + b"\0\0")
+            eventually(lambda: count("broken") == 1)
+            assert (count("login"), count("other")) == (1, 3)
+        eventually(lambda: registry.get_sample_value("voltbay_gateway_relink_connections") == 0)
 
 
 def test_a_connection_that_could_not_be_taken_is_taken_a_little_later() -> None:
@@ -49,6 +78,6 @@ def test_a_connection_that_could_not_be_taken_is_taken_a_little_later() -> None:
     listener._server = Full(fileno=listener._server.detach())
     listener._server.setblocking(False)
     with running(listener), socket.create_connection(("127.0.0.1", listener.port), timeout=10):
-        eventually(lambda: len(listener._connections) == 1)
+        eventually(lambda: len(listener._table) == 1)
     assert len(Full.tries) == 2
     assert Full.tries[1] - Full.tries[0] >= ACCEPT_AGAIN_S

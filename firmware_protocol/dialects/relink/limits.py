@@ -4,6 +4,8 @@ from typing import Final
 
 #: Length (2), command, version, check, token (4).
 HEADER_BYTES: Final = 9
+#: Where a frame's command is.
+COMMAND_AT: Final = 2
 #: The length does not count itself: a frame without payload says 7.
 LENGTH_BYTES: Final = 2
 MIN_LENGTH: Final = HEADER_BYTES - LENGTH_BYTES
