@@ -4,8 +4,7 @@ import socket
 from time import monotonic
 
 import pytest
-from paho.mqtt.client import _ConnectionState
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion, _ConnectionState
 from prometheus_client import CollectorRegistry
 
 from device_gateway.metrics import Metrics
