@@ -14,6 +14,7 @@ from cli.database import fleet_session
 from fleet.common.clock import utc_now
 from fleet.devices.configuration import layers, queries, rules, sync
 from fleet.devices.configuration.models import ConfigScope
+from fleet.devices.firmware import queries as rollout_queries
 from fleet.devices.firmware import releases
 from fleet.devices.firmware import rollouts as service
 from fleet.devices.firmware.rollouts import GroupSpec
@@ -147,10 +148,10 @@ def plan(  # noqa: PLR0917  # typer gives them by name
 def show_rollout(rollout_id: UUID) -> None:
     """How far it is, group by group."""
     with fleet_session("devices") as (session, _):
-        row = service.get_rollout(session, rollout_id)
+        row = rollout_queries.get_rollout(session, rollout_id)
         version = releases.get_release(session, row.release_id).version
         typer.echo(f"{row.name} ({version}): {row.state}{f', {row.reason}' if row.reason else ''}")
-        for group, counts in service.groups_of(session, row.id):
+        for group, counts in rollout_queries.groups_of(session, row.id):
             states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
             mark = "*" if group.number == row.current_group else " "
             typer.echo(f"{mark} {group.number} {group.name}: {states}")

@@ -94,7 +94,7 @@ class System:
         """What the processes are told beyond our own environment; secrets of the home where none were given."""
         made = {"VOLTBAY_HOME": str(self.home.root), "VOLTBAY_HTTP_PORT": str(self._http_port)}
         made |= self.environment_secrets()
-        if "cabinet_secret_url" not in self.settings.model_fields_set:
+        if "cabinet_secret_url" not in self.settings.model_fields_set and not self.settings.production:
             made["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
         if self._relink_port:
             made["VOLTBAY_RELINK_PORT"] = str(self._relink_port)
@@ -214,6 +214,8 @@ def _stack_options(settings: Settings, options: SystemOptions) -> StackOptions:
         redis_url=settings.redis_url.get_secret_value() if "redis_url" in given else None,
         mqtt_url=settings.mqtt_url.get_secret_value() if "mqtt_url" in given else None,
         device_mqtt_url=options.device_mqtt_url,
+        # A name that is believed is for laptops (decision 0203): in production nobody gets in that way.
+        device_secrets={} if settings.production else None,
     )
 
 

@@ -29,7 +29,7 @@ from api.v1 import area
 from fleet.common.blobs import FolderBlobs, Incoming
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
-from fleet.devices.firmware import releases, rollouts
+from fleet.devices.firmware import queries, releases, rollouts
 from fleet.devices.firmware.models import FirmwareRelease, FirmwareRollout, TargetState
 from fleet.devices.firmware.rules import Action
 
@@ -149,7 +149,7 @@ def list_rollouts(
     session: SessionDep, runtime: RuntimeDep, _: CurrentOperator, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Page[RolloutOut]:
     before = runtime.cursors.read("rollouts", cursor)
-    rows = rollouts.rollouts(session, limit=limit + 1, before=UUID(before) if before else None)
+    rows = queries.rollouts(session, limit=limit + 1, before=UUID(before) if before else None)
     more = runtime.cursors.make("rollouts", str(rows[limit - 1].id)) if len(rows) > limit else None
     return Page(items=[_out(session, row) for row in rows[:limit]], next=more)
 
@@ -174,7 +174,7 @@ def create_rollout(body: RolloutIn, acts: ActsDep) -> RolloutOut:
     responses=problems(401, 403, 404),
 )  # fmt: skip
 def get_rollout(rollout_id: UUID, session: SessionDep, _: CurrentOperator) -> RolloutOut:
-    return _out(session, rollouts.get_rollout(session, rollout_id))
+    return _out(session, queries.get_rollout(session, rollout_id))
 
 
 @router.get(
@@ -190,9 +190,9 @@ def list_targets(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[TargetOut]:
-    rollouts.get_rollout(session, rollout_id)
+    queries.get_rollout(session, rollout_id)
     after = runtime.cursors.read("rollout-targets", cursor)
-    rows = rollouts.targets_of(session, rollout_id, limit=limit + 1, after_station=after, state=state)
+    rows = queries.targets_of(session, rollout_id, limit=limit + 1, after_station=after, state=state)
     more = runtime.cursors.make("rollout-targets", rows[limit - 1][0].station_id) if len(rows) > limit else None
     fields = [name for name in TargetOut.model_fields if name != "station"]
     items = [TargetOut(station=code, **{name: getattr(row, name) for name in fields}) for row, code in rows[:limit]]
@@ -211,9 +211,9 @@ def list_events(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[RolloutEventOut]:
-    rollouts.get_rollout(session, rollout_id)
+    queries.get_rollout(session, rollout_id)
     before = runtime.cursors.read("rollout-events", cursor)
-    rows = rollouts.events_of(session, rollout_id, limit=limit + 1, before=before)
+    rows = queries.events_of(session, rollout_id, limit=limit + 1, before=before)
     more = runtime.cursors.make("rollout-events", rows[limit - 1][0].id) if len(rows) > limit else None
     fields = [name for name in RolloutEventOut.model_fields if name != "station"]
     items = [
@@ -238,4 +238,4 @@ def steer(rollout_id: UUID, action: Action, body: RolloutActionIn, acts: ActsDep
 
 def _out(session: Session, row: FirmwareRollout) -> RolloutOut:
     version = session.get_one(FirmwareRelease, row.release_id).version
-    return RolloutOut.of(row, version, rollouts.groups_of(session, row.id))
+    return RolloutOut.of(row, version, queries.groups_of(session, row.id))

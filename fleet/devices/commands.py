@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import and_, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from firmware_protocol.commands import Command, EjectPowerBank
+from firmware_protocol.commands import Command
 from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
 from fleet.common.plans import PLANNED
@@ -258,10 +258,6 @@ def cancel_command(session: Session, command_id: UUID, now: datetime) -> bool:
         .returning(DeviceCommand.id)
     )
     return cancelled is not None
-
-
-def is_eject(command: Command) -> bool:
-    return isinstance(command, EjectPowerBank)
 
 
 def forget_secrets(command: DeviceCommand) -> None:

@@ -146,12 +146,6 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
     return plan
 
 
-def _is_stale(notice: BootNotice, newest: _Known) -> bool:
-    """An older epoch, or the newest once more after its end: then its numbers would be taken for ones already used."""
-    epoch = notice.booted.epoch
-    return epoch < newest.epoch or (epoch == newest.epoch and newest.over and notice.boot <= newest.boot)
-
-
 def _floor(notice: BootNotice, boots: Sequence[int]) -> int:
     """The highest boot known from before this start: after a mere reconnect its own boot is none of those."""
     if notice.booted.reset_cause is ResetCause.RECONNECT:

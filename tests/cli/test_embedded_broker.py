@@ -10,9 +10,12 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from pydantic import SecretStr
 
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
+from cli.system import System, SystemOptions
+from fleet.settings import Environment, Settings
 
 _WAIT_S = 5.0
 
@@ -211,6 +214,27 @@ def test_with_secrets_a_cabinet_must_prove_its_name(tmp_path: Path) -> None:
             assert cabinet.connack == SUCCESS
         for user, password in (("VB-1", None), ("VB-1", "wrong"), ("VB-2", "s3cret"), (None, None)):
             with _client(port, user, password) as stranger:
+                assert stranger.connack in {NOT_AUTHORIZED, BAD_CREDENTIALS}
+    finally:
+        broker.stop()
+
+
+def test_in_production_nobody_is_believed(tmp_path: Path) -> None:
+    own = SecretStr("s" * 44)
+    settings = Settings(
+        environment=Environment.PRODUCTION,
+        secret_key=own,
+        sandbox_webhook_secret=own,
+        token_private_key=own,
+        home=tmp_path / "home",
+    )
+    chosen = System(settings, SystemOptions()).stack.options
+    assert System(Settings(home=tmp_path / "laptop"), SystemOptions()).stack.options.device_secrets is None
+    broker = EmbeddedMosquitto(Home(tmp_path), device_secrets=chosen.device_secrets)
+    broker.start()
+    try:
+        for user, password in (("VB-1", None), ("VB-1", ""), (None, None)):
+            with _client(_device_port(broker), user, password) as stranger:
                 assert stranger.connack in {NOT_AUTHORIZED, BAD_CREDENTIALS}
     finally:
         broker.stop()

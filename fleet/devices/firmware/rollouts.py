@@ -12,12 +12,11 @@ from sqlalchemy.orm import Session
 from fleet.db import new_id
 from fleet.devices.commands import cancel_command
 from fleet.devices.configuration import groups
-from fleet.devices.firmware import rules, trail
-from fleet.devices.firmware.errors import NoTargets, ReleaseNotReady, RolloutNotFound
+from fleet.devices.firmware import queries, rules, trail
+from fleet.devices.firmware.errors import NoTargets, ReleaseNotReady
 from fleet.devices.firmware.models import (
     FirmwareRelease,
     FirmwareRollout,
-    FirmwareRolloutEvent,
     FirmwareRolloutGroup,
     FirmwareRolloutTarget,
     RolloutState,
@@ -25,7 +24,6 @@ from fleet.devices.firmware.models import (
 )
 from fleet.devices.firmware.releases import get_release, why_not_ready
 from fleet.devices.firmware.rules import BAD, Action
-from fleet.stations.models import Station
 
 _CANDIDATES: Final = text("""
 SELECT t.id, t.code, t.firmware_version, s.hardware FROM station t
@@ -178,7 +176,7 @@ def steer(
     `retry_failed`, with resume: those that failed get another turn. Otherwise they count as looked at, and only
     further failures halt it again.
     """
-    rollout = get_rollout(session, rollout_id, lock=True)
+    rollout = queries.get_rollout(session, rollout_id, lock=True)
     rules.after(rollout.state, action)  # before anything else is looked at
     if action in {Action.APPROVE, Action.RESUME, Action.NEXT_GROUP}:
         _check_ready(session, rollout, now)
@@ -271,77 +269,3 @@ def locked_targets(
         .with_for_update()
     )
     return session.scalars(query.execution_options(populate_existing=True)).all()
-
-
-def get_rollout(session: Session, rollout_id: UUID, *, lock: bool = False) -> FirmwareRollout:
-    """Raises RolloutNotFound."""
-    query = select(FirmwareRollout).where(FirmwareRollout.id == rollout_id)
-    if lock:
-        query = query.with_for_update().execution_options(populate_existing=True)
-    rollout = session.scalars(query).one_or_none()
-    if rollout is None:
-        raise RolloutNotFound("there is no such rollout", rollout_id=rollout_id)
-    return rollout
-
-
-def rollouts(session: Session, *, limit: int, before: UUID | None = None) -> list[FirmwareRollout]:
-    """Newest first."""
-    query = select(FirmwareRollout).order_by(FirmwareRollout.id.desc()).limit(limit)
-    return list(session.scalars(query if before is None else query.where(FirmwareRollout.id < before)))
-
-
-def groups_of(session: Session, rollout_id: UUID) -> list[tuple[FirmwareRolloutGroup, dict[TargetState, int]]]:
-    """In order, each with how many of its stations are in which state."""
-    counts: dict[int, dict[TargetState, int]] = {}
-    query = (
-        select(FirmwareRolloutTarget.group_number, FirmwareRolloutTarget.state, func.count())
-        .where(FirmwareRolloutTarget.rollout_id == rollout_id)
-        .group_by(FirmwareRolloutTarget.group_number, FirmwareRolloutTarget.state)
-    )
-    for number, state, count in session.execute(query):
-        counts.setdefault(number, {})[state] = count
-    found = session.scalars(
-        select(FirmwareRolloutGroup)
-        .where(FirmwareRolloutGroup.rollout_id == rollout_id)
-        .order_by(FirmwareRolloutGroup.number)
-    )
-    return [(group, counts.get(group.number, {})) for group in found]
-
-
-def targets_of(
-    session: Session,
-    rollout_id: UUID,
-    *,
-    limit: int,
-    after_station: int | None = None,
-    state: TargetState | None = None,
-) -> list[tuple[FirmwareRolloutTarget, str]]:
-    """With their stations' codes, in order of station."""
-    query = (
-        select(FirmwareRolloutTarget, Station.code)
-        .join(Station, Station.id == FirmwareRolloutTarget.station_id)
-        .where(FirmwareRolloutTarget.rollout_id == rollout_id)
-        .order_by(FirmwareRolloutTarget.station_id)
-        .limit(limit)
-    )
-    if after_station is not None:
-        query = query.where(FirmwareRolloutTarget.station_id > after_station)
-    if state is not None:
-        query = query.where(FirmwareRolloutTarget.state == state)
-    return [(target, code) for target, code in session.execute(query)]
-
-
-def events_of(
-    session: Session, rollout_id: UUID, *, limit: int, before: int | None = None
-) -> list[tuple[FirmwareRolloutEvent, str | None]]:
-    """Newest first, with the station's code where it is about one."""
-    query = (
-        select(FirmwareRolloutEvent, Station.code)
-        .outerjoin(Station, Station.id == FirmwareRolloutEvent.station_id)
-        .where(FirmwareRolloutEvent.rollout_id == rollout_id)
-        .order_by(FirmwareRolloutEvent.id.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(FirmwareRolloutEvent.id < before)
-    return [(event, code) for event, code in session.execute(query)]

@@ -22,8 +22,9 @@ from fleet.devices.firmware.models import (
     RolloutState,
     TargetState,
 )
+from fleet.devices.firmware.queries import groups_of
 from fleet.devices.firmware.releases import bundle_of, get_release, why_not_ready
-from fleet.devices.firmware.rollouts import groups_of, locked_targets, take_back
+from fleet.devices.firmware.rollouts import locked_targets, take_back
 from fleet.devices.firmware.rules import BAD, SETTLED, UNDER_WAY
 from fleet.devices.models import CommandState, DeviceCommand, DeviceSession
 from fleet.stations.models import Station, StationSlot

@@ -17,7 +17,7 @@ from fleet.db import session_scope
 from fleet.devices.commands import queue_command
 from fleet.devices.configuration import groups
 from fleet.devices.facts import DeviceFact
-from fleet.devices.firmware import releases, rollouts, sweep
+from fleet.devices.firmware import queries, releases, sweep
 from fleet.devices.firmware.errors import NoTargets, ReleaseNotReady
 from fleet.devices.firmware.models import (
     FirmwareRollout,
@@ -53,7 +53,7 @@ def test_a_rollout_goes_through_its_groups(scene: Scene) -> None:
         GroupSpec("named", stations=("B", "C"), starts_by_itself=True),
         GroupSpec("rest", percent=100),
     )
-    assert [group.size for group, _ in rollouts.groups_of(scene.session, rollout.id)] == [1, 2, 3]
+    assert [group.size for group, _ in queries.groups_of(scene.session, rollout.id)] == [1, 2, 3]
     scene.sweep()
     assert scene.states(rollout) == [T.OFFERED] + [T.WAITING] * 5
     scene.updates(stations[0])
@@ -77,7 +77,7 @@ def test_percent_is_of_what_is_left_and_never_nothing(scene: Scene) -> None:
     for number in range(10):
         scene.station(f"S{number}")
     rollout = scene.rollout(GroupSpec("a", percent=1), GroupSpec("b", percent=50), EVERYONE, approve=False)
-    assert [group.size for group, _ in rollouts.groups_of(scene.session, rollout.id)] == [1, 5, 4]
+    assert [group.size for group, _ in queries.groups_of(scene.session, rollout.id)] == [1, 5, 4]
     assert scene.sweep() == 0  # a draft does nothing
 
 
@@ -139,7 +139,7 @@ def test_a_device_that_is_back_after_its_deadline_counts_and_leaves_a_trail(scen
     scene.boots(station, NEW)
     scene.sweep()
     assert scene.states(rollout) == [T.UPDATED]
-    trail = rollouts.events_of(scene.session, rollout.id, limit=50)
+    trail = queries.events_of(scene.session, rollout.id, limit=50)
     moves = [(event.before, event.after, event.detail.get("late")) for event, code in trail if code == "A"][::-1]
     assert moves == [
         ("waiting", "offered", None), ("offered", "starting", None), ("starting", "timed_out", None),
@@ -297,7 +297,7 @@ def test_many_sweeps_and_operators_at_once_tell_each_station_once(clean_database
     def work(number: int) -> None:
         with session_scope(clean_database.engine) as session:
             if number % 4 == 3:
-                rollouts.get_rollout(session, rollout_id, lock=True)
+                queries.get_rollout(session, rollout_id, lock=True)
             sweep.sweep(session, now + timedelta(seconds=number), lambda *_: "http://image")
 
     assert together(12, work) == [None] * 12
