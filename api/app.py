@@ -18,9 +18,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
+from api.certificate_metrics import CertificateMetrics
 from api.config.endpoints import router as config
 from api.devices.downloads import Downloads
 from api.devices.firmware import router as firmware
+from api.devices.logs import router as device_logs
 from api.devices.provisioning import router as provisioning
 from api.devices.volinks import router as volinks
 from api.errors import Failures
@@ -50,7 +52,7 @@ from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
 _PARTNERS = (partners, vendors)
-AREAS = (users, stations, *RENTALS, *PAYMENTS, *_PARTNERS, config, provisioning, firmware, *ADMIN)
+AREAS = (users, stations, *RENTALS, *PAYMENTS, *_PARTNERS, config, provisioning, device_logs, firmware, *ADMIN)
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25
@@ -121,6 +123,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
     metrics.collect_from(JobMetrics(engine))
     metrics.collect_from(ProofMetrics(engine))
+    metrics.collect_from(CertificateMetrics(engine))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

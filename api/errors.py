@@ -22,6 +22,7 @@ from fleet.common.errors import (
     NotFound,
     TooManyRequests,
 )
+from fleet.devices.logs.errors import PieceTooLarge
 from fleet.payments.errors import InsufficientFunds
 from fleet.users.errors import NoSender, NotAuthenticated
 
@@ -37,6 +38,7 @@ STATUS: dict[type[FleetError], int] = {
     InvalidInput: 422,
     Conflict: 409,
     Forbidden: 403,
+    PieceTooLarge: 413,
     TooManyRequests: 429,
     IdempotencyKeyReused: 422,
     IdempotencyKeyInUse: 409,

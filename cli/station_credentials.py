@@ -1,4 +1,4 @@
-"""`voltbay stations claim-batch|rotate|revoke`: what stations prove themselves with."""
+"""`voltbay stations claim-batch|rotate|revoke|certificates`: what stations prove themselves with."""
 
 import csv
 import sys
@@ -12,12 +12,13 @@ import typer
 from sqlalchemy.orm import Session
 
 from api.devices.provisioning import claim_url
+from cli.desk import AsJson, Limit, print_table
 from cli.running import settings_with_database
 from fleet.common.clock import utc_now
 from fleet.common.errors import FleetError
 from fleet.db import create_engine_from, session_scope
-from fleet.devices import claims, credentials
-from fleet.devices.claims import Binding
+from fleet.devices import claim_tokens, credentials, renewal
+from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("claim-batch")(claim_batch)
     app.command()(rotate)
     app.command()(revoke)
+    app.command()(certificates)
 
 
 def claim_batch(
@@ -50,7 +52,7 @@ def claim_batch(
     bindings = [Binding(code) for code in codes or ()] + (_hardware(hardware) if hardware is not None else [])
     with _work() as (session, settings, now):
         expires_at = now + timedelta(days=days or settings.claim_days)
-        made = claims.create_batch(session, bindings, kind=kind, expires_at=expires_at, now=now, replace=replace)
+        made = claim_tokens.create_batch(session, bindings, kind=kind, expires_at=expires_at, now=now, replace=replace)
         detail = {"tokens": len(made), "kind": kind.value, "replace": replace}
         audit.record(session, action="credential.tokens", now=now, detail=detail)
         url = claim_url(settings)
@@ -86,6 +88,33 @@ def revoke(
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
             typer.echo(f"{code}: {revoked} revoked")
+
+
+def certificates(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Those that end within so many days.")] = 30,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Stations whose certificate is about to end, or has ended. Cabinets renew it by themselves, and should have.
+
+    `successor`: the next one was fetched, and has not been used yet.
+    """
+    with _work() as (session, _, now):
+        rows = renewal.expiring(session, now + timedelta(days=days), limit=limit)
+    columns = ("station", "key_id", "issued_at", "expires_at", "days_left", "renew_from", "successor")
+    table = (
+        (
+            row.station,
+            row.key_id,
+            row.issued_at,
+            row.expires_at,
+            (row.expires_at - now).days,
+            row.renew_from,
+            row.successor,
+        )
+        for row in rows
+    )
+    print_table(columns, table, as_json=as_json)
 
 
 @contextmanager

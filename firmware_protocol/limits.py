@@ -24,6 +24,9 @@ MAX_TEXT_CHARS: Final = 256
 #: Log bytes per chunk: base64 in JSON is a third longer and must still fit MAX_FRAME_BYTES.
 MAX_LOG_CHUNK_BYTES: Final = 40 * 1024
 
+#: Bytes of one piece of a log over HTTP, where no frame is around it.
+MAX_LOG_UPLOAD_BYTES: Final = 256 * 1024
+
 #: The signed bundle in UpdateFirmware: base64 in JSON is a third longer and leaves room for the envelope.
 MAX_MANIFEST_BYTES: Final = 16 * 1024
 

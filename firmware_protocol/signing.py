@@ -43,9 +43,32 @@ def rotation_statement(token: str, request_digest: bytes) -> bytes:
     return b"vdp1 rotate\n" + token.encode() + b"\n" + request_digest
 
 
+def renewal_statement(key_id: str, request_digest: bytes) -> bytes:
+    """What the key of a certificate signs to get the next certificate (docs/protocol.md, 18.7).
+
+    `key_id` of the certificate in use, `request_digest` as in `rotation_statement`.
+    """
+    return b"vdp1 renew\n" + key_id.encode() + b"\n" + request_digest
+
+
+def log_piece_statement(request_id: str, index: int, *, last: bool, digest: bytes) -> bytes:
+    """What is signed of a piece of a log (docs/protocol.md, 20). `digest`: SHA-256 of its content."""
+    return f"vdp1 log\n{request_id}\n{index}\n{int(last)}\n".encode() + digest
+
+
+def log_status_statement(request_id: str) -> bytes:
+    """What is signed to ask which pieces of a log are here."""
+    return f"vdp1 log status\n{request_id}".encode()
+
+
+def call_mac(secret: bytes, statement: bytes) -> bytes:
+    """The signature of a device that has a secret: HMAC-SHA256 with its signing key."""
+    return hmac.new(signing_key(secret), statement, hashlib.sha256).digest()
+
+
 def rotation_proof(secret: bytes, token: str, request_digest: bytes) -> bytes:
     """The proof of a device that has a secret: HMAC-SHA256 with its signing key."""
-    return hmac.new(signing_key(secret), rotation_statement(token, request_digest), hashlib.sha256).digest()
+    return call_mac(secret, rotation_statement(token, request_digest))
 
 
 def same(left: bytes, right: bytes) -> bool:

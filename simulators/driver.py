@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -13,7 +14,8 @@ from simulators.cabinet import Cabinet
 from simulators.download import Downloaded, download
 from simulators.errors import SimulatorError
 from simulators.faults import Fault, FaultKind
-from simulators.identity import Identity, IdentityLink
+from simulators.identity import Identity
+from simulators.identity_link import IdentityLink
 from simulators.outputs import Connect, ConnectTcp, ConnectVendor, Fetch, Hangup, HttpCall, Opening, Output, Rotate
 from simulators.session import OPEN_TIMEOUT_S, Link, native_session, vendor_session
 from simulators.tcp import TcpLink
@@ -22,6 +24,9 @@ from simulators.vendor import VendorCabinet
 
 T = TypeVar("T")
 _BEFORE_LEAVING_S: Final = 0.5
+#: A certificate whose renewal failed has a third of its life left to try again.
+_RENEW_AGAIN_S: Final = 60.0
+_LOOK_AT_LEAST_S: Final = 86_400.0
 
 
 class Environment(Protocol):
@@ -61,6 +66,7 @@ class Driver:
         self._wish: Opening | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms: int | None = None
+        self._renewal: asyncio.TimerHandle | None = None
         self._phase = cabinet.phase
         station = cabinet.board.station
         self.identity = None if station.claim is None else Identity(station.claim, station.code, environment.state)
@@ -86,6 +92,7 @@ class Driver:
                 self._phase = self.cabinet.phase
                 if self.identity is not None and self.welcomed:
                     self.identity.welcomed()
+                    self.renew_when_due()
                 self._env.phase_changed(self)
             self._arm()
 
@@ -196,8 +203,41 @@ class Driver:
 
         self.do(tell)
         if done and self.identity is not None and not self.identity.by_secret:
-            # The result leaves first; then the new certificate shows itself.
-            self._env.loop.call_later(_BEFORE_LEAVING_S, lambda: self.disconnect(for_s=0.0, clean=True))
+            self._show_new_certificate()
+
+    def renew_when_due(self) -> None:
+        """Renew the certificate, now or when it is time; one that is not answered asks again."""
+        if self.identity is None:
+            return
+        now = datetime.fromtimestamp(self._env.now_ms() / 1000, UTC)
+        due_in = self.identity.renewal_due_in(now)
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        if due_in is None:
+            return
+        wait_s = min(max(0.0, due_in.total_seconds()), _LOOK_AT_LEAST_S)
+        self._renewal = self._env.loop.call_later(wait_s, self._renew)
+
+    def _renew(self) -> None:
+        identity, now = self.identity, datetime.fromtimestamp(self._env.now_ms() / 1000, UTC)
+        due_in = None if identity is None else identity.renewal_due_in(now)
+        if identity is None or due_in is None or due_in > timedelta(0):
+            self.renew_when_due()
+            return
+        self._renewal = None
+        done = self._env.loop.run_in_executor(self._env.dialers, identity.renew)
+        done.add_done_callback(self._renewed)
+
+    def _renewed(self, future: "asyncio.Future[bool]") -> None:
+        if not future.cancelled() and future.exception() is None and future.result():
+            self._show_new_certificate()
+        else:
+            self._renewal = self._env.loop.call_later(_RENEW_AGAIN_S, self._renew)
+
+    def _show_new_certificate(self) -> None:
+        """What is to be said leaves first; then the session is opened anew."""
+        self._env.loop.call_later(_BEFORE_LEAVING_S, lambda: self.disconnect(for_s=0.0, clean=True))
 
     def _link(self, wish: Opening) -> Link:
         env = self._env
@@ -220,6 +260,12 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = self._armed_ms = None
+
+    def stop(self) -> None:
+        """Nothing happens by itself any more."""
+        self.cancel_timer()
+        if self._renewal is not None:
+            self._renewal.cancel()
 
     def _give_up(self, session: Link) -> None:
         if self.session is session and self.cabinet.phase is Phase.CONNECTING:

@@ -111,7 +111,7 @@ class SimulatedFleet:
         sessions = [driver.session for driver in self]
         for driver in self:
             driver.do(lambda cabinet, now: cabinet.shut_down(now))
-            driver.cancel_timer()
+            driver.stop()
         self._flush()
         deadline = self.loop.time() + _GOODBYE_S
         while any(s and not s.gone for s in sessions) and self.loop.time() < deadline:  # noqa: ASYNC110  # sockets close one by one, and nobody else waits for the last

@@ -1,13 +1,14 @@
-"""What a simulated cabinet proves itself with: claimed over HTTPS, rotated, used over TLS or with signed frames."""
+"""What a simulated cabinet proves itself with: claimed over HTTPS, rotated, renewed, and how it is used."""
 
-import asyncio
 import base64
 import hashlib
 import os
 import secrets
 import ssl
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Lock
 from typing import Any, Final
 
 import httpx
@@ -26,20 +27,17 @@ from msgspec import Struct
 
 from firmware_protocol.dialect import Published
 from firmware_protocol.dialects.native import sealed
-from firmware_protocol.errors import ProtocolError
 from firmware_protocol.signing import (
     mqtt_password,
+    renewal_statement,
     rotation_proof,
     rotation_statement,
     signing_key,
 )
 from simulators.broker import Broker
-from simulators.session import Link, Listener, native_session
-from simulators.spec import ClaimSpec, StationSpec
+from simulators.spec import ClaimSpec
 
 _TIMEOUT_S: Final = 10.0
-#: Older than the newest that was accepted (docs/protocol.md, 19.6).
-_STALE_MS: Final = 120_000
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME: a cabinet's clock is not set before the welcome (18.2).
 _NO_CHECK_TIME: Final = 0x200000
 
@@ -57,6 +55,9 @@ class Credential(Struct, kw_only=True):
     certificate: str | None = None
     trust: str | None = None
     secret: str | None = None
+    #: From when on and where a certificate is renewed (18.7).
+    renew_from: datetime | None = None
+    renew_url: str | None = None
 
     @property
     def secret_bytes(self) -> bytes:
@@ -84,6 +85,8 @@ class Identity:
         #: Which of the two is tried.
         self._try_next = True
         self._boot = self._counter = 0
+        #: An operator's rotation and the cabinet's own renewal may meet.
+        self._asking = Lock()
 
     @property
     def by_secret(self) -> bool:
@@ -113,12 +116,35 @@ class Identity:
     def rotate(self, url: str, token: str) -> bool:
         """Fetch a successor. Blocks."""
         try:
-            self.kept.next = self._exchange(url, token, old=self.kept.current)
+            with self._asking:
+                self.kept.next = self._exchange(url, token, old=self.kept.current)
+                self.kept.asked = None
         except NotClaimed:
             return False
-        self.kept.asked = None
         # A certificate is used with the next connection; a password only after its secret was seen signing.
         self._try_next = not self.by_secret
+        self._save()
+        return True
+
+    def renewal_due_in(self, now: datetime) -> timedelta | None:
+        """How long until the certificate in use is to be renewed; None: it need not be, or its successor is here."""
+        current = self.kept.current
+        if current is None or current.renew_from is None or current.renew_url is None or self.kept.next is not None:
+            return None
+        return current.renew_from - now
+
+    def renew(self) -> bool:
+        """Fetch the next certificate with the key of the one in use (18.7). Blocks."""
+        current = self.kept.current
+        assert current is not None
+        assert current.renew_url is not None
+        try:
+            with self._asking:
+                self.kept.next = self._ask(current.renew_url, self._renewal(current, self._keep_asked()))
+                self.kept.asked = None
+        except NotClaimed:
+            return False
+        self._try_next = True
         self._save()
         return True
 
@@ -153,12 +179,20 @@ class Identity:
         )
 
     def _exchange(self, url: str, token: str, old: Credential | None) -> Credential:
-        if self.kept.asked is None:
-            self.kept.asked = secrets.token_urlsafe(32) if self.by_secret else _new_key()
-            self._save()  # before anybody is asked: a lost answer is asked for again with the same
-        body = {"token": token, **self._request(token, self.kept.asked, old)}
+        body = {"token": token, **self._request(token, self._keep_asked(), old)}
         if self._claim.hardware_serial is not None:
             body["hardware_serial"] = self._claim.hardware_serial
+        return self._ask(url, body)
+
+    def _keep_asked(self) -> str:
+        """Key or nonce, before anybody is asked: a lost answer is asked for again with the same."""
+        if self.kept.asked is None:
+            self.kept.asked = secrets.token_urlsafe(32) if self.by_secret else _new_key()
+            self._save()
+        return self.kept.asked
+
+    def _ask(self, url: str, body: dict[str, str]) -> Credential:
+        asked = self.kept.asked
         try:
             answer = httpx.post(url, json=body, timeout=_TIMEOUT_S)
         except httpx.HTTPError as error:
@@ -169,10 +203,12 @@ class Identity:
         return Credential(
             key_id=given["key_id"],
             broker_url=given["broker_url"],
-            key=None if self.by_secret else self.kept.asked,
+            key=None if self.by_secret else asked,
             certificate=given["certificate"],
             trust=given["trust"],
             secret=given["secret"],
+            renew_from=None if given["renew_from"] is None else datetime.fromisoformat(given["renew_from"]),
+            renew_url=given["renew_url"],
         )
 
     def _request(self, token: str, asked: str, old: Credential | None) -> dict[str, str]:
@@ -181,13 +217,16 @@ class Identity:
             proof = None if old is None else rotation_proof(old.secret_bytes, token, digest)
             request = {"nonce": asked}
         else:
-            key = _key_of(asked)
-            public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-            statement = rotation_statement(token, hashlib.sha256(public).digest())
-            proof = None if old is None else _key_of(old.key or "").sign(statement, ec.ECDSA(SHA256()))
-            csr = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, SHA256())
-            request = {"csr": csr.public_bytes(Encoding.PEM).decode()}
+            csr, digest = _signing_request(asked)
+            proof = None if old is None else _signed(old, rotation_statement(token, digest))
+            request = {"csr": csr}
         return request if proof is None else {**request, "proof": base64.b64encode(proof).decode()}
+
+    @staticmethod
+    def _renewal(current: Credential, asked: str) -> dict[str, str]:
+        csr, digest = _signing_request(asked)
+        proof = _signed(current, renewal_statement(current.key_id, digest))
+        return {"key_id": current.key_id, "csr": csr, "proof": base64.b64encode(proof).decode()}
 
     def _save(self) -> None:
         if self._file is None:
@@ -199,100 +238,21 @@ class Identity:
         fresh.replace(self._file)
 
 
-class IdentityLink:
-    """A session that first sees to its credential. Frames are signed on their way out and checked on their way in."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        fallback: Broker,
-        station: StationSpec,
-        will: Published,
-        *,
-        identity: Identity,
-        boot: int,
-    ) -> None:
-        self._loop, self._fallback, self._station, self._will = loop, fallback, station, will
-        self.identity = identity
-        self._boot = boot
-        self._inner: Link | None = None
-        self._listener: Listener | None = None
-        self._newest_ms = 0
-        #: Frames that the backend did not sign.
-        self.refused = 0
-
-    @property
-    def inner(self) -> Link:
-        assert self._inner is not None
-        return self._inner
-
-    def dial(self) -> None:
-        self.identity.ready()
-        broker, will = self.identity.broker(self._fallback), self.identity.seal(self._will, self._boot)
-        self._inner = native_session(self._loop, broker, self._station, will)
-        try:
-            self._inner.dial()
-        except OSError:
-            self.identity.failed()
-            raise
-
-    def attach(self, listener: Listener) -> None:
-        self._listener = listener
-        self.inner.attach(self)
-
-    def publish(self, message: Published) -> None:
-        self.inner.publish(self.identity.seal(message, self._boot))
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def cut(self) -> None:
-        self.inner.cut()
-
-    @property
-    def gone(self) -> bool:
-        return self.inner.gone
-
-    def tick(self) -> None:
-        self.inner.tick()
-
-    def opened(self) -> None:
-        if self._listener is not None:
-            self._listener.opened()
-
-    def closed(self) -> None:
-        self.identity.failed()
-        if self._listener is not None:
-            self._listener.closed()
-
-    def received(self, topic: str, payload: bytes, content_type: str | None) -> None:
-        if self._listener is None:
-            return
-        body = self._opened(topic, payload, content_type) if self.identity.by_secret else payload
-        if body is None:
-            self.refused += 1
-        else:
-            self._listener.received(topic, body, content_type)
-
-    def _opened(self, topic: str, payload: bytes, content_type: str | None) -> bytes | None:
-        try:
-            envelope = sealed.read(payload, content_type)
-        except ProtocolError:
-            return None
-        held = [each for each in (self.identity.kept.current, self.identity.kept.next) if each is not None]
-        if not any(
-            each.key_id == envelope.key and envelope.is_genuine(topic, signing_key(each.secret_bytes)) for each in held
-        ):
-            return None
-        if envelope.seq < self._newest_ms - _STALE_MS:
-            return None
-        self._newest_ms = max(self._newest_ms, envelope.seq)
-        return envelope.body
-
-
 def _new_key() -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _signing_request(key_pem: str) -> tuple[str, bytes]:
+    """PEM, and the SHA-256 of the key."""
+    key = _key_of(key_pem)
+    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    csr = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, SHA256())
+    return csr.public_bytes(Encoding.PEM).decode(), hashlib.sha256(public).digest()
+
+
+def _signed(by: Credential, statement: bytes) -> bytes:
+    return _key_of(by.key or "").sign(statement, ec.ECDSA(SHA256()))
 
 
 def _key_of(pem: str) -> ec.EllipticCurvePrivateKey:

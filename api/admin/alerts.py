@@ -97,7 +97,10 @@ class AlertRuleIn(Input):
     severity: Severity
     threshold: Annotated[
         float | None,
-        Field(description="over_temperature: °C; low_charge: %; full, empty: slots or banks; jam_rate: jams in 24 h"),
+        Field(
+            description="over_temperature: °C; low_charge: %; full, empty: slots or banks; jam_rate: jams in 24 h;"
+            " certificate: days"
+        ),
     ] = None
     duration_s: Annotated[int, Field(ge=0, description="how long it must be so")] = 0
     clear_after_s: Annotated[int, Field(ge=0, description="how long it must be over")] = 300

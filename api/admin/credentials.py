@@ -14,8 +14,8 @@ from api.devices.provisioning import claim_url
 from api.problems import problems
 from api.schemas import Input, Instant, Schema
 from api.v1 import area
-from fleet.devices import claims, credentials
-from fleet.devices.claims import Binding
+from fleet.devices import claim_tokens, credentials
+from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind, CredentialState
 from fleet.devices.rotation import start_rotation
 from fleet.stations.queries import find_station
@@ -102,7 +102,7 @@ class RotationOut(Schema):
 def create_claim_tokens(body: ClaimBatchIn, acts: ActsDep, runtime: RuntimeDep, response: Response) -> ClaimBatchOut:
     """Shown here and never again: only their hashes are kept."""
     expires_at = acts.now + timedelta(days=body.valid_days or runtime.settings.claim_days)
-    made = claims.create_batch(
+    made = claim_tokens.create_batch(
         acts.session,
         [Binding(each.station, each.hardware_serial) for each in body.bindings],
         kind=body.kind,

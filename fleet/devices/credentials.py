@@ -97,6 +97,11 @@ def current_credential(session: Session, station_id: int) -> DeviceCredential | 
     return _in_state(session, station_id, CredentialState.CURRENT)
 
 
+def next_credential(session: Session, station_id: int) -> DeviceCredential | None:
+    """One that was handed out, and is not in use yet."""
+    return _in_state(session, station_id, CredentialState.NEXT)
+
+
 def credentials_of(session: Session, station_id: int) -> list[DeviceCredential]:
     """All there ever were, newest first."""
     query = select(DeviceCredential).where(DeviceCredential.station_id == station_id)

@@ -40,6 +40,24 @@ class ClaimUsed(Conflict):
     code = "claim_used"
 
 
+class RenewalRefused(Forbidden):
+    """No certificate in force with this key id, or it has ended, or the proof is not its key's: all look the same."""
+
+    code = "renewal_refused"
+
+
+class RenewalNotDue(Conflict):
+    """The certificate is good for longer; it may be renewed from `renew_from` on."""
+
+    code = "renewal_not_due"
+
+
+class CallRefused(Forbidden):
+    """An HTTP call that no credential in force of its station signed: all reasons look the same."""
+
+    code = "call_refused"
+
+
 class AlreadyProvisioned(Conflict):
     """The station (`station`) has a credential; an operator revokes it, or makes a token that replaces it."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import RotateCredential
-from fleet.devices import claims
+from fleet.devices import claim_tokens
 from fleet.devices.commands import queue_command
 from fleet.devices.models import DeviceCommand
 
@@ -26,7 +26,7 @@ def start_rotation(
     `url` is where the token is exchanged. The command names no secret that is of use by itself: the exchange takes the
     credential in force as well. Raises NotProvisioned.
     """
-    token = claims.rotation_token(session, station_id, expires_at=deadline, now=now, created_by=requested_by)
+    token = claim_tokens.rotation_token(session, station_id, expires_at=deadline, now=now, created_by=requested_by)
     return queue_command(
         session,
         station_id=station_id,

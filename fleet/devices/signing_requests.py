@@ -38,6 +38,13 @@ def digest_of(key: ec.EllipticCurvePublicKey) -> bytes:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
+def public_key_digest(certificate_pem: str) -> bytes:
+    """`digest_of` the key of a certificate."""
+    key = x509.load_pem_x509_certificate(certificate_pem.encode()).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return digest_of(key)
+
+
 def signed_by(certificate_pem: str, signature: bytes, data: bytes) -> bool:
     """Whether the key of a certificate made this ECDSA signature (SHA-256, DER)."""
     key = x509.load_pem_x509_certificate(certificate_pem.encode()).public_key()

@@ -87,6 +87,13 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, CAST(NULL AS float) AS value, CAST
    AND NOT EXISTS (SELECT FROM firmware_rollout_target n
                     WHERE n.station_id = t.station_id AND n.offered_at > t.offered_at)
 """  # noqa: S608  # our own words
+#: `value` is in days, and below 0 when it has ended. A successor that was fetched and never used is not enough.
+_CERTIFICATE: Final = f"""
+SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, extract(epoch FROM c.expires_at - :now) / 86400 AS value,
+       c.expires_at - make_interval(secs => :threshold * 86400) AS since
+  FROM device_credential c JOIN station s ON s.id = c.station_id
+ WHERE c.state = 'current' AND c.expires_at < :now + make_interval(secs => :threshold * 86400) AND {_NOT_DISABLED}
+"""  # noqa: S608  # our own words
 
 _STATEMENTS: Final = {
     AlertKind.OFFLINE: _OFFLINE,
@@ -100,6 +107,7 @@ _STATEMENTS: Final = {
     AlertKind.JAM_RATE: _JAMS,
     AlertKind.INVENTORY: _INVENTORY,
     AlertKind.FIRMWARE: _FIRMWARE,
+    AlertKind.CERTIFICATE: _CERTIFICATE,
 }
 
 

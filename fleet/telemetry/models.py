@@ -129,6 +129,8 @@ class AlertKind(StrEnum):
     INVENTORY = "inventory"
     #: The last update offered to a cabinet failed, or was not proven in time.
     FIRMWARE = "firmware"
+    #: A cabinet's certificate ends within so many days (threshold), and was not renewed.
+    CERTIFICATE = "certificate"
 
 
 class Severity(StrEnum):

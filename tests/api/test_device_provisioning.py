@@ -1,4 +1,5 @@
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import select
 
-from firmware_protocol.signing import rotation_statement
+from firmware_protocol.signing import renewal_statement, rotation_statement
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
 from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
@@ -37,6 +38,35 @@ def token_of(boss: Person, **body: Any) -> str:
     assert answer.headers["Cache-Control"] == "no-store"
     token: str = answer.json()["tokens"][0]["token"]
     return token
+
+
+def renewal_of(key_id: str, old: ec.EllipticCurvePrivateKey, new: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    proof = old.sign(renewal_statement(key_id, digest_of(new.public_key())), ec.ECDSA(SHA256()))
+    return {"key_id": key_id, "csr": csr_of(new), "proof": base64.b64encode(proof).decode()}
+
+
+def test_a_certificate_is_renewed_before_it_ends(live: Live) -> None:
+    key, new = new_key(), new_key()
+    with operator(live) as boss:
+        claimed = live.client.post(CLAIM, json={"token": token_of(boss), "csr": csr_of(key)}).json()
+    assert claimed["renew_url"] == f"{live.url}/api/v1/device/renew"
+    assert claimed["renew_from"] < claimed["expires_at"]
+    request = renewal_of(claimed["key_id"], key, new)
+    early = live.client.post(claimed["renew_url"], json=request)
+    assert (early.status_code, early.json()["code"]) == (409, "renewal_not_due")
+    with session_scope(live.engine) as session:
+        row = session.scalars(select(DeviceCredential)).one()
+        row.issued_at, row.expires_at = utc_now() - timedelta(days=700), utc_now() + timedelta(days=20)
+    renewed = live.client.post(claimed["renew_url"], json=request)
+    assert renewed.status_code == 200, renewed.text
+    mine, _ = x509.load_pem_x509_certificates(renewed.json()["certificate"].encode())
+    assert mine.public_key() == new.public_key()
+    assert (renewed.json()["station"], renewed.json()["trust"]) == ("VB-1", claimed["trust"])
+    stranger = live.client.post(claimed["renew_url"], json=renewal_of(claimed["key_id"], new, new))
+    assert (stranger.status_code, stranger.json()["code"]) == (403, "renewal_refused")
+    metrics = live.client.get("/metrics").text
+    assert 'voltbay_device_certificates_ending{days="7"} 0.0' in metrics
+    assert 'voltbay_device_certificates_ending{days="30"} 1.0' in metrics
 
 
 def test_a_cabinets_life(live: Live) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ from sqlalchemy.orm import Session
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from fleet.common.clock import utc_now
 from fleet.db import session_scope
 from fleet.devices import claims
-from fleet.devices.claims import Claim, Desk
+from fleet.devices.claims import Claim
 from fleet.devices.identity_models import ClaimToken, CredentialState, DeviceCredential
+from fleet.devices.issuing import Desk
 from fleet.devices.models import DeviceCommand
 from fleet.settings import Settings
 from fleet.users.models import UserAuditLog
@@ -65,6 +69,15 @@ def test_rotate_and_revoke(clean_database: Database) -> None:
     with session_scope(clean_database.engine) as session:
         assert session.scalars(select(DeviceCommand.kind)).one() == "rotate_credential"
         assert session.scalars(select(DeviceCredential.state)).one() is CredentialState.REVOKED
+
+
+def test_certificates_that_are_about_to_end(clean_database: Database) -> None:
+    token = rows_of(stations("claim-batch", "VB-1"))[0]["token"]
+    with session_scope(clean_database.engine) as session:
+        claimed(session, token).expires_at = utc_now() + timedelta(days=20, hours=1)
+    assert json.loads(stations("certificates", "--days", "19", "--json").stdout) == []
+    (row,) = json.loads(stations("certificates", "--json").stdout)
+    assert (row["station"], row["days_left"], row["successor"]) == ("VB-1", 20, False)
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,12 @@ from firmware_protocol.signing import secret_text
 from fleet.common.clock import utc_now
 from fleet.common.vault import Vault
 from fleet.db import session_scope
-from fleet.devices import authority, claims, credentials
-from fleet.devices.claims import Binding, Claim, Claimed, Desk
+from fleet.devices import authority, claim_tokens, claims, credentials
+from fleet.devices.claim_tokens import Binding
+from fleet.devices.claims import Claim
 from fleet.devices.credentials import IssuedSecret, revoke_all, secret_for
 from fleet.devices.identity_models import CredentialKind, DeviceCredential
+from fleet.devices.issuing import Claimed, Desk
 from fleet.devices.passwords import password_file
 from fleet.settings import Settings
 from tests.databases import Database
@@ -106,12 +108,14 @@ class Certificate:
         desk = Desk.open(session, self.world.settings, now)
         (self.world.folder / "roots.pem").write_text(authority.roots(session))
         if old is not None:
-            token = claims.rotation_token(session, self.world.stations[code], expires_at=expires, now=now)
+            token = claim_tokens.rotation_token(session, self.world.stations[code], expires_at=expires, now=now)
             return claims.claim(
                 session, Claim(token, csr_of(self.key), proof=proof_of(old.key, token, self.key)), desk, now
             )
         kind = CredentialKind.CERTIFICATE
-        (made,) = claims.create_batch(session, [Binding(code)], kind=kind, expires_at=expires, now=now, replace=replace)
+        (made,) = claim_tokens.create_batch(
+            session, [Binding(code)], kind=kind, expires_at=expires, now=now, replace=replace
+        )
         return claims.claim(session, Claim(made.token, csr_of(self.key)), desk, now)
 
     def connect(self, client_id: str = "whatever") -> RawClient:

@@ -18,13 +18,14 @@ from device_gateway.gateway import Gateway
 from device_gateway.guard import FORGED
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
-from fleet.devices import claims, credentials
-from fleet.devices.claims import Binding
+from fleet.devices import claim_tokens, credentials
+from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.models import DeadLetter, DeviceSession
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.models import Station
+from simulators.fleet import SimulatedFleet
 from simulators.spec import ClaimSpec, FleetSpec, StationSpec
 from simulators.testing import FleetThread
 from tests.api.conftest import free_port, start
@@ -92,7 +93,7 @@ def _station(settings: Settings, database: Database, code: str, kind: Credential
     now = utc_now()
     with session_scope(database.engine) as session:
         add_station(session, now, code, online=False)
-        (made,) = claims.create_batch(session, [Binding(code)], kind=kind, expires_at=now + HOUR, now=now)
+        (made,) = claim_tokens.create_batch(session, [Binding(code)], kind=kind, expires_at=now + HOUR, now=now)
     claim = ClaimSpec(url=claim_url(settings), token=made.token, kind=kind.value)
     return StationSpec(code=code, name=code, slots=4, lat=47.0, lon=8.0, claim=claim)
 
@@ -113,6 +114,14 @@ def story(clean_database: Database, settings: Settings, broker: EmbeddedMosquitt
         thread.join(10)
 
 
+def _renew_from_now(fleet: SimulatedFleet) -> None:
+    driver = fleet["VB-CERT"]
+    assert driver.identity is not None
+    assert driver.identity.kept.current is not None
+    driver.identity.kept.current.renew_from = utc_now()
+    driver.renew_when_due()
+
+
 def test_claimed_rotated_revoked(story: Story) -> None:
     for code in KINDS:
         until(lambda code=code: story.states(code) == [CredentialState.CURRENT])  # type: ignore[misc]
@@ -125,6 +134,20 @@ def test_claimed_rotated_revoked(story: Story) -> None:
             start_rotation(session, station_id, url=claim_url(story.settings), deadline=now + HOUR, now=now)
     for code in KINDS:
         until(lambda code=code: story.states(code) == [CredentialState.REVOKED, CredentialState.CURRENT], 60)  # type: ignore[misc]
+    until(lambda: story.welcomed() == 2, 60)
+
+    # The certificate is about to end: its cabinet renews it by itself.
+    with session_scope(story.database.engine) as session:
+        current = credentials.current_credential(session, ids["VB-CERT"])
+        assert current is not None
+        rotated = current.key_id
+        current.issued_at, current.expires_at = utc_now() - timedelta(days=700), utc_now() + HOUR
+    story.cabinets.call(_renew_from_now)
+    until(lambda: story.states("VB-CERT") == [*[CredentialState.REVOKED] * 2, CredentialState.CURRENT], 60)
+    with session_scope(story.database.engine) as session:
+        current = credentials.current_credential(session, ids["VB-CERT"])
+        assert current is not None
+        assert current.key_id != rotated
     until(lambda: story.welcomed() == 2, 60)
 
     with session_scope(story.database.engine) as session:

@@ -71,12 +71,17 @@ def request_log(
 
 
 def take_chunk(session: Session, fact: DeviceFact, chunk: LogChunk, now: datetime) -> bool:
+    """`store_piece` of a message: what it raises keeps the frame among the dead letters."""
+    return store_piece(session, fact.station_id, chunk, now)
+
+
+def store_piece(session: Session, station_id: int, chunk: LogChunk, now: datetime) -> bool:
     """Store one piece; False when it is here already, or nobody needs it any more.
 
-    Raises UnknownLogRequest and ImpossibleChunk: the frame is kept among the dead letters.
+    Raises UnknownLogRequest and ImpossibleChunk.
     """
-    log = _locked(session, chunk.request_id, fact.station_id)
-    if log.state not in _TAKES_MORE:
+    log = log_of(session, chunk.request_id, station_id, lock=True)
+    if not takes_more(log):
         return False
     _check_index(log, chunk)
     if log.size + len(chunk.content) > log.max_bytes and not _have(session, log, chunk.index):
@@ -191,13 +196,20 @@ def _have(session: Session, log: DeviceLog, index: int) -> bool:
     return session.get(DeviceLogChunk, (log.id, index)) is not None
 
 
-def _locked(session: Session, request_id: str, station_id: int) -> DeviceLog:
+def takes_more(log: DeviceLog) -> bool:
+    """Whether pieces are still of use."""
+    return log.state in _TAKES_MORE
+
+
+def log_of(session: Session, request_id: str, station_id: int, *, lock: bool = False) -> DeviceLog:
+    """By the id that the cabinet was told. Raises UnknownLogRequest."""
     try:
         key = UUID(request_id)
     except ValueError:
         key = None
     query = select(DeviceLog).where(DeviceLog.id == key, DeviceLog.station_id == station_id)
-    log = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
+    query = query.with_for_update() if lock else query
+    log = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if log is None:
         raise UnknownLogRequest("nobody asked this station for such a log", request_id=request_id[:100])
     return log

@@ -17,6 +17,16 @@ class UnknownLogRequest(InvalidInput):
     code = "unknown_log_request"
 
 
+class DigestMismatch(InvalidInput):
+    """A piece that was damaged on its way: send it again."""
+
+    code = "digest_mismatch"
+
+
+class PieceTooLarge(InvalidInput):
+    code = "piece_too_large"
+
+
 class ImpossibleChunk(InvalidInput):
     """A piece whose number contradicts what is known of its log."""
 

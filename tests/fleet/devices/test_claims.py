@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from firmware_protocol.signing import rotation_proof, rotation_statement
 from fleet.common.errors import Forbidden, InvalidInput
 from fleet.common.vault import Unreadable, Vault
-from fleet.devices import authority, claims, credentials
-from fleet.devices.claims import Binding, Claim, Claimed, Desk
+from fleet.devices import authority, claim_tokens, claims, credentials
+from fleet.devices.claim_tokens import Binding
+from fleet.devices.claims import Claim
 from fleet.devices.errors import (
     AlreadyProvisioned,
     BadSigningRequest,
@@ -26,6 +27,7 @@ from fleet.devices.errors import (
     NotProvisioned,
 )
 from fleet.devices.identity_models import ClaimToken, CredentialKind, CredentialState, DeviceAuthority, DeviceCredential
+from fleet.devices.issuing import Claimed, Desk
 from fleet.devices.signing_requests import digest_of
 from fleet.stations.errors import StationNotFound
 from fleet.stations.models import Station
@@ -61,7 +63,7 @@ def desk(session: Session, now: datetime) -> Desk:
 
 def token_for(session: Session, now: datetime, binding: Binding | None = None, **options: object) -> str:
     chosen: dict[str, object] = {"kind": CredentialKind.CERTIFICATE, "expires_at": now + HOUR, **options}
-    made = claims.create_batch(session, [binding or Binding("VB-1")], now=now, **chosen)  # type: ignore[arg-type]
+    made = claim_tokens.create_batch(session, [binding or Binding("VB-1")], now=now, **chosen)  # type: ignore[arg-type]
     return made[0].token
 
 
@@ -213,11 +215,11 @@ def test_batches_are_bounded_and_name_known_stations(session: Session, now: date
     with pytest.raises(InvalidInput):
         token_for(session, now, Binding(hardware_serial="S"), expires_at=now)
     with pytest.raises(InvalidInput):
-        claims.create_batch(session, [], kind=CredentialKind.SECRET, expires_at=now + HOUR, now=now)
+        claim_tokens.create_batch(session, [], kind=CredentialKind.SECRET, expires_at=now + HOUR, now=now)
 
 
 def rotate(session: Session, station: Station, now: datetime) -> str:
-    return claims.rotation_token(session, station.id, expires_at=now + HOUR, now=now)
+    return claim_tokens.rotation_token(session, station.id, expires_at=now + HOUR, now=now)
 
 
 def proof_of(old: Key, token: str, new: Key) -> bytes:
