@@ -123,7 +123,7 @@ def _engine(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recording(
     database_server: DatabaseServer, mqtt_url: str, device_mqtt_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Recording]:
@@ -279,7 +279,7 @@ def _play(frames: Sequence[Received], engine: Engine, settings: Settings, rng: R
     Gaps(engine, directory, handle, wait=wait, give_up=wait, clock=lambda: later).look()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reference(recording: Recording, database_server: DatabaseServer) -> Iterator[Engine]:
     """The frames once, in the order in which they came."""
     url = database_server.copy(recording.before)
