@@ -194,9 +194,9 @@ def test_one_intent_starts_one_rental(shop: Shop) -> None:
         with shop.transactions() as session:
             return rental_payments.claim(session, intent, new_id(), shop.clock.now).rental_id
 
-    outcomes = together(20, start)
+    outcomes = together(THREADS, start)
     assert sum(isinstance(outcome, UUID) for outcome in outcomes) == 1
-    assert sum(isinstance(outcome, IntentNotOpen) for outcome in outcomes) == 19
+    assert sum(isinstance(outcome, IntentNotOpen) for outcome in outcomes) == THREADS - 1
 
 
 def test_fifty_settlements_of_one_rental_take_it_once(shop: Shop) -> None:

@@ -145,7 +145,7 @@ def test_what_is_not_known_is_asked_and_never_guessed(shop: Shop, card: str, sta
 
 def test_an_intent_is_charged_once_however_often_it_is_confirmed(shop: Shop) -> None:
     intent = shop.intent()
-    outcomes = together(THREADS // 2, lambda _: shop.confirm(intent, Card.SUCCEEDS))
+    outcomes = together(THREADS, lambda _: shop.confirm(intent, Card.SUCCEEDS))
     assert all(isinstance(outcome, PaymentIntent) for outcome in outcomes)
     assert shop.confirm(intent, Card.DECLINED).state is IntentState.SUCCEEDED
     assert (shop.charges(), shop.credited()) == (1, 2000)

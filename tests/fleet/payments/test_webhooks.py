@@ -18,7 +18,7 @@ from fleet.payments.providers import sandbox, signing
 from fleet.payments.providers.base import ChargeOrder
 from fleet.payments.providers.sandbox import SIGNATURE_HEADER, Card, Delivery
 from tests.fleet.parallel import together
-from tests.fleet.payments.conftest import NOW
+from tests.fleet.payments.conftest import NOW, THREADS
 from tests.fleet.payments.test_topups import SECRET, Shop
 
 
@@ -93,12 +93,12 @@ def test_ten_times_and_shuffled_is_the_same_as_once(shop: Shop) -> None:
     calls = [delivery for delivery in deliveries(shop) for _ in range(10)]
     assert len(calls) == 60
     random.Random(4).shuffle(calls)
-    received = together(20, lambda n: [receive(shop, call.body, call.headers) for call in calls[n::20]])
+    received = together(THREADS, lambda n: [receive(shop, call.body, call.headers) for call in calls[n::THREADS]])
     new = [webhook for batch in received if isinstance(batch, list) for webhook in batch if webhook is not None]
     assert len(new) == len(set(new)) == 6
     work = new * 10
     random.Random(5).shuffle(work)
-    applied = together(20, lambda n: [process(shop, webhook) for webhook in work[n::20]])
+    applied = together(THREADS, lambda n: [process(shop, webhook) for webhook in work[n::THREADS]])
     assert sum(done for batch in applied if isinstance(batch, list) for done in batch) == 6
     shop.sweep_after(hours=1)
     assert shop.credited() == 4 * 2000

@@ -26,7 +26,7 @@ from tests.fleet.parallel import together, wide_engine
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import POLICY
 
-MANY = 20
+MANY = 50
 
 
 @dataclass

@@ -24,7 +24,7 @@ from tests.fleet.parallel import together, wide_engine
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import POLICY
 
-MANY = 24
+MANY = 50
 
 
 @pytest.fixture

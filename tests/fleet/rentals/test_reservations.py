@@ -218,7 +218,7 @@ def test_starting_cancelling_and_sweeping_one_reservation_at_once(town: Town) ->
             else:
                 town.start_in(session, rider, "A")
 
-    for refused in together(30, act):
+    for refused in together(MANY, act):
         assert refused is None or isinstance(refused, FleetError)
     with session_scope(town.engine) as session:
         reservations.sweep_reservations(session, later + HOUR, POLICY)

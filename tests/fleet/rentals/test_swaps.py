@@ -25,7 +25,7 @@ from tests.fleet.parallel import together, wide_engine
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import HOUR, MINUTE, POLICY, SECOND, World
 
-MANY = 20
+MANY = 50
 
 
 def ask(world: World, rental: Rental, reason: SwapReason = SwapReason.LOW_BATTERY) -> Rental:
@@ -252,7 +252,7 @@ def asked(town: Town, rental: Rental, code: str) -> str:
     return "won"
 
 
-def test_twenty_swaps_of_one_rental_keep_one_bank(town: Town) -> None:
+def test_fifty_swaps_of_one_rental_keep_one_bank(town: Town) -> None:
     town.station("A", 12, banks=10)
     [rental] = riding(town, town.riders(1))
     assert together(MANY, lambda _: asked(town, rental, "A")) == ["won"] * MANY
@@ -261,13 +261,13 @@ def test_twenty_swaps_of_one_rental_keep_one_bank(town: Town) -> None:
         assert session.scalar(select(func.count()).where(StationSlot.reserved_for.is_not(None))) == 1
 
 
-def test_many_riders_want_the_last_other_bank(town: Town) -> None:
-    town.station("A", 6, banks=5)
+def test_fifty_riders_want_the_last_other_bank(town: Town) -> None:
+    town.station("A", MANY + 1, banks=MANY)
     town.station("B", 2, banks=1)
-    rentals = riding(town, town.riders(5))
-    results = together(5, lambda n: asked(town, rentals[n], "B"))
+    rentals = riding(town, town.riders(MANY))
+    results = together(MANY, lambda n: asked(town, rentals[n], "B"))
     names = Counter("won" if result == "won" else type(result).__name__ for result in results)
-    assert names == {"won": 1, NoBankAvailable.__name__: 4}
+    assert names == {"won": 1, NoBankAvailable.__name__: MANY - 1}
 
 
 def test_the_bank_is_put_back_while_the_exchange_runs_out(town: Town) -> None:
@@ -289,7 +289,7 @@ def test_the_bank_is_put_back_while_the_exchange_runs_out(town: Town) -> None:
             with session_scope(town.engine) as session:
                 swaps.sweep_swaps(session, late)
 
-    for result in together(10, act):
+    for result in together(MANY, act):
         assert result is None, result
     with session_scope(town.engine) as session:
         first = session.get_one(Rental, rentals[0].id)
