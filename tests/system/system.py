@@ -24,7 +24,7 @@ from fleet.db import create_engine_from, session_scope
 from simulators.spec import FleetSpec
 from tests.system.cabinets import Cabinets
 from tests.system.processes import ManagedProcess
-from tests.system.waiting import until
+from tests.system.waiting import PATIENCE_S, until
 
 #: Started in this order, stopped in the other.
 APPLICATION = ("gateway", "api", "worker", "relay", "beat")
@@ -98,7 +98,7 @@ class System:
         self.cabinets = Cabinets(self.spec, self.stack.device_mqtt_url)
         self.cabinets.fleet.__enter__()
         self.cabinets.fleet.wait_welcomed(120)
-        self.wait_online()
+        self.wait_online(timeout_s=_START_S)
 
     def _stop_everything(self) -> None:
         for process in reversed(self.processes.values()):
@@ -243,7 +243,7 @@ class System:
         )
         return rows[0] if rows else (None, 0)
 
-    def wait_online(self, *codes: str) -> None:
+    def wait_online(self, *codes: str, timeout_s: float = PATIENCE_S) -> None:
         wanted = list(codes or self.cabinets.codes)
         query = (
             "SELECT count(*) FROM station WHERE code = ANY(:codes) AND online"
@@ -252,6 +252,7 @@ class System:
         until(
             lambda: self.scalar(query, codes=wanted) == len(wanted),
             lambda: f"{wanted} are online; {self.scalar(query, codes=wanted)} of {len(wanted)} are",
+            timeout_s,
         )
 
     def settle(self, timeout_s: float = 45.0) -> None:
