@@ -105,7 +105,7 @@ class Ride:
 
     def refunded(self) -> None:
         """As soon as there is something to give back; others tell of the same return then, or want the same bank."""
-        until(self.is_over, "the rental is over")
+        until(self.is_over, "the rental is over", 120)
         with session_scope(self.town.engine) as session:
             refund = refunds.request_for_rental(
                 session, rental_id=self.rental_id, user_id=self.rider, requested_by=self.rider, amount_minor=60,
