@@ -1,7 +1,8 @@
 """`python -m benchmarks.bare_api FILE`: the yardstick of `benchmarks.stations`, FastAPI and the same statements only.
 
-FILE holds, pickled, for each name of an endpoint the statements (with parameters) of each of its requests. An answer is
-the rows as they come, encoded by msgspec: no schema, no middleware, no sessions, no checks.
+FILE holds, pickled, for each name of an endpoint the statements (with parameters, and whether PostgreSQL plans them
+once) of each of its requests. An answer is the rows as they come, encoded by msgspec: no schema, no middleware,
+no sessions, no checks.
 """
 
 import argparse
@@ -14,20 +15,23 @@ import uvicorn
 from fastapi import FastAPI, Response
 from sqlalchemy import create_engine
 
+from fleet.common.plans import PLANNED, plan_once
+
 #: Endpoint → its requests → their statements.
-Recorded = dict[str, list[list[tuple[str, Any]]]]
+Recorded = dict[str, list[list[tuple[str, Any, bool]]]]
 
 
 def app_of(recorded: Recorded, url: str) -> FastAPI:
     app = FastAPI(openapi_url=None)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"), pool_size=10, max_overflow=20)
+    plan_once(engine)
 
     @app.get("/{name}/{index}")
     def rows(name: str, index: int) -> Response:
         found = []
         with engine.connect() as connection:
-            for statement, parameters in recorded[name][index]:
-                answer = connection.exec_driver_sql(statement, parameters)
+            for statement, parameters, planned in recorded[name][index]:
+                answer = connection.exec_driver_sql(statement, parameters, PLANNED if planned else {})
                 found.append([dict(row) for row in answer.mappings()])
         return Response(msgspec.json.encode(found), media_type="application/json")
 

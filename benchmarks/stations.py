@@ -25,6 +25,7 @@ from benchmarks.services import ROOT, process, wait_for
 from benchmarks.stream import code
 from benchmarks.whole import Whole, answers, whole
 from fleet.common import logs
+from fleet.common.plans import PLANNED
 
 TARGET: Final = 0.6
 MOST_STATEMENTS: Final = 3
@@ -47,10 +48,13 @@ def record(system: Whole, asked: dict[str, list[str]]) -> Recorded:
     logs.configure(system.settings, "benchmark")
     app = create_app(system.settings)
     found: Recorded = {}
-    sent: list[tuple[str, Any]] = []
+    sent: list[tuple[str, Any, bool]] = []
 
-    def seen(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        sent.append((statement, parameters))
+    def seen(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        # EXECUTE means something on its own connection only: what it was made of.
+        calls: dict[str, str] = connection.connection.info.get(next(iter(PLANNED)), {})
+        made_of = {call: text for text, call in calls.items()}
+        sent.append((made_of.get(statement, statement), parameters, statement in made_of))
 
     event.listen(app.state.runtime.engine, "before_cursor_execute", seen)
 
