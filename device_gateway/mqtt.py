@@ -187,8 +187,8 @@ class Link(Thread):
         if held:
             self._client.not_reading()
         if held is not self.held:
-            self.held = held
             self._metrics.held.set(held)
+            self.held = held
             _LOG.warning("reading stopped, events wait to be stored" if held else "reading again")
         return held
 
