@@ -8,7 +8,9 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload
 
 from fleet.common.money import Money
@@ -21,6 +23,7 @@ from fleet.rentals import checks
 from fleet.rentals.choices import choose
 from fleet.rentals.errors import (
     AlreadyReserved,
+    NoBankAvailable,
     ReservationNotFound,
     ReservationOver,
     ReservedLately,
@@ -59,10 +62,23 @@ def reserve(
     if fee:
         reservation.hold_transfer_id = hold_fee(session, admitted.purse, reservation.id, terms.money(fee), now).id
     chosen.reserved_for = reservation.id
-    session.add(reservation)
+    _keep(session, reservation, station)
     notify(session, Channel.STATION, str(station.id))
     session.flush()  # the answer is read back
     return reservation_of(session, user_id, reservation.id)
+
+
+def _keep(session: Session, reservation: Reservation, station: Station) -> None:
+    """A bank that somebody has carried out of the slot where it was kept for another rider is that rider's still, for
+    the few minutes that are left: one reservation a bank, whatever slot it is in. Raises NoBankAvailable.
+    """
+    try:
+        with session.begin_nested():
+            session.add(reservation)
+    except IntegrityError as error:
+        if not isinstance(error.orig, UniqueViolation):
+            raise
+        raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code) from None
 
 
 def _not_again(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> None:

@@ -72,6 +72,19 @@ def test_the_bank_is_kept_and_the_rental_gets_it(world: World) -> None:
     assert sweep(world) == 0
 
 
+def test_a_bank_that_was_carried_to_another_station_is_kept_for_one_rider(world: World) -> None:
+    reserve(world)
+    world.later(SECOND)
+    world.inserted("B", 1, "A1", 90)
+    world.heard()
+    other = add_rider(world.session, world.now)
+    with pytest.raises(NoBankAvailable), world.session.begin_nested():
+        reservations.reserve(
+            world.session, user_id=other, station_code="B", slot=None, now=world.now, policy=world.policy
+        )
+    assert world.start("B", rider=other).slot_out == 1
+
+
 def test_what_is_kept_comes_before_a_better_bank(world: World) -> None:
     reserve(world, slot=3)
     assert world.start().slot_out == 3
