@@ -33,13 +33,13 @@ class Accounts:
         """What came in, less what rentals and reservations cost, is there."""
         self._payments()
         came = self._came()
-        for rider in self._town.riders:
+        for rider, funds in zip(self._town.riders, FUNDS, strict=True):
             own = [each for each in rentals if each.user_id == rider]
             spent = sum(self._paid(each) for each in own)
             spent += self._fees(rider)
             lost, aside = self._disputed(rider)
             balance = wallets.balance(self._session, wallets.wallet_of(self._session, rider, "EUR", self._now))
-            assert balance.available_minor + balance.held_minor == FUNDS + came[rider] - spent - lost
+            assert balance.available_minor + balance.held_minor == funds + came[rider] - spent - lost
             if not any(each.state in OPEN_STATES for each in own):
                 assert balance.held_minor == aside + self._on_the_way(rider)
             if any(each.due_minor for each in own):

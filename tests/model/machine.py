@@ -130,8 +130,8 @@ class Machine(RuleBasedStateMachine):
                 continue
             if kept.rider == deal.rider:
                 kept.over = kept.code == code
-            else:
-                assert kept.serial != serial or kept.until <= self.backend.now, "kept for somebody else"
+            elif kept.serial == serial and kept.until > self.backend.now:
+                assert self.town.place_of(serial) != (kept.code, kept.slot), "kept for somebody else"
         self.town.rentals[rental_id] = deal
 
     def _let_everything_be_told(self) -> None:

@@ -9,6 +9,7 @@ from fleet.common.errors import FleetError
 from fleet.payments.providers.sandbox import Card
 from tests.model.machine import Machine, dies, numbers, places, riders
 from tests.model.people import NO_START, check_refusal, offers
+from tests.model.town import RIDERS
 
 cards = st.sampled_from(Card)
 
@@ -51,6 +52,11 @@ class Payments(Machine):
         if len(self.town.card_starts) > known:
             self.confirm(0, card, saved=False, dies=dies)
             self.obey(self.cabinet(place))
+
+    @rule(chosen=st.lists(st.tuples(places, cards), min_size=RIDERS, max_size=RIDERS))
+    def morning_by_card(self, chosen: list[tuple[int, Card]]) -> None:
+        for rider, (place, card) in enumerate(chosen):
+            self.ride_by_card(rider, place, card, None)
 
     @rule(rider=riders, card=cards)
     def save_card(self, rider: int, card: Card) -> None:

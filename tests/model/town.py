@@ -19,8 +19,9 @@ from tests.model.fares import ZONE, Fare, Package, Pause
 STATIONS: Final = 3
 SLOTS: Final = 4
 BANKS: Final = 7
-RIDERS: Final = 3
-FUNDS: Final = 5000
+#: What each of them has: enough for everything, for some of it, for hardly anything without a card.
+FUNDS: Final = (5000, 2000, 150)
+RIDERS: Final = len(FUNDS)
 #: What most stations charge: a bank that is not back half a day after its time is lost.
 COMMON: Final = Fare(lost_after=timedelta(hours=12), lost_fee=700, reservation_fee=120)
 #: What the last station charges: nothing for a short while, late hours, and no end but the cap.
@@ -129,7 +130,7 @@ def build(backend: Backend, now: datetime) -> Town:
             session, now, name="own", station_id=ids[-1], free_period=OWN.free, overdue_after=OWN.due,
             late_hourly_minor=OWN.late_hour, total_cap_minor=OWN.cap,
         )  # fmt: skip
-        riders = [add_rider(session, now, FUNDS) for _ in range(RIDERS)]
+        riders = [add_rider(session, now, funds) for funds in FUNDS]
         operator = add_rider(session, now, 0)
         offers = [
             create_package(
