@@ -3,8 +3,6 @@
 SHELL := bash
 BIN := .venv/bin
 UNIT_WORKERS ?= 2
-# 0: one system after the other.
-SYSTEM_WORKERS ?= 0
 #: Where whole systems are started.
 SYSTEM_TESTS := tests/chaos tests/cli tests/e2e tests/stranger tests/workers
 # Set in many containers: every process would compile the whole tree again at each start.
@@ -43,8 +41,8 @@ format: install ## what ruff can mend by itself
 unit: install services ## tests that need no more than services of their own, in parallel
 	$(BIN)/pytest -n $(UNIT_WORKERS) -m "not e2e and not chaos" $(ARGS)
 
-e2e: install services ## whole systems, and systems whose processes are killed; SYSTEM_WORKERS=2 runs two at a time
-	$(BIN)/pytest -n $(SYSTEM_WORKERS) --dist loadgroup -m "e2e or chaos" $(if $(ARGS),$(ARGS),$(SYSTEM_TESTS))
+e2e: install services ## whole systems, and systems whose processes are killed, one after the other
+	$(BIN)/pytest -m "e2e or chaos" $(if $(ARGS),$(ARGS),$(SYSTEM_TESTS))
 
 test: install services ## lint, then all tests (models against migrations among them)
 	@$(MAKE) --no-print-directory lint

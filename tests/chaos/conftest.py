@@ -17,13 +17,11 @@ _STATIONS = 12
 _OPTIONS = SystemOptions(settings={"EJECT_DEADLINE_S": "25", "EJECT_GRACE_S": "1", "HEARTBEAT_S": "10"})
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.chaos)
-            item.add_marker(pytest.mark.xdist_group("chaos"))  # one worker has the system
 
 
 @pytest.fixture(scope="package")

@@ -21,7 +21,7 @@ from tests.system.waiting import until
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 _FENCE = re.compile(r"<!-- cabinet\.sh -->\n```sh\n(.*?)```", re.DOTALL)
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stranger")]  # one worker has the system
+pytestmark = pytest.mark.e2e
 needs_mosquitto_clients = pytest.mark.skipif(
     shutil.which("mosquitto_pub") is None, reason="mosquitto's clients are not installed"
 )
