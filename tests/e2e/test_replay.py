@@ -52,6 +52,9 @@ _SEEDS = range(5)
 #: Samples are compared with each other by time alone where a bank has moved: they must lie further apart than what a
 #: message takes through the broker of a machine that has other things to do.
 _TELEMETRY_S = 3
+#: The orders are given before the gateway starts, which takes a while on such a machine.
+_EJECT_DEADLINE_S = 300
+_PATIENCE_S = 120
 
 #: Left out altogether: device_session, station_status_history and the presence columns of station (a session that is
 #: heard of only after the next one is never opened), gateway_instance (processes), the inventories that each opened
@@ -136,15 +139,16 @@ def recording(
         "VOLTBAY_HOME": str(folder),
         "VOLTBAY_TELEMETRY_S": f"{_TELEMETRY_S}",
     }
+    environment["VOLTBAY_EJECT_DEADLINE_S"] = f"{_EJECT_DEADLINE_S}"
     environment["VOLTBAY_DEADBAND_KEEP_S"] = "0"  # which samples are worth a row depends on their order
     gateway = ManagedProcess("gateway", [sys.executable, "-m", "device_gateway"], environment, folder / "gateway.log")
-    settings = Settings(database_url=url, mqtt_url=mqtt_url, home=folder)
+    settings = Settings(database_url=url, mqtt_url=mqtt_url, home=folder, eject_deadline_s=_EJECT_DEADLINE_S)
     with _engine(url) as engine:
         _prepare(engine, spec)
     cabinets = Cabinets(spec, device_mqtt_url)
     gateway.start()
     with cabinets.fleet:
-        cabinets.fleet.wait_welcomed(30)
+        cabinets.fleet.wait_welcomed(_PATIENCE_S)
         with _engine(url) as engine:
             _settle(engine, cabinets)
             assert gateway.stop() == 0
@@ -210,8 +214,8 @@ def _live(engine: Engine, cabinets: Cabinets) -> None:
     """
     cabinets.fault(_B, FaultKind.WRONG_BANK)
     cabinets.fault(_C, FaultKind.NOT_TAKEN, delay_s=0.5)
-    until(lambda: len(cabinets.in_hands()) >= 4, "four riders have a bank")
-    until(lambda: not _count(engine, "rental", "state = 'ejecting'"), "no eject is under way")
+    until(lambda: len(cabinets.in_hands()) >= 4, "four riders have a bank", _PATIENCE_S)
+    until(lambda: not _count(engine, "rental", "state = 'ejecting'"), "no eject is under way", _PATIENCE_S)
     out = {code: serial for serial, code in _active(engine)}
     cabinets.fleet.insert(_C, out[_A])
     cabinets.fleet.disconnect(_A)
@@ -223,7 +227,7 @@ def _live(engine: Engine, cabinets: Cabinets) -> None:
     slot, taken = next(iter(cabinets.banks(_C).items()))
     cabinets.remove(_C, slot)
     cabinets.fleet.connect(_A)
-    cabinets.fleet.wait_welcomed(30)
+    cabinets.fleet.wait_welcomed(_PATIENCE_S)
     cabinets.fleet.insert(_B, taken)
     _settle(engine, cabinets)
 
@@ -251,7 +255,7 @@ def _settle(engine: Engine, cabinets: Cabinets) -> None:
             and not _count(engine, "device_command", "state IN ('queued', 'sent', 'unknown')")
         ),
         "quiet",
-        60,
+        _PATIENCE_S,
     )
 
 
