@@ -7,8 +7,8 @@ import typer
 
 from cli.database import fleet_session
 from fleet.common.clock import utc_now
-from fleet.partners.proof import CHECKS
 from fleet.payments import proof
+from fleet.registry import CHECKS
 
 app = typer.Typer(help="The books: prove them, show the reports of earlier proofs.", no_args_is_help=True)
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]

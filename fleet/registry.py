@@ -1,4 +1,4 @@
-"""Imports every model, so that Alembic sees the whole of `Base.metadata`."""
+"""Imports every model, so that Alembic sees the whole of `Base.metadata`; and names what the books are proven by."""
 
 from fleet.common import models as common
 from fleet.config import models as config
@@ -10,6 +10,7 @@ from fleet.devices.configuration import models as device_configuration
 from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.partners import models as partners
+from fleet.partners.proof import CHECKS as PARTNERS_CHECKS
 from fleet.payments import models as payments
 from fleet.payments.disputes import models as payments_disputes
 from fleet.payments.outgoing import models as payments_outgoing
@@ -19,10 +20,14 @@ from fleet.rentals import care_models as rental_care
 from fleet.rentals import life_models as rental_life
 from fleet.rentals import models as rentals
 from fleet.stations import models as stations
+from fleet.subscriptions import models as subscriptions
+from fleet.subscriptions.proof import CHECKS as SUBSCRIPTIONS_CHECKS
 from fleet.telemetry import models as telemetry
 from fleet.users import models as users
 
 metadata = Base.metadata
+#: For `payments.proof.prove`: what areas above payments look at.
+CHECKS = {**SUBSCRIPTIONS_CHECKS, **PARTNERS_CHECKS}
 AREAS = (
     common,
     config,
@@ -40,6 +45,7 @@ AREAS = (
     payments_outgoing,
     payments_reconciliation,
     sandbox,
+    subscriptions,
     rentals,
     rental_care,
     rental_life,

@@ -14,7 +14,10 @@ VISIBILITY_S = 150
 
 redis_transport.install()
 
-AREAS = ("common", "device_upkeep", "devices", "partners", "payments", "rentals", "stations", "telemetry", "users")
+AREAS = (
+    "common", "device_upkeep", "devices", "partners", "payments", "rentals", "stations", "subscriptions", "telemetry",
+    "users",
+)  # fmt: skip
 
 
 def create_celery(settings: Settings) -> Celery:

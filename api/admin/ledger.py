@@ -9,8 +9,8 @@ from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Currency, Cursor, Limit, MoneyOut, Page
 from api.v1 import area
-from fleet.partners.proof import CHECKS
 from fleet.payments import ledger, proof, statements
+from fleet.registry import CHECKS
 
 router = area("admin", "admin")
 

@@ -1,31 +1,37 @@
 """What a payment's result means for the books: the wallet, and who is told."""
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.common.outbox import DomainEvent, publish
-from fleet.payments import ledger
+from fleet.payments import ledger, subscription_payments
 from fleet.payments.events import (
     AuthorizationDecided,
     RentalPaymentCaptured,
     RentalPaymentFailed,
     RentalPaymentReady,
+    SubscriptionPaymentCaptured,
+    SubscriptionPaymentFailed,
     TopUpFailed,
     TopUpSucceeded,
 )
 from fleet.payments.models import AccountKind, IntentPurpose, PaymentIntent
 from fleet.payments.wallets import wallet_of
 
+_FAILED: Final[dict[str, type[RentalPaymentFailed | SubscriptionPaymentFailed]]] = {
+    IntentPurpose.RENTAL: RentalPaymentFailed,
+    IntentPurpose.SUBSCRIPTION: SubscriptionPaymentFailed,
+}
 TOP_UP = "top_up"
 CARD_PAYMENT = "card_payment"
 
 
 def paid(session: Session, intent: PaymentIntent, now: datetime) -> None:
-    """Credit what the provider took to the wallet; card money for a rental passes it too (decision 0131)."""
+    """Credit what the provider took to the wallet; card money for a purpose passes it too (decision 0131)."""
     assert intent.captured_minor is not None
-    rental = intent.purpose == IntentPurpose.RENTAL
     wallet = wallet_of(session, intent.user_id, intent.currency, now)
     clearing = ledger.house_accounts(session, intent.currency, now)[AccountKind.PROVIDER_CLEARING]
     ledger.transfer(
@@ -33,14 +39,17 @@ def paid(session: Session, intent: PaymentIntent, now: datetime) -> None:
         debit=clearing,
         credit=wallet.account_id,
         money=Money(intent.captured_minor, intent.currency),
-        kind=CARD_PAYMENT if rental else TOP_UP,
+        kind=TOP_UP if intent.purpose == IntentPurpose.TOP_UP else CARD_PAYMENT,
         key=f"topup:{intent.id}",
         now=now,
         rental_id=intent.rental_id,
         intent_id=intent.id,
     )
     took = (intent.captured_minor, intent.currency)
-    if rental:
+    if intent.purpose == IntentPurpose.SUBSCRIPTION:
+        subscription_payments.set_aside(session, intent, wallet.account_id, now)
+        publish(session, SubscriptionPaymentCaptured(intent.id, intent.user_id, *took), now)
+    elif intent.purpose == IntentPurpose.RENTAL:
         publish(session, RentalPaymentCaptured(intent.id, intent.user_id, intent.rental_id, *took), now)
     else:
         publish(session, TopUpSucceeded(intent.id, intent.user_id, *took), now)
@@ -63,5 +72,5 @@ def decide(session: Session, intent: PaymentIntent, settle_minor: int, now: date
 
 def failed(intent: PaymentIntent) -> DomainEvent:
     """What is told of a payment that brought nothing."""
-    event = RentalPaymentFailed if intent.purpose == IntentPurpose.RENTAL else TopUpFailed
+    event = _FAILED.get(intent.purpose, TopUpFailed)
     return event(intent.id, intent.user_id, intent.failure_code)

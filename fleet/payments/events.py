@@ -69,6 +69,27 @@ class RentalPaymentCaptured(DomainEvent):
 
 
 @dataclass(frozen=True)
+class SubscriptionPaymentCaptured(DomainEvent):
+    """A card paid for a period of a subscription; the money is set aside on the wallet until the period has it."""
+
+    name: ClassVar[str] = "payments.SubscriptionPaymentCaptured"
+    intent_id: UUID
+    user_id: UUID
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class SubscriptionPaymentFailed(DomainEvent):
+    """The card was declined, or the payment was stopped."""
+
+    name: ClassVar[str] = "payments.SubscriptionPaymentFailed"
+    intent_id: UUID
+    user_id: UUID
+    failure_code: str | None
+
+
+@dataclass(frozen=True)
 class AuthorizationDecided(DomainEvent):
     """An authorization is to be captured or given back: the provider has to be told."""
 

@@ -8,10 +8,12 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, selectinload
 
+from fleet.common.money import rounded
 from fleet.payments.errors import InvoiceNotFound
 from fleet.payments.models import Invoice, InvoiceKind, InvoiceLine
 
 CORRECTION = "correction"
+REFUND = "refund"
 #: Characters of invoice_line.text: a charge must not fail for a long name of a coupon.
 TEXT_MAX = 300
 
@@ -75,6 +77,32 @@ def issue(session: Session, bill: Bill, now: datetime, reason: str | None = None
     session.add(invoice)
     session.flush()  # the next correction refers to it
     return invoice
+
+
+def tax_in(invoice: Invoice, amount_minor: int) -> int:
+    """The tax in a part of what an invoice asks for."""
+    return rounded(amount_minor * invoice.tax_minor, invoice.total_minor)
+
+
+def credit(session: Session, invoice: Invoice, amount_minor: int, *, reason: str, now: datetime) -> Invoice:
+    """The one correction of an invoice that is of no rental: so much of it (contained tax included) came back."""
+    correction = Invoice(
+        user_id=invoice.user_id,
+        sequence=1,
+        kind=InvoiceKind.CORRECTION,
+        corrects_id=invoice.id,
+        currency=invoice.currency,
+        total_minor=-amount_minor,
+        tax_minor=-tax_in(invoice, amount_minor),
+        tax_name=invoice.tax_name,
+        tax_bp=invoice.tax_bp,
+        reason=reason[:TEXT_MAX],
+        issued_at=now,
+        lines=[InvoiceLine(position=1, kind=REFUND, text=reason[:TEXT_MAX], amount_minor=-amount_minor)],
+    )
+    session.add(correction)
+    session.flush()  # constraints speak with the money
+    return correction
 
 
 def _of_rental(rental_id: UUID) -> Select[Invoice]:

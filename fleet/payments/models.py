@@ -249,6 +249,8 @@ class IntentPurpose(StrEnum):
     TOP_UP = "top_up"
     #: Security for one rental: set aside at its start, taken as far as it costs more than the wallet has.
     RENTAL = "rental"
+    #: One period of a subscription; what comes in is set aside for it at once.
+    SUBSCRIPTION = "subscription"
 
 
 class PaymentMethod(Base):

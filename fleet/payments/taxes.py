@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
+from fleet.common.money import WHOLE_BP, rounded
 from fleet.payments.models import TaxRate
 
 
@@ -18,6 +19,11 @@ def rate_in(session: Session, country: str, at: datetime) -> TaxRate | None:
         TaxRate.country == country, TaxRate.valid_from <= at, or_(TaxRate.valid_to.is_(None), TaxRate.valid_to > at)
     )
     return session.scalars(query).one_or_none()
+
+
+def contained(rate: TaxRate, gross_minor: int) -> int:
+    """The tax in a price that contains it."""
+    return rounded(gross_minor * rate.basis_points, WHOLE_BP + rate.basis_points)
 
 
 def set_rate(

@@ -6,11 +6,11 @@ import httpx
 import structlog
 
 from fleet.common.clock import utc_now
-from fleet.partners.proof import CHECKS
 from fleet.payments import janitor, methods, proof, webhooks
 from fleet.payments.outgoing import money_out
 from fleet.payments.providers import provider_from, sandbox
 from fleet.payments.reconciliation import service as reconciliation
+from fleet.registry import CHECKS
 from workers.consumers import outside_consumer
 from workers.context import engine, settings, transaction
 from workers.policies import NEXT_TICK

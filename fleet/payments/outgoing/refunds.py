@@ -131,6 +131,28 @@ def _decide(refund: Refund, state: RefundState, approver_id: UUID, note: str | N
     refund.note = None if note is None else note[:300]
 
 
+def return_payment(
+    session: Session, intent: PaymentIntent, amount_minor: int, *, by: UUID | None, reason: str, now: datetime
+) -> int:
+    """Send money of the wallet back to the card that brought it, which nobody has to agree to any more.
+
+    `by`: who wants it so; None: nobody, it was not wanted. Returns the minor units that go, at most what the card has
+    not got back; should the card not take them, they stay in the wallet. The caller has locked the rider's wallet.
+    """
+    amount = min(amount_minor, card_left(session, intent))
+    if amount <= 0:
+        return 0
+    refund = Refund(
+        user_id=intent.user_id, intent_id=intent.id, amount_minor=amount, currency=intent.currency,
+        reason=reason[:300], state=RefundState.APPROVED, requested_by=by or intent.user_id, requested_at=now,
+        decided_by=by, decided_at=now,
+    )  # fmt: skip
+    session.add(refund)
+    session.flush()  # the movement refers to it
+    _to_card(session, refund, intent, amount, now)
+    return amount
+
+
 def reject(session: Session, refund_id: UUID, *, approver_id: UUID, note: str, now: datetime) -> Refund:
     """Raises NotFound, RefundNotOpen, Conflict."""
     refund = _open(session, refund_id, now)
