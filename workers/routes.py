@@ -4,11 +4,14 @@ from fleet.devices.events import InventoryFresh, InventoryStale, StationInventor
 from fleet.payments.events import (
     AuthorizationDecided,
     MoneyOutDue,
+    PaymentDisputed,
     PaymentMethodRemoved,
     RentalDuePaid,
     RentalPaymentCaptured,
     RentalPaymentReady,
     RentalRefunded,
+    SubscriptionPaymentCaptured,
+    SubscriptionPaymentFailed,
     TopUpSucceeded,
     WebhookReceived,
 )
@@ -36,9 +39,13 @@ ROUTES: dict[str, tuple[str, ...]] = {
     AuthorizationDecided.name: ("payments.carry_out_authorization",),
     MoneyOutDue.name: ("payments.send_money_out",),
     PaymentMethodRemoved.name: ("payments.forget_method",),
+    PaymentDisputed.name: ("subscriptions.end_disputed",),
     RentalPaymentCaptured.name: ("rentals.collect_dues",),
     RentalPaymentReady.name: ("rentals.start_paid",),
+    SubscriptionPaymentCaptured.name: ("subscriptions.settle_payment",),
+    SubscriptionPaymentFailed.name: ("subscriptions.settle_payment",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
     **{event.name: ("partners.settle_rental",) for event in _TAKINGS},
+    RentalRefunded.name: ("partners.settle_rental", "rentals.give_minutes_back"),
 }

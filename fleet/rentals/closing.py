@@ -9,6 +9,7 @@ from fleet.common.money import Money
 from fleet.payments import holds, rental_payments
 from fleet.payments.invoices import TEXT_MAX, Bill, Line, issue
 from fleet.payments.models import AccountKind
+from fleet.rentals import subscribed
 from fleet.rentals.adjustments import Adjustment, free_time
 from fleet.rentals.gross import bought_at, due_after
 from fleet.rentals.life_models import RentalSwap, SwapState
@@ -214,6 +215,7 @@ def give_up(
         _end_without_swap(session, rental, code=code, evidence=evidence, now=now)
         return
     holds.release_holds(session, rental.id, now)
+    subscribed.release(session, rental, now)
     _settle_card(session, rental, 0, now)
     rental.failure_code = None if code is None else code[:64]
     unreserve(session, rental)
@@ -325,6 +327,7 @@ def _charge(
         rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
     else:
         holds.release_holds(session, rental.id, now)
+    subscribed.settle(session, rental, result, now)
     _settle_card(session, rental, rental.due_minor, now)
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
     issue(session, _bill(rental, result), now)
@@ -365,6 +368,8 @@ def _cheaper(
 ) -> None:
     """A closed rental only ever becomes cheaper: first what is owed is owed no more, then what was paid comes back."""
     too_much = (rental.price_minor or 0) - result.total_minor
+    if result.applied or result.total_minor == 0:  # else a person's word, which says nothing about the time
+        subscribed.settle(session, rental, result, now)
     if too_much <= 0:
         return
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)

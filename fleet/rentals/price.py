@@ -6,7 +6,7 @@ begun counts whole; what is to pay in the end is rounded down to the tariff's st
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -65,6 +65,8 @@ class Price:
     tax_minor: int = 0
     #: What each adjustment came to, in the order in which they were applied.
     applied: tuple[Applied, ...] = ()
+    #: Where there are any: the time that was used beyond what is free or prepaid anyway.
+    chargeable: timedelta = timedelta(0)
 
     @property
     def usage_minor(self) -> int:
@@ -109,7 +111,9 @@ def price(
 
     amounts, applied = _adjust(terms, amounts, in_order(adjustments), without)
     lines += [PriceLine(LineKind.ADJUSTMENT, each.adjustment.text, each.amount_minor) for each in applied]
-    return _to_pay(terms, found.unlock, amounts.total, lines, applied)
+    covered = sum((each.duration for each in prepaid), timedelta(0)) if prepaid else terms.free_period
+    to_pay = _to_pay(terms, found.unlock, amounts.total, lines, applied)
+    return replace(to_pay, chargeable=max(duration - covered, timedelta(0)))
 
 
 def _adjust(

@@ -7,6 +7,7 @@ from typing import Final, Self
 from fleet.common.errors import IllegalTransition
 from fleet.rentals.adjustments import AdjustmentSource
 from fleet.rentals.models import RentalState, StartEvidence
+from fleet.rentals.subscribed import SubscriptionBenefits
 from fleet.settings import Settings
 from fleet.stations.rules import HealthPolicy
 
@@ -120,6 +121,7 @@ class RentalPolicy:
             return_grace=timedelta(seconds=settings.return_grace_s),
             return_problems_max=settings.return_problems_max,
             dispute_within=timedelta(days=settings.dispute_days),
+            sources=(SubscriptionBenefits(),),
         )
 
     def silence_allowed(self, heartbeat_s: int, learned_s: float | None) -> timedelta:

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
-from fleet.rentals import card_starts, deadlines, locations
+from fleet.rentals import card_starts, deadlines, locations, subscribed
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.reservations import sweep_reservations
@@ -21,6 +21,12 @@ from workers.task import task
 def collect_dues(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """Money has come in: what the rider owes is paid first."""
     collect(session, UUID(payload["user_id"]), now)
+
+
+@consumer("rentals.give_minutes_back")
+def give_minutes_back(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """A rental was refunded: a subscription's free minutes are free again when all of it was."""
+    subscribed.refunded(session, UUID(payload["rental_id"]), now)
 
 
 @consumer("rentals.start_paid")
