@@ -44,6 +44,8 @@ from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.sandbox.payments import router as sandbox_bank
 from api.stations.endpoints import router as stations
+from api.subscription_metrics import SubscriptionMetrics
+from api.subscriptions.endpoints import router as subscriptions
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
 from fleet.payments.providers import provider_from
@@ -52,7 +54,10 @@ from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
 _PARTNERS = (partners, vendors)
-AREAS = (users, stations, *RENTALS, *PAYMENTS, *_PARTNERS, config, provisioning, device_logs, firmware, *ADMIN)
+AREAS = (
+    users, stations, *RENTALS, *PAYMENTS, subscriptions, *_PARTNERS, config, provisioning, device_logs, firmware,
+    *ADMIN,
+)  # fmt: skip
 
 #: A Redis that does not answer within this is away; rate limits then rest.
 _REDIS_TIMEOUT_S = 0.25
@@ -124,6 +129,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.collect_from(JobMetrics(engine))
     metrics.collect_from(ProofMetrics(engine))
     metrics.collect_from(CertificateMetrics(engine))
+    metrics.collect_from(SubscriptionMetrics(engine))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

@@ -24,6 +24,7 @@ from fleet.common.errors import (
 )
 from fleet.devices.logs.errors import PieceTooLarge
 from fleet.payments.errors import InsufficientFunds
+from fleet.subscriptions.errors import SubscriptionNotPaid
 from fleet.users.errors import NoSender, NotAuthenticated
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ STATUS: dict[type[FleetError], int] = {
     FleetError: 409,
     NotAuthenticated: 401,
     InsufficientFunds: 402,
+    SubscriptionNotPaid: 402,
     NotFound: 404,
     InvalidInput: 422,
     Conflict: 409,

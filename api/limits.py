@@ -27,6 +27,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], tuple[Rule, ...]], ...] = (
     ("POST", re.compile(r"/api/v1/user/auth/refresh"), (Rule("auth-refresh", 60, 60, per="address"),)),
     ("POST", re.compile(r"/api/v1/rental/start"), (Rule("rental-start", 60, 60),)),
     ("POST", re.compile(r"/api/v1/payment/top-up.*"), (Rule("top-up", 30, 60),)),
+    ("POST", re.compile(r"/api/v1/subscription(/pay)?"), (Rule("subscription", 30, 60),)),
     ("POST", re.compile(r"/api/v1/payment/webhook/.*"), (_WEBHOOK,)),
     ("POST", re.compile(r"/api/v1/device/(claim|renew)"), (Rule("device-claim", 600, 60, per="address"),)),
     ("PUT", re.compile(r"/api/v1/device/log/.*"), (Rule("device-log", 1200, 60, per="address"),)),

@@ -26,6 +26,7 @@ TAGS = [
     {"name": "stations", "description": "Where cabinets are and what they hold."},
     {"name": "rentals", "description": "Quote, start, follow, price."},
     {"name": "payments", "description": "Wallet, top-ups, providers' webhooks."},
+    {"name": "subscriptions", "description": "Plans, my subscription, what it costs and gives."},
     {"name": "config", "description": "What apps need to know before anybody signs in."},
     {"name": "devices", "description": "What cabinets themselves call over HTTPS."},
     {"name": "admin", "description": "Operators only; every act is in the audit log."},

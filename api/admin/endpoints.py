@@ -26,6 +26,7 @@ from api.admin import (
     presence,
     rentals,
     stations,
+    subscriptions,
     tariffs,
     telemetry,
     users,
@@ -61,6 +62,7 @@ _PARTS = (
     config,
     tariffs,
     packages,
+    subscriptions,
     venues,
 )
 ROUTERS = tuple(part.router for part in _PARTS)

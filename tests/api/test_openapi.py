@@ -66,6 +66,7 @@ PAYMENTS_KEYED = {
 }  # fmt: skip
 
 
+SUBSCRIPTIONS_KEYED = {"subscribe", "pay_subscription", "admin_grant_subscription", "admin_cancel_subscription"}
 CARE_KEYED = {
     "admin_force_complete", "admin_force_cancel", "admin_reassign_bank", "admin_back_date", "admin_pause_billing",
     "admin_resume_billing", "admin_confirm_return_claim", "admin_refute_return_claim", "admin_decide_dispute",
@@ -79,7 +80,7 @@ def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None
         for _, operation in operations(document)
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert keyed == PAYMENTS_KEYED | CARE_KEYED | {
+    assert keyed == PAYMENTS_KEYED | CARE_KEYED | SUBSCRIPTIONS_KEYED | {
         "start_rental", "extend_rental", "reserve_power_bank", "swap_power_bank", "pay_due", "admin_send_command",
         "admin_adjust_wallet", "admin_eject", "admin_approve_adjustment", "partner_request_payout",
         "admin_complete_payout",
