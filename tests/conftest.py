@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,10 @@ from tests.databases import Database, DatabaseServer
 # compile the whole tree again, and pytest its assertions: minutes.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# An example that waits for its core is no counterexample.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 #: A test that fails is run this often again, and named in the summary if it passes then: for machines that nobody
 #: watches, where a service may be starved of its core. Never for what looks for races itself (docs/testing.md).
