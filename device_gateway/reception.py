@@ -8,6 +8,8 @@ from device_gateway.received import Received
 _TELEMETRY_END: Final = "/up/telemetry"
 #: Frames have at most 64 KiB: counted alone, 20,000 of them could be more than a machine has.
 MOST_BYTES: Final = 64 * 1024 * 1024
+#: Share of the bounds at which the broker is read again.
+_RESUME_AT: Final = 7 / 8
 
 
 class Reception:
@@ -34,15 +36,17 @@ class Reception:
             return
         if received.topic.endswith(_TELEMETRY_END):
             self.samples.append(received)
-        elif received.qos or not self._overflows(1):
+        elif received.qos or not self._overflows(1.0):
             self.events.append(received)
         else:
             self.events.dropped += 1
 
     def is_full(self) -> bool:
-        """Once full, until half of it is stored: a link that stops and goes with each message does little else."""
-        self._full = self._overflows(2 if self._full else 1)
+        """Once full, until an eighth of it is stored: a link that stops and goes with each message does little else,
+        and one that reads nothing for long does not hear that the broker has taken our commands.
+        """
+        self._full = self._overflows(_RESUME_AT if self._full else 1.0)
         return self._full
 
-    def _overflows(self, part: int) -> bool:
-        return len(self.events) * part >= self._limit or self.events.size * part >= MOST_BYTES
+    def _overflows(self, share: float) -> bool:
+        return len(self.events) >= self._limit * share or self.events.size >= MOST_BYTES * share

@@ -61,12 +61,12 @@ def test_what_waits_is_bounded_by_number_and_by_bytes() -> None:
     assert not reception.is_full()
     reception.deliver(event(b""))
     assert reception.is_full()
-    reception.events.take(5, 0)
-    assert reception.is_full(), "once full, until half of it is stored"
+    reception.events.take(1, 0)
+    assert reception.is_full(), "once full, until an eighth of it is stored"
     reception.events.take(1, 0)
     assert not reception.is_full()
     reception.deliver(event(bytes(MOST_BYTES)))
-    assert (len(reception.events), reception.is_full()) == (5, True)
+    assert (len(reception.events), reception.is_full()) == (9, True)
 
 
 def test_a_full_reception_drops_what_may_be_lost_and_keeps_what_comes_again_only_once() -> None:
