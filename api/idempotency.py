@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
@@ -17,8 +17,6 @@ from api.problems import request_id_of
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse
 from fleet.common.idempotency import StoredAnswer
-from fleet.common.models import IdempotencyKey
-from fleet.common.plans import PLANNED
 
 REPLAYED = "Idempotency-Replayed"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -79,12 +77,7 @@ class Once:
 
     def replace(self, session: Session, answer: StoredAnswer) -> None:
         """Keep a later answer of the same effect in place of the first one."""
-        session.execute(
-            update(IdempotencyKey)
-            .where(IdempotencyKey.scope == self.scope, IdempotencyKey.key == self.key)
-            .values(status=answer.status, body=answer.body)
-            .execution_options(synchronize_session=False, **PLANNED)
-        )
+        idempotency.replace(session, scope=self.scope, key=self.key, answer=answer)
 
 
 def replay(stored: StoredAnswer) -> JSONResponse:

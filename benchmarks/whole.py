@@ -51,7 +51,7 @@ def whole(stations: int, *, processes: tuple[str, ...] = APPLICATION, seed: bool
     fleet = default_fleet(stations)
     with ExitStack() as stack:
         running = stack.enter_context(services())
-        settings = _settings(running)
+        settings = settings_for(running)
         if seed:
             seed_demo(running.postgres.url, fleet, settings.currency, utc_now())
         environment = {**running.environment, "VOLTBAY_HTTP_PORT": str(settings.http_port)}
@@ -77,7 +77,7 @@ def cabinets(system: Whole) -> Iterator[subprocess.Popen[str]]:
         yield running
 
 
-def _settings(running: Services) -> Settings:
+def settings_for(running: Services) -> Settings:
     return Settings(
         database_url=running.postgres.url,
         redis_url=running.redis.url,

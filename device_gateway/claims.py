@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import Row, select, text
+from sqlalchemy import Row, Uuid, any_, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -65,6 +66,11 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """).execution_options(**PLANNED)
+_THESE: Final = (
+    select(DeviceCommand)
+    .where(DeviceCommand.id == any_(bindparam("ids", type_=ARRAY(Uuid()))))
+    .execution_options(**PLANNED)
+)
 _ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')").execution_options(**PLANNED)
 _UNANSWERED: Final = text("""
 SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
@@ -154,8 +160,7 @@ def _commands(
     """The rows' commands, in one statement: they are locked already."""
     if not rows:
         return []
-    query = select(DeviceCommand).where(DeviceCommand.id.in_([row.id for row in rows]))
-    found = {command.id: command for command in session.scalars(query.execution_options(**PLANNED))}
+    found = {command.id: command for command in session.scalars(_THESE, {"ids": [row.id for row in rows]})}
     return [(row, found[row.id]) for row in rows if row.id in found]
 
 

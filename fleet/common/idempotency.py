@@ -3,17 +3,20 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from fleet.common.models import IdempotencyKey
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import table_of, write
 
 KEPT = timedelta(hours=24)
+_KEYS: Final = table_of(IdempotencyKey)
+_CLAIM: Final = insert(_KEYS).on_conflict_do_nothing(index_elements=["scope", "key"]).returning(_KEYS.c.id)
+_ANSWER: Final = update(_KEYS).where(_KEYS.c.scope == bindparam("of_scope"), _KEYS.c.key == bindparam("of_key"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,8 @@ def begin(
     unique index until the first commits or rolls back. Raises IdempotencyKeyReused for another route or body.
     """
     print_ = fingerprint(route, body)
-    claimed = session.scalar(
-        insert(IdempotencyKey)
-        .values(scope=scope, key=key, route=route, fingerprint=print_, request_id=request_id, created_at=now)
-        .on_conflict_do_nothing(index_elements=["scope", "key"])
-        .returning(IdempotencyKey.id)
-        .execution_options(**PLANNED)
-    )
+    asked = {"scope": scope, "key": key, "route": route, "fingerprint": print_}
+    claimed = write(session, _CLAIM, {**asked, "request_id": request_id, "created_at": now}).scalar()
     if claimed is not None:
         return None
     row = session.scalars(
@@ -58,12 +56,14 @@ def begin(
 
 def finish(session: Session, *, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None:
     """Keep `answer` under the key that `begin` claimed in this transaction."""
-    session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.scope == scope, IdempotencyKey.key == key)
-        .values(status=answer.status, body=answer.body, finished_at=now)
-        .execution_options(synchronize_session=False, **PLANNED)
-    )
+    found = {"of_scope": scope, "of_key": key}
+    write(session, _ANSWER, {**found, "status": answer.status, "body": answer.body, "finished_at": now})
+
+
+def replace(session: Session, *, scope: str, key: str, answer: StoredAnswer) -> None:
+    """Keep a later answer of the same effect in place of the first one."""
+    found = {"of_scope": scope, "of_key": key}
+    write(session, _ANSWER, {**found, "status": answer.status, "body": answer.body})
 
 
 def forget_old(session: Session, now: datetime) -> int:

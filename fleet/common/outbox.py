@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import Interval, delete, func, insert, literal, select, text, update
@@ -11,7 +11,10 @@ from sqlalchemy.orm import Session
 
 from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.common.notify import Channel, notify
+from fleet.common.prepared import table_of, write
 from fleet.db import UtcDateTime
+
+_WRITE: Final = insert(table_of(OutboxEvent))
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def _plain(value: object) -> object:
 
 def publish(session: Session, event: DomainEvent, now: datetime) -> None:
     """Write `event` to the outbox and wake the relay when the transaction commits."""
-    session.add(OutboxEvent(name=event.name, payload=event.payload(), created_at=now))
+    write(session, _WRITE, {"name": event.name, "payload": event.payload(), "created_at": now}, flush=False)
     notify(session, Channel.OUTBOX)
 
 

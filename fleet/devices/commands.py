@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import Command
 from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import ByKey
 from fleet.db import new_id
 from fleet.devices import rules
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
@@ -23,6 +23,7 @@ INVENTORY: Final = "query_inventory"
 SECRETS: Final = frozenset({"wifi_password", "token"})
 #: An order that has less time left may not be sent any more.
 SOON: Final = timedelta(seconds=10)
+_COMMAND: Final = ByKey(DeviceCommand)
 
 
 def kind_of(command: Command) -> str:
@@ -118,7 +119,7 @@ def find_command(session: Session, command_id: str, *, lock: bool = False) -> De
     except ValueError:
         return None
     if not lock:
-        return session.get(DeviceCommand, key, execution_options=PLANNED)
+        return _COMMAND.get(session, key)
     query = select(DeviceCommand).where(DeviceCommand.id == key)
     query = query.with_for_update().execution_options(populate_existing=True)
     return session.scalars(query).one_or_none()

@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from fleet.common.errors import NotFound
 from fleet.common.money import Money
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import table_of, write
+from fleet.db import new_id
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
 from fleet.payments.rules import HOUSE_KINDS, NORMAL_SIDE, RIDERS_MONEY
@@ -198,14 +200,18 @@ def hold(
     """
     wanted = LedgerTransfer(
         debit_account_id=debit, credit_account_id=credit, amount_minor=money.amount_minor, currency=money.currency,
-        kind=kind, state=TransferState.PENDING, idempotency_key=key, rental_id=rental_id, intent_id=intent_id,
-        memo=memo, created_at=now,
+        posted_minor=None, kind=kind, state=TransferState.PENDING, idempotency_key=key, rental_id=rental_id,
+        intent_id=intent_id, memo=memo, created_at=now, settled_at=None,
     )  # fmt: skip
     return _write(session, wanted, locked)
 
 
 _CONTENT = ("debit_account_id", "credit_account_id", "amount_minor", "currency", "kind", "rental_id", "intent_id")
-_COLUMNS = (*_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
+_COLUMNS = ("id", *_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
+_TRANSFERS: Final = table_of(LedgerTransfer)
+_INSERT: Final = (
+    insert(_TRANSFERS).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(_TRANSFERS.c.id)
+)
 
 
 def _write(
@@ -234,13 +240,13 @@ def _write(
 
 def _insert(session: Session, wanted: LedgerTransfer) -> LedgerTransfer | None:
     """None when the key is there already."""
-    return session.scalars(
-        insert(LedgerTransfer)
-        .values({name: getattr(wanted, name) for name in _COLUMNS})
-        .on_conflict_do_nothing(index_elements=["idempotency_key"])
-        .returning(LedgerTransfer)
-        .execution_options(**PLANNED)
-    ).one_or_none()
+    wanted.id = new_id()
+    values = {name: getattr(wanted, name) for name in _COLUMNS}
+    if write(session, _INSERT, values).scalar() is None:
+        return None
+    make_transient_to_detached(wanted)  # it is that row, and the session need not ask for it
+    session.add(wanted)
+    return wanted
 
 
 def _is_the_same(first: LedgerTransfer, wanted: LedgerTransfer) -> bool:

@@ -6,10 +6,10 @@ One function for the gateway. It may be called twice for the same event, and lat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import (
@@ -25,7 +25,7 @@ from firmware_protocol.messages import (
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import ByKey, Prepared
 from fleet.devices import reconcile
 from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
@@ -54,6 +54,7 @@ _OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_emp
 
 #: How far a cabinet's corrected clock may be off.
 _CLOCKS_DIFFER = timedelta(seconds=5)
+_RENTAL: Final = ByKey(Rental)
 
 
 def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: datetime) -> None:
@@ -194,7 +195,7 @@ def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy:
 
 def _is_news(session: Session, command: DeviceCommand) -> bool:
     """The command was known to have succeeded, but not by the cabinet's own word on when."""
-    rental = None if command.rental_id is None else session.get(Rental, command.rental_id, execution_options=PLANNED)
+    rental = None if command.rental_id is None else _RENTAL.get(session, command.rental_id)
     return rental is not None and rental.start_evidence is StartEvidence.ORDER
 
 
@@ -271,17 +272,19 @@ class _Meant(NamedTuple):
     serial: str
 
 
+_MEANT: Final = Prepared(
+    select(Rental.id, Rental.slot_out, PowerBank.serial)
+    .join(PowerBank, PowerBank.id == Rental.power_bank_id)
+    .where(Rental.id == bindparam("rental_id", type_=Uuid())),
+    planned=True,
+)
+
+
 def _meant(session: Session, command: DeviceCommand | None) -> _Meant | None:
     if command is None or command.rental_id is None:
         return None
-    query = (
-        select(Rental.id, Rental.slot_out, PowerBank.serial)
-        .join(PowerBank, PowerBank.id == Rental.power_bank_id)
-        .where(Rental.id == command.rental_id)
-        .execution_options(**PLANNED)
-    )
-    row = session.execute(query).one_or_none()
-    return None if row is None else _Meant(*row)
+    rows = _MEANT.all(session, rental_id=command.rental_id)
+    return _Meant(*rows[0]) if rows else None
 
 
 def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: _Meant | None) -> PowerBank | None:

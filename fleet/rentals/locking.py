@@ -1,16 +1,65 @@
 """One order of locks for whatever changes a rental: commands, riders' wallets, rentals, slots, banks; each by id."""
 
 from collections.abc import Collection
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, Integer, String, Uuid, any_, bindparam, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from fleet.common.plans import PLANNED
+from fleet.common.prepared import Prepared
 from fleet.devices.models import DeviceCommand
 from fleet.payments.models import AccountKind, LedgerAccount
-from fleet.rentals.models import OPEN_STATES, Rental
+from fleet.rentals.models import IS_OPEN, Rental
 from fleet.stations.models import PowerBank, StationSlot
+
+_IDS: Final = bindparam("ids", type_=ARRAY(Uuid()))
+_COMMANDS: Final = (
+    select(DeviceCommand)
+    .where(
+        or_(
+            DeviceCommand.rental_id == any_(_IDS),
+            DeviceCommand.id == any_(bindparam("command_ids", type_=ARRAY(Uuid()))),
+        )
+    )
+    .order_by(DeviceCommand.id)
+    .with_for_update()
+    .execution_options(populate_existing=True, **PLANNED)
+)
+_WALLETS: Final = Prepared(
+    select(LedgerAccount.id)
+    .where(
+        LedgerAccount.owner_id.in_(select(Rental.user_id).where(Rental.id == any_(_IDS))),
+        LedgerAccount.kind == AccountKind.WALLET,
+    )
+    .order_by(LedgerAccount.id)
+    .with_for_update(key_share=True),
+    planned=True,
+)
+_RENTALS: Final = (
+    select(Rental)
+    .where(Rental.id == any_(_IDS))
+    .order_by(Rental.id)
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True, **PLANNED)
+)
+
+
+def _around(*slots: ColumnElement[bool]) -> Prepared:
+    in_slots = select(StationSlot.power_bank_id).where(
+        StationSlot.station_id == bindparam("station_id"), StationSlot.power_bank_id.is_not(None), *slots
+    )
+    named = select(PowerBank.id).where(PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String()))))
+    query = select(Rental.id).where(
+        text(IS_OPEN), or_(Rental.power_bank_id.in_(in_slots), Rental.power_bank_id.in_(named))
+    )
+    return Prepared(query, planned=True)
+
+
+_AROUND_ALL: Final = _around()
+_AROUND: Final = _around(StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer()))))
 
 
 def lock_rentals(
@@ -19,39 +68,21 @@ def lock_rentals(
     """The rentals as they are now, locked with their commands and their riders' wallets; further commands if named."""
     ids = list(rental_ids)
     if ids or command_ids:
-        commands = select(DeviceCommand).where(or_(DeviceCommand.rental_id.in_(ids), DeviceCommand.id.in_(command_ids)))
-        commands = commands.order_by(DeviceCommand.id).with_for_update()
-        session.scalars(commands.execution_options(populate_existing=True, **PLANNED)).all()
+        session.scalars(_COMMANDS, {"ids": ids, "command_ids": list(command_ids)}).all()
     if not ids:
         return {}
-    riders = select(Rental.user_id).where(Rental.id.in_(ids))
-    lock_wallets = (
-        select(LedgerAccount.id)
-        .where(LedgerAccount.owner_id.in_(riders), LedgerAccount.kind == AccountKind.WALLET)
-        .order_by(LedgerAccount.id)
-        .with_for_update(key_share=True)
-        .execution_options(**PLANNED)
-    )
-    session.execute(lock_wallets).all()
-    rentals = select(Rental).where(Rental.id.in_(ids)).order_by(Rental.id).with_for_update(key_share=True)
-    found = session.scalars(rentals.execution_options(populate_existing=True, **PLANNED))
-    return {rental.id: rental for rental in found}
+    _WALLETS.all(session, ids=ids)
+    return {rental.id: rental for rental in session.scalars(_RENTALS, {"ids": ids})}
 
 
 def open_rentals_around(
     session: Session, station_id: int, numbers: Collection[int] | None, serials: Collection[str]
 ) -> list[UUID]:
     """Open rentals of the banks named and of the banks in these slots (None: all of the station). Not locked."""
-    in_slots = select(StationSlot.power_bank_id).where(
-        StationSlot.station_id == station_id, StationSlot.power_bank_id.is_not(None)
-    )
-    if numbers is not None:
-        in_slots = in_slots.where(StationSlot.number.in_(numbers))
-    named = select(PowerBank.id).where(PowerBank.serial.in_(serials))
-    query = select(Rental.id).where(
-        Rental.state.in_(OPEN_STATES), or_(Rental.power_bank_id.in_(in_slots), Rental.power_bank_id.in_(named))
-    )
-    return list(session.scalars(query.execution_options(**PLANNED)))
+    asked = {"station_id": station_id, "serials": list(serials)}
+    if numbers is None:
+        return [row[0] for row in _AROUND_ALL.all(session, **asked)]
+    return [row[0] for row in _AROUND.all(session, **asked, numbers=list(numbers))]
 
 
 def slot_out(session: Session, rental: Rental, *, lock: bool = False) -> StationSlot:

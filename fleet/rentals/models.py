@@ -39,7 +39,7 @@ class RentalState(StrEnum):
 
 #: A bank is with the rider, or may be.
 OPEN_STATES = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN, RentalState.ACTIVE, RentalState.OVERDUE)
-_OPEN = "state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"
+IS_OPEN = "state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"
 
 
 class StartEvidence(StrEnum):
@@ -196,10 +196,10 @@ class Rental(Base):
         # One open rental per bank, and at most the allowed number per rider (open_place 1..n), whatever the code does.
         Index(
             "uq_rental_open_power_bank", "power_bank_id", unique=True,
-            postgresql_where=text(_OPEN),
+            postgresql_where=text(IS_OPEN),
         ),
-        Index("uq_rental_open_place", "user_id", "open_place", unique=True, postgresql_where=text(_OPEN)),
-        Index("ix_rental_state_deadline", "state", "requested_at", postgresql_where=text(_OPEN)),
+        Index("uq_rental_open_place", "user_id", "open_place", unique=True, postgresql_where=text(IS_OPEN)),
+        Index("ix_rental_state_deadline", "state", "requested_at", postgresql_where=text(IS_OPEN)),
         Index(None, "user_id", "id"),
         Index("ix_rental_overdue_at", "overdue_at", postgresql_where=text("state = 'active'")),
         Index("ix_rental_buyout_at", "buyout_at", postgresql_where=text("state IN ('active', 'overdue')")),
@@ -207,7 +207,7 @@ class Rental(Base):
         CheckConstraint("ended_at IS NULL OR started_at IS NULL OR ended_at >= started_at", name="times"),
         CheckConstraint("swapped_at IS NULL OR swap_id IS NOT NULL AND started_at IS NOT NULL", name="swap"),
         CheckConstraint("charged_minor >= 0 AND due_minor >= 0", name="amounts"),
-        CheckConstraint(f"({_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
+        CheckConstraint(f"({IS_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
     )  # fmt: skip
 
     id: Mapped[UUID] = uuid_pk()

@@ -1,9 +1,10 @@
 """What riders and operators ask of rentals. Station codes and serials come with them (`station_out`, `power_bank`)."""
 
 from datetime import datetime
+from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Uuid, bindparam, select
 from sqlalchemy.orm import Session, joinedload
 
 from fleet.common.plans import PLANNED
@@ -21,10 +22,16 @@ def _rentals() -> Select[Rental]:
     )
 
 
+@cache
+def _of_rider() -> Select[Rental]:
+    """Built once: every app asks it again and again."""
+    asked = (Rental.id == bindparam("rental_id", type_=Uuid()), Rental.user_id == bindparam("user_id", type_=Uuid()))
+    return _rentals().where(*asked).execution_options(**PLANNED)
+
+
 def rental_of(session: Session, user_id: UUID, rental_id: UUID) -> Rental:
     """Raises RentalNotFound, also when it is another rider's."""
-    query = _rentals().where(Rental.id == rental_id, Rental.user_id == user_id).execution_options(**PLANNED)
-    rental = session.scalars(query).one_or_none()
+    rental = session.scalars(_of_rider(), {"rental_id": rental_id, "user_id": user_id}).one_or_none()
     if rental is None:
         raise RentalNotFound("no such rental", rental_id=rental_id)
     return rental

@@ -1,19 +1,21 @@
 """The only code that changes a rental's state: checked by the table, recorded, told to whoever waits."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
+from fleet.common.prepared import table_of, write
 from fleet.rentals import rules
 from fleet.rentals.events import RentalClosed, RentalOverdue, RentalStarted, RentalSwapped
 from fleet.rentals.models import OPEN_STATES, Rental, RentalEvent, RentalState
 from fleet.stations.models import StationSlot
 
 Evidence = dict[str, Any]
+_NOTE: Final = insert(table_of(RentalEvent))
 
 
 def move(
@@ -66,11 +68,11 @@ def note(
 
     `before` None: it is new, and nobody can wait for it yet.
     """
-    event = RentalEvent(
-        rental_id=rental.id, from_state=before, to_state=rental.state, why=why, evidence=evidence, at=at,
-        recorded_at=now,
-    )  # fmt: skip
-    session.add(event)
+    values = {
+        "rental_id": rental.id, "from_state": before, "to_state": rental.state, "why": why, "evidence": evidence,
+        "at": at, "recorded_at": now,
+    }  # fmt: skip
+    write(session, _NOTE, values, flush=before is None)
     if before is not None:
         notify(session, Channel.RENTAL, str(rental.id))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import msgspec
@@ -130,8 +131,7 @@ class TariffTerms:
 
     def to_json(self) -> dict[str, Any]:
         """Durations in seconds."""
-        found: dict[str, Any] = _seconds(asdict(self))
-        return found
+        return dict(_written(self))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -191,6 +191,13 @@ _AMOUNTS: Final = (
     "unlock_minor", "interval_minor", "daily_cap_minor", "total_cap_minor", "hold_minor",
     "lost_fee_minor", "reservation_fee_minor",
 )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _written(terms: TariffTerms) -> dict[str, Any]:
+    """Every start writes them, and few are in force."""
+    found: dict[str, Any] = _seconds(asdict(terms))
+    return found
 
 
 def _step_max(currency: str) -> int:

@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
 from fleet.common.bulk import array, booleans, raw_cursor
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import table_of, write
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, StationFaultState, StationSlot
 from fleet.stations.picture import Observation, Picture
 
+_MOVEMENTS: Final = table_of(PowerBankMovement)
+_MOVE: Final = insert(_MOVEMENTS).on_conflict_do_nothing().returning(_MOVEMENTS.c.id)
 _TOUCH_SLOTS: Final = """
 UPDATE station_slot s
    SET observed_boot = %(boot)s, observed_seq = %(seq)s, observed_at = %(at)s,
@@ -257,24 +259,18 @@ def set_station_fault(
 
 def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> bool:
     """Once per event, bank and kind, whatever is repeated; False when it was recorded before."""
-    statement = (
-        insert(PowerBankMovement)
-        .values(
-            power_bank_id=change.bank.id,
-            station_id=change.slot.station_id,
-            slot_number=change.slot.number,
-            kind=change.kind,
-            rental_id=rental_id,
-            charge_pct=change.charge_pct,
-            boot=seen.boot,
-            seq=seen.seq,
-            at=seen.at,
-        )
-        .on_conflict_do_nothing()
-        .returning(PowerBankMovement.id)
-        .execution_options(**PLANNED)
-    )
-    return session.scalar(statement) is not None
+    values = {
+        "power_bank_id": change.bank.id,
+        "station_id": change.slot.station_id,
+        "slot_number": change.slot.number,
+        "kind": change.kind,
+        "rental_id": rental_id,
+        "charge_pct": change.charge_pct,
+        "boot": seen.boot,
+        "seq": seen.seq,
+        "at": seen.at,
+    }
+    return write(session, _MOVE, values).scalar() is not None
 
 
 def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: PowerBank | None) -> list[Change]:

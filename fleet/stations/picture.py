@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
-from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Integer, Select, String, all_, any_, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
@@ -16,6 +16,29 @@ from fleet.stations.models import PowerBank, PowerBankState, StationSlot
 
 #: What a bank is while it is out; being in a slot ends it, unless somebody set it on purpose.
 _BACK: Final = frozenset({PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST})
+_Row = TypeVar("_Row", StationSlot, PowerBank)
+
+
+def _locked(model: type[_Row], *conditions: ColumnElement[bool]) -> Select[_Row]:
+    """By id. NO KEY UPDATE: a start that refers to the row need not wait for its key."""
+    query = select(model).where(*conditions).order_by(model.id).with_for_update(key_share=True)
+    return query.execution_options(populate_existing=True, **PLANNED)
+
+
+_THESE_BANKS: Final = bindparam("banks", type_=ARRAY(Integer()))
+_NAMED: Final = PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String())))
+_HOLDS_NAMED: Final = StationSlot.power_bank_id.in_(select(PowerBank.id).where(_NAMED))
+_OF_STATION: Final = StationSlot.station_id == bindparam("station_id", type_=Integer())
+_NUMBERED: Final = StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer())))
+#: Built once: every event of a bank asks them.
+_ALL_SLOTS: Final = _locked(StationSlot, or_(_OF_STATION, _HOLDS_NAMED))
+_SLOTS: Final = _locked(StationSlot, or_(_OF_STATION & _NUMBERED, _HOLDS_NAMED))
+_BANKS: Final = _locked(PowerBank, or_(_NAMED, PowerBank.id == any_(_THESE_BANKS)))
+_MOVED: Final = _locked(
+    StationSlot,
+    StationSlot.power_bank_id == any_(_THESE_BANKS),
+    StationSlot.id != all_(bindparam("known", type_=ARRAY(Integer()))),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +126,11 @@ def look(
     Serials that nobody entered become foreign banks. Slots before banks, each by id, everywhere.
     """
     wanted = sorted(set(serials))
-    of_station = StationSlot.station_id == station_id
-    if numbers is not None:
-        of_station &= StationSlot.number.in_(sorted(set(numbers)))
-    named = select(PowerBank.id).where(PowerBank.serial.in_(wanted))
-    slots = _locked_slots(session, or_(of_station, StationSlot.power_bank_id.in_(named)) if wanted else of_station)
+    asked = {"station_id": station_id, "serials": wanted}
+    if numbers is None:
+        slots = list(session.scalars(_ALL_SLOTS, asked))
+    else:
+        slots = list(session.scalars(_SLOTS, {**asked, "numbers": sorted(set(numbers))}))
     held = [slot.power_bank_id for slot in slots if slot.power_bank_id is not None]
     banks = _locked_banks(session, wanted, held)
     missing = set(wanted) - {bank.serial for bank in banks}
@@ -117,24 +140,14 @@ def look(
     unseen = [bank.id for bank in banks if bank.serial in wanted and bank.id not in held]
     if unseen:
         # A bank may have been moved by another transaction before it could be locked here.
-        moved = StationSlot.power_bank_id.in_(unseen) & StationSlot.id.not_in([slot.id for slot in slots])
-        slots += _locked_slots(session, moved)
+        slots += session.scalars(_MOVED, {"banks": unseen, "known": [slot.id for slot in slots]})
     return Picture(session, station_id, slots, banks)
-
-
-def _locked_slots(session: Session, condition: ColumnElement[bool]) -> list[StationSlot]:
-    query = select(StationSlot).where(condition).order_by(StationSlot.id)
-    # NO KEY UPDATE: a start that refers to the row need not wait for its key.
-    query = query.with_for_update(key_share=True).execution_options(populate_existing=True, **PLANNED)
-    return list(session.scalars(query))
 
 
 def _locked_banks(session: Session, serials: Collection[str], ids: Collection[int]) -> list[PowerBank]:
     if not serials and not ids:
         return []
-    query = select(PowerBank).where(or_(PowerBank.serial.in_(serials), PowerBank.id.in_(ids))).order_by(PowerBank.id)
-    query = query.with_for_update(key_share=True).execution_options(populate_existing=True, **PLANNED)
-    return list(session.scalars(query))
+    return list(session.scalars(_BANKS, {"serials": list(serials), "banks": list(ids)}))
 
 
 def _report_foreign(session: Session, serials: Collection[str], now: datetime) -> None:

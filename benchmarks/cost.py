@@ -1,0 +1,241 @@
+"""`python -m benchmarks.cost`: what one rental costs, stage by stage, in numbers that no other work here moves.
+
+Statements sent, and calls that Python makes (its own and into C). A rental is started by the API's code, claimed and
+confirmed by the gateway's, and looked at as the waiting app does, in one process and without a broker. Times on a
+shared machine hide a change of a tenth; these show one of a hundredth.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Engine, event, select, text
+
+from api.rentals.schemas import RentalOut
+from benchmarks.results import Report, save, show
+from benchmarks.services import services
+from benchmarks.whole import Whole, riders, settings_for
+from cli.seed import seed_demo
+from device_gateway import claims
+from device_gateway.business import fact_handler
+from device_gateway.claims import Claimant
+from device_gateway.directory import Directory
+from device_gateway.event_ingest import EventIngest
+from device_gateway.received import Received
+from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.messages import (
+    Booted,
+    CommandResult,
+    Inventory,
+    PowerBankEjected,
+    SlotInventory,
+    UpFrame,
+    UpMessage,
+)
+from firmware_protocol.types import CommandOutcome, ResetCause, SlotState
+from fleet.common import idempotency
+from fleet.common.clock import utc_now
+from fleet.common.idempotency import StoredAnswer
+from fleet.db import new_id, session_scope
+from fleet.rentals import queries, starts
+from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.rules import RentalPolicy
+from fleet.users.models import User
+from simulators.spec import StationSpec, default_fleet
+
+STAGES: Final = ("API: start", "gateway: claim", "gateway: ejected", "gateway: result", "API: answer")
+_ASKED: Final = text("SELECT s.code, c.id::text FROM device_command c JOIN station s ON s.id = c.station_id")
+_ROUTE: Final = "POST /api/v1/rental/start"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over all rentals of one stage."""
+
+    calls: int = 0
+    statements: int = 0
+    cpu_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Stages:
+    """Counts what happens in each stage: every second rental for calls, which slow it down, the others for time."""
+
+    tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in STAGES})
+    now: Tally | None = None
+
+    def watch(self, engine: Engine) -> None:
+        @event.listens_for(engine, "before_cursor_execute")
+        def _sent(*_: Any) -> None:
+            if self.now is not None:
+                self.now.statements += 1
+
+    @contextmanager
+    def stage(self, name: str, *, calls: bool) -> Iterator[None]:
+        tally = self.now = self.tallies[name]
+
+        def called(_: FrameType, what: str, __: object) -> None:
+            if what in {"call", "c_call"}:
+                tally.calls += 1
+
+        began = time.thread_time()
+        sys.setprofile(called if calls else None)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            self.now = None
+        if not calls:
+            tally.cpu_s += time.thread_time() - began
+
+
+class Cabinets:
+    """Cabinets whose frames are put into the gateway's pipeline by hand."""
+
+    def __init__(self, system: Whole) -> None:
+        self._ingest = EventIngest(
+            system.engine, Directory(), fact_handler(system.settings), telemetry_s=60, clock=utc_now
+        )
+        self._engine = system.engine
+        self._seq: dict[str, int] = {}
+
+    def say(self, code: str, message: UpMessage) -> None:
+        self._ingest.process([self.frame(code, message)])
+
+    def take(self, received: Received) -> None:
+        self._ingest.process([received])
+
+    def frame(self, code: str, message: UpMessage) -> Received:
+        seq = self._seq.get(code, -1) + 1
+        self._seq[code] = seq
+        now = utc_now().timestamp()
+        said = NATIVE.publish_up(UpFrame(station=code, boot=1, seq=seq, at_ms=round(now * 1000), message=message))
+        return Received(said.topic, said.payload, said.content_type, said.qos, 1, 1, now)
+
+    def come(self, stations: tuple[StationSpec, ...]) -> None:
+        """Every cabinet starts and tells what it holds."""
+        for each in stations:
+            cause = ResetCause.POWER_ON
+            self.say(each.code, Booted(epoch=1, firmware="1", hardware="1", slots=each.slots, reset_cause=cause))
+        with self._engine.begin() as connection:
+            connection.execute(text("UPDATE device_command SET state = 'sent', sent_at = now(), attempt = 1"))
+            asked = {row.code: row.id for row in connection.execute(_ASKED)}
+        for each in stations:
+            self.say(each.code, Inventory(slots=_slots(each), command_id=asked[each.code]))
+
+
+def _slots(station: StationSpec) -> tuple[SlotInventory, ...]:
+    held = {bank.slot: bank.serial for bank in station.banks}
+    return tuple(
+        SlotInventory(slot=number, state=SlotState.OCCUPIED, serial=held[number], charge_pct=95)
+        if number in held
+        else SlotInventory(slot=number, state=SlotState.EMPTY)
+        for number in range(1, station.slots + 1)
+    )
+
+
+def _answer(rental: Rental) -> StoredAnswer:
+    return StoredAnswer(200, RentalOut.of(rental).model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The API's part, without HTTP."""
+
+    engine: Engine
+    policy: RentalPolicy
+
+    def start(self, user_id: UUID, code: str) -> Rental:
+        now, scope = utc_now(), str(user_id)
+        with session_scope(self.engine) as session:
+            idempotency.begin(session, scope=scope, key="k", route=_ROUTE, body=b"{}", request_id=None, now=now)
+            rental = starts.start(
+                session, user_id=user_id, station_code=code, slot=None, now=now, policy=self.policy, rental_id=new_id()
+            )
+            idempotency.finish(session, scope=scope, key="k", answer=_answer(rental), now=now)
+        return rental
+
+    def look(self, user_id: UUID, rental_id: UUID) -> None:
+        with session_scope(self.engine) as session:
+            rental = queries.rental_of(session, user_id, rental_id)
+            assert rental.state is RentalState.ACTIVE, rental.state
+            idempotency.replace(session, scope=str(user_id), key="k", answer=_answer(rental))
+
+
+def _claim(engine: Engine) -> str:
+    """The id of the one command that is sent."""
+    with session_scope(engine) as session:
+        assert claims.waiting(session)
+    with session_scope(engine) as session:
+        (order,), _ = claims.claim(session, Claimant("benchmark"), utc_now())
+        return NATIVE.decode_command(order.message.payload).command_id
+
+
+def _one(stages: Stages, desk: Desk, cabinets: Cabinets, user_id: UUID, code: str, *, calls: bool) -> None:
+    with stages.stage(STAGES[0], calls=calls):
+        rental = desk.start(user_id, code)
+    with stages.stage(STAGES[1], calls=calls):
+        command_id = _claim(desk.engine)
+    slot, serial = rental.slot_out, rental.power_bank.serial
+    left = cabinets.frame(code, PowerBankEjected(slot=slot, serial=serial, charge_pct=95, command_id=command_id))
+    with stages.stage(STAGES[2], calls=calls):
+        cabinets.take(left)
+    outcome = CommandOutcome.SUCCEEDED
+    result = cabinets.frame(code, CommandResult(command_id=command_id, outcome=outcome, slot=slot, serial=serial))
+    with stages.stage(STAGES[3], calls=calls):
+        cabinets.take(result)
+    with stages.stage(STAGES[4], calls=calls):
+        desk.look(user_id, rental.id)
+
+
+def run(*, quick: bool) -> Report:
+    warm, number = (5, 10) if quick else (30, 100)
+    with services() as running:
+        system = Whole(running, settings_for(running), default_fleet(warm + number), {})
+        seed_demo(running.postgres.url, system.fleet, system.settings.currency, utc_now())
+        riders(system, warm + number)
+        cabinets = Cabinets(system)
+        cabinets.come(system.fleet.stations)
+        with session_scope(system.engine) as session:
+            users = list(session.scalars(select(User.id).where(User.email.like("bench-%"))))
+        desk = Desk(system.engine, RentalPolicy.from_settings(system.settings))
+        stages = Stages()
+        stages.watch(system.engine)
+        for index, (user_id, station) in enumerate(zip(users, system.fleet.stations, strict=True)):
+            if index == warm:
+                stages.tallies.update({name: Tally() for name in STAGES})
+            _one(stages, desk, cabinets, user_id, station.code, calls=index % 2 == 1)
+    return _report(stages, number, quick=quick)
+
+
+def _report(stages: Stages, number: int, *, quick: bool) -> Report:
+    report = Report("cost", "what one rental costs, from the start to the app's answer", quick)
+    rows: list[tuple[str, Callable[[Tally], float], str]] = [
+        ("statements", lambda tally: tally.statements / number, ""),
+        ("Python calls", lambda tally: tally.calls / (number / 2), ""),
+        ("CPU of Python", lambda tally: tally.cpu_s * 1000 / (number / 2), "ms"),
+    ]
+    for what, value, unit in rows:
+        parts = {name: value(tally) for name, tally in stages.tallies.items()}
+        note = ", ".join(f"{name} {part:,.1f}" if unit else f"{name} {part:,.0f}" for name, part in parts.items())
+        report.add(what, sum(parts.values()), unit, note=note)
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rentals, to see that it runs")
+    report = run(quick=parser.parse_args().quick)
+    show([report])
+    save(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
