@@ -24,6 +24,7 @@ from fleet.common.errors import (
 )
 from fleet.devices.logs.errors import PieceTooLarge
 from fleet.payments.errors import InsufficientFunds
+from fleet.rentals.errors import MoneyOwed
 from fleet.subscriptions.errors import SubscriptionNotPaid
 from fleet.users.errors import NoSender, NotAuthenticated
 
@@ -47,6 +48,9 @@ STATUS: dict[type[FleetError], int] = {
     IllegalTransition: 409,
     NoSender: 503,
 }
+
+#: What to do about an error, as a member of its problem: where in this API.
+_WAYS: dict[type[FleetError], dict[str, str]] = {MoneyOwed: {"pay_at": "/api/v1/payment/debts"}}
 
 _HTTP_CODES = {
     401: "not_authenticated",
@@ -77,8 +81,9 @@ def _fleet(request: Request, error: FleetError) -> JSONResponse:
     retry_after = error.attributes.get("retry_after_s")
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, round(retry_after)))
+    members = {**error.attributes, **_WAYS.get(type(error), {})}
     return problem(
-        status, error.code, error.message, request_id=request_id_of(request), headers=headers, members=error.attributes
+        status, error.code, error.message, request_id=request_id_of(request), headers=headers, members=members
     )
 
 

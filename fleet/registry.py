@@ -12,6 +12,7 @@ from fleet.devices.logs import models as device_logs
 from fleet.partners import models as partners
 from fleet.partners.proof import CHECKS as PARTNERS_CHECKS
 from fleet.payments import models as payments
+from fleet.payments.debts import models as payments_debts
 from fleet.payments.disputes import models as payments_disputes
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
@@ -41,6 +42,7 @@ AREAS = (
     firmware,
     telemetry,
     payments,
+    payments_debts,
     payments_disputes,
     payments_outgoing,
     payments_reconciliation,

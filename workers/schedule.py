@@ -34,6 +34,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": crontab(hour="4", minute="7"),
     },
     "subscriptions": every(30, "subscriptions.renew"),
+    "debts": every(30, "rentals.collect_debts"),
     "expired payments": every(30, "payments.expire_intents"),
     "sandbox webhooks": every(1, "payments.deliver_sandbox_webhooks"),
     "ledger proof": {"task": "payments.prove_ledger", "schedule": crontab(hour="3", minute="17")},

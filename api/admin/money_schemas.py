@@ -72,6 +72,12 @@ class RefusalIn(Input):
     note: Reason
 
 
+class WriteOffIn(Input):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "the rider has died"}]})
+
+    reason: Reason
+
+
 class ProofOut(Schema):
     """Do the balances equal the sums, and every currency add up to zero?"""
 

@@ -1,5 +1,5 @@
 """All that is under /payment."""
 
-from api.payments import endpoints, invoices, methods, refunds, withdrawals
+from api.payments import debts, endpoints, invoices, methods, refunds, withdrawals
 
-ROUTERS = tuple(part.router for part in (endpoints, methods, refunds, withdrawals, invoices))
+ROUTERS = tuple(part.router for part in (endpoints, methods, debts, refunds, withdrawals, invoices))

@@ -167,7 +167,7 @@ class StopOut(Schema):
 
 
 class ReceiptOut(Schema):
-    """The lines add up to the total, which contains the tax; total = paid + due."""
+    """The lines add up to the total, which contains the tax; total = paid + due + written off."""
 
     rental_id: UUID
     issuer: Annotated[str, Field(description="lines separated by a line break")]
@@ -188,6 +188,7 @@ class ReceiptOut(Schema):
     paid: Annotated[MoneyOut, Field(description="without what was given back")]
     refunded: MoneyOut
     due: MoneyOut
+    written_off: Annotated[MoneyOut, Field(description="what of it nobody asks for any more")]
 
     @classmethod
     def of(cls, found: Receipt) -> "ReceiptOut":
@@ -212,4 +213,5 @@ class ReceiptOut(Schema):
             paid=money(found.paid_minor),
             refunded=money(found.refunded_minor),
             due=money(found.due_minor),
+            written_off=money(found.written_off_minor),
         )

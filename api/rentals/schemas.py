@@ -178,7 +178,8 @@ class RentalOut(Schema):
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
     charged: MoneyOut
-    due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held")]
+    due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held: `/payment/debts`")]
+    written_off: Annotated[MoneyOut, Field(description="what of it is not asked for any more")]
     failure_code: Annotated[str | None, Field(examples=["slot_jammed"])]
 
     @classmethod
@@ -211,6 +212,7 @@ class RentalOut(Schema):
             "price": money(rental.price_minor) if rental.price_minor is not None else None,
             "charged": money(rental.charged_minor),
             "due": money(rental.due_minor),
+            "written_off": money(rental.written_off_minor),
             "failure_code": rental.failure_code,
         }
 

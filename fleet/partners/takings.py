@@ -13,7 +13,10 @@ from fleet.payments import ledger
 from fleet.payments.models import AccountKind, Invoice, LedgerAccount, LedgerTransfer, TransferState
 
 TAX: Final = "rental_tax"
-_TAKEN: Final = (AccountKind.REVENUE, AccountKind.UNLOCK_FEES, AccountKind.BUYOUT_REVENUE, AccountKind.TAX)
+#: What is paid later goes to the receivable, which was the house's since the rental ended.
+_TAKEN: Final = (
+    AccountKind.REVENUE, AccountKind.UNLOCK_FEES, AccountKind.BUYOUT_REVENUE, AccountKind.TAX, AccountKind.RECEIVABLE,
+)  # fmt: skip
 #: Where cash comes from and goes back to. Points money is the house's own gift: partners have no share of it.
 _CASH: Final = (AccountKind.WALLET, AccountKind.PROVIDER_CLEARING)
 

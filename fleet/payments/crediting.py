@@ -6,8 +6,9 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.common.outbox import DomainEvent, publish
+from fleet.common.outbox import publish
 from fleet.payments import ledger, subscription_payments
+from fleet.payments.debts import service as debts
 from fleet.payments.events import (
     AuthorizationDecided,
     RentalPaymentCaptured,
@@ -32,6 +33,7 @@ CARD_PAYMENT = "card_payment"
 def paid(session: Session, intent: PaymentIntent, now: datetime) -> None:
     """Credit what the provider took to the wallet; card money for a purpose passes it too (decision 0131)."""
     assert intent.captured_minor is not None
+    rental = intent.purpose in {IntentPurpose.RENTAL, IntentPurpose.DEBT}
     wallet = wallet_of(session, intent.user_id, intent.currency, now)
     clearing = ledger.house_accounts(session, intent.currency, now)[AccountKind.PROVIDER_CLEARING]
     ledger.transfer(
@@ -46,10 +48,12 @@ def paid(session: Session, intent: PaymentIntent, now: datetime) -> None:
         intent_id=intent.id,
     )
     took = (intent.captured_minor, intent.currency)
+    if intent.purpose == IntentPurpose.DEBT:
+        debts.collection_ended(session, intent, None, now)
     if intent.purpose == IntentPurpose.SUBSCRIPTION:
         subscription_payments.set_aside(session, intent, wallet.account_id, now)
         publish(session, SubscriptionPaymentCaptured(intent.id, intent.user_id, *took), now)
-    elif intent.purpose == IntentPurpose.RENTAL:
+    elif rental:
         publish(session, RentalPaymentCaptured(intent.id, intent.user_id, intent.rental_id, *took), now)
     else:
         publish(session, TopUpSucceeded(intent.id, intent.user_id, *took), now)
@@ -70,7 +74,10 @@ def decide(session: Session, intent: PaymentIntent, settle_minor: int, now: date
     publish(session, AuthorizationDecided(intent.id), now)
 
 
-def failed(intent: PaymentIntent) -> DomainEvent:
-    """What is told of a payment that brought nothing."""
+def failed(session: Session, intent: PaymentIntent, now: datetime) -> None:
+    """Tell of a payment that brought nothing."""
+    if intent.purpose == IntentPurpose.DEBT:
+        debts.collection_ended(session, intent, intent.failure_code or intent.state, now)
+        return
     event = _FAILED.get(intent.purpose, TopUpFailed)
-    return event(intent.id, intent.user_id, intent.failure_code)
+    publish(session, event(intent.id, intent.user_id, intent.failure_code), now)

@@ -95,6 +95,32 @@ class AlreadyDecided(Conflict):
     code = "already_decided"
 
 
+class DebtNotFound(NotFound):
+    code = "debt_not_found"
+
+
+class DebtNotOpen(Conflict):
+    """Nothing of it is owed any more (`state`)."""
+
+    code = "debt_not_open"
+
+
+class DebtBeingCollected(Conflict):
+    """A card is being charged for it (`intent_id`); what comes of that is known soon."""
+
+    code = "debt_being_collected"
+
+
+class WriteOffNotFound(NotFound):
+    code = "debt_write_off_not_found"
+
+
+class WriteOffPending(Conflict):
+    """Giving it up is being decided already (`write_off_id`)."""
+
+    code = "debt_write_off_pending"
+
+
 class RefundNotOpen(Conflict):
     """The refund is decided (`state`), or another one of the same is being decided."""
 

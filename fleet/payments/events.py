@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -133,6 +134,41 @@ class RentalDuePaid(DomainEvent):
     name: ClassVar[str] = "payments.RentalDuePaid.v1"
     rental_id: UUID
     amount_minor: int
+
+
+@dataclass(frozen=True)
+class DebtIncurred(DomainEvent):
+    """A rental cost more than there was: `open_minor` of it is owed now."""
+
+    name: ClassVar[str] = "payments.DebtIncurred.v1"
+    debt_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    open_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class DebtCollectionFailed(DomainEvent):
+    """A card did not pay a debt (`failure_code`). It is tried again at `try_at`; None: not by itself."""
+
+    name: ClassVar[str] = "payments.DebtCollectionFailed.v1"
+    debt_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    failure_code: str
+    try_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DebtClosed(DomainEvent):
+    """Nothing of it is owed any more; `state` is paid, written_off or cancelled."""
+
+    name: ClassVar[str] = "payments.DebtClosed.v1"
+    debt_id: UUID
+    rental_id: UUID
+    user_id: UUID
+    state: str
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.payments import ledger
 from fleet.payments.errors import RefundTooLarge, TransferKeyReused
-from fleet.payments.events import RentalDuePaid, RentalRefunded
+from fleet.payments.events import RentalRefunded
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
 from fleet.payments.wallets import Purse, lock_purse, wallet_of
@@ -54,12 +54,6 @@ def hold_from(
         rental_id=rental_id,
         locked={purse.account_id: purse.available_minor},
     )
-
-
-def release_hold(session: Session, hold_id: UUID | None, now: datetime) -> None:
-    """Give held money back whole; again, or with no hold, changes nothing. Raises TransferSettled when captured."""
-    if hold_id is not None:
-        ledger.void(session, hold_id, now)
 
 
 def release_holds(session: Session, rental_id: UUID, now: datetime) -> None:
@@ -162,29 +156,6 @@ def _charge_rest(
                 now=now,
                 rental_id=rental_id,
             )
-
-
-def charge_due(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, key: str, now: datetime) -> int:
-    """Collect a rental's debt as far as the wallet goes; returns the minor units that moved, perhaps 0.
-
-    Idempotent by `key`: again returns what moved the first time.
-    """
-    wallet = wallet_of(session, user_id, money.currency, now).account_id
-    available = ledger.lock_accounts(session, wallet)[wallet]
-    key = f"rental:{rental_id}:due:{key}"
-    first = ledger.by_key(session, key)
-    if first is not None:
-        return first.posted_minor or 0
-    paid = min(money.amount_minor, available)
-    if paid <= 0:
-        return 0
-    house = ledger.house_accounts(session, money.currency, now)[AccountKind.REVENUE]
-    ledger.transfer(
-        session, debit=wallet, credit=house, money=Money(paid, money.currency), kind=CHARGE, key=key, now=now,
-        rental_id=rental_id,
-    )  # fmt: skip
-    publish(session, RentalDuePaid(rental_id, paid), now)
-    return paid
 
 
 def charged_for(session: Session, rental_id: UUID) -> int:

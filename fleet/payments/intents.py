@@ -11,7 +11,6 @@ import structlog
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import NotFound
-from fleet.common.outbox import publish
 from fleet.payments import crediting, ledger, methods, rules
 from fleet.payments.errors import ChargeMismatch, IntentNotOpen
 from fleet.payments.models import IntentState, PaymentIntent
@@ -85,15 +84,26 @@ def confirm(
         if method_id is not None:
             token = methods.use(session, intent, method_id, now).token
         order = order_of(intent, return_url)
+    return charge(transactions, order, token, provider, now)
+
+
+def charge(
+    transactions: Transactions, order: ChargeOrder, token: str, provider: PaymentProvider, now: datetime
+) -> PaymentIntent:
+    """Ask the provider for what a PROCESSING intent wants, outside any transaction, and apply its answer.
+
+    No answer leaves the intent UNKNOWN: the janitor asks.
+    """
+    intent_id = order.intent_id
     try:
-        charge = provider.authorize(order, token)
+        made = provider.authorize(order, token)
     except ProviderRefused as error:
         log.error("provider_refused", intent_id=str(intent_id), error=str(error))  # noqa: TRY400  # its words say it all
         return _note_unknown(transactions, intent_id, now, None)
     except Exception as error:  # whatever it was, the request may have arrived
         log.warning("charge_outcome_unknown", intent_id=str(intent_id), exc_info=not isinstance(error, OutcomeUnknown))
         return _note_unknown(transactions, intent_id, now, None)
-    return apply_or_note(transactions, intent_id, charge, now)
+    return apply_or_note(transactions, intent_id, made, now)
 
 
 def _begin(intent: PaymentIntent, now: datetime) -> bool:
@@ -109,7 +119,7 @@ def _begin(intent: PaymentIntent, now: datetime) -> bool:
     return True
 
 
-def order_of(intent: PaymentIntent, return_url: str | None = None) -> ChargeOrder:
+def order_of(intent: PaymentIntent, return_url: str | None = None, *, rider_is_there: bool = True) -> ChargeOrder:
     return ChargeOrder(
         intent.id,
         intent.user_id,
@@ -119,6 +129,7 @@ def order_of(intent: PaymentIntent, return_url: str | None = None) -> ChargeOrde
         reference=intent.provider_reference,
         customer=intent.customer,
         return_url=return_url,
+        off_session=not rider_is_there,
     )
 
 
@@ -172,7 +183,7 @@ def apply_charge(session: Session, intent_id: UUID, charge: ProviderCharge, now:
         intent.captured_minor = intent.amount_minor if charge.captured_minor is None else charge.captured_minor
         crediting.paid(session, intent, now)
     else:
-        publish(session, crediting.failed(intent), now)
+        crediting.failed(session, intent, now)
     return intent
 
 

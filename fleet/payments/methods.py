@@ -156,28 +156,28 @@ def use(session: Session, intent: PaymentIntent, method_id: UUID, now: datetime)
     method = method_of(session, intent.user_id, method_id)
     if method.provider != intent.provider:
         raise PaymentMethodNotFound("this method is of another payment provider", method_id=method_id)
-    limits = get(session, LIMITS).get(method.kind, {}).get(intent.currency)
-    if limits is not None:
-        _check_limits(session, intent, method, limits, now)
-    intent.method_id, intent.customer = method.id, method.customer
-    return method
-
-
-def _check_limits(
-    session: Session, intent: PaymentIntent, method: PaymentMethod, limits: MethodLimits, now: datetime
-) -> None:
-    left = limits.max_minor
-    if limits.day_minor:
-        query = select(func.coalesce(func.sum(PaymentIntent.amount_minor), 0)).where(
-            PaymentIntent.method_id == method.id,
-            PaymentIntent.currency == intent.currency,
-            PaymentIntent.confirmed_at > now - _DAY,
-            PaymentIntent.state.not_in(_BROUGHT_NOTHING),
-        )
-        left = min(left, limits.day_minor - int(session.scalar(query) or 0))
-    if intent.amount_minor > left:
+    left = left_minor(session, method, intent.currency, now)
+    if left is not None and intent.amount_minor > left:
         raise MethodLimitReached(
             f"this method may pay {Money(max(left, 0), intent.currency)} more",
             left_minor=max(left, 0),
             currency=intent.currency,
         )
+    intent.method_id, intent.customer = method.id, method.customer
+    return method
+
+
+def left_minor(session: Session, method: PaymentMethod, currency: str, now: datetime) -> int | None:
+    """What the method may pay now by its limits, perhaps less than nothing; None: it has none in this currency."""
+    limits = get(session, LIMITS).get(method.kind, {}).get(currency)
+    if limits is None:
+        return None
+    if not limits.day_minor:
+        return limits.max_minor
+    query = select(func.coalesce(func.sum(PaymentIntent.amount_minor), 0)).where(
+        PaymentIntent.method_id == method.id,
+        PaymentIntent.currency == currency,
+        PaymentIntent.confirmed_at > now - _DAY,
+        PaymentIntent.state.not_in(_BROUGHT_NOTHING),
+    )
+    return min(limits.max_minor, limits.day_minor - int(session.scalar(query) or 0))

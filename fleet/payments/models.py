@@ -37,6 +37,8 @@ class AccountKind(StrEnum):
     PARTNER_SHARES = "partner_shares"
     #: What left the house's bank for partners.
     PAYOUTS = "payouts"
+    #: What riders owe for rentals that are over.
+    RECEIVABLE = "receivable"
 
 
 class NormalSide(StrEnum):
@@ -251,6 +253,8 @@ class IntentPurpose(StrEnum):
     RENTAL = "rental"
     #: One period of a subscription; what comes in is set aside for it at once.
     SUBSCRIPTION = "subscription"
+    #: A rental's debt, or a part of it, charged at once.
+    DEBT = "debt"
 
 
 class PaymentMethod(Base):
@@ -297,7 +301,11 @@ class PaymentIntent(Base):
         UniqueConstraint("provider", "provider_reference"),
         Index("ix_payment_intent_unsettled", "ask_at", postgresql_where=text("ask_at IS NOT NULL")),
         Index("ix_payment_intent_expires", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
-        Index("uq_payment_intent_rental", "rental_id", unique=True, postgresql_where=text("rental_id IS NOT NULL")),
+        Index(
+            "uq_payment_intent_rental", "rental_id", unique=True,
+            postgresql_where=text("rental_id IS NOT NULL AND purpose = 'rental'"),
+        ),
+        Index("ix_payment_intent_rental", "rental_id", postgresql_where=text("rental_id IS NOT NULL")),
         Index(
             "ix_payment_intent_method", "method_id", "confirmed_at", postgresql_where=text("method_id IS NOT NULL")
         ),
@@ -330,7 +338,7 @@ class PaymentIntent(Base):
     customer: Mapped[str | None] = mapped_column(String(100))
     #: What it pays for, frozen: station, tariff, price (fleet.rentals reads it).
     order: Mapped[dict[str, Any] | None]
-    #: The rental that it secures; a plain id because rentals are above payments.
+    #: The rental that it secures, or whose debt it pays; a plain id because rentals are above payments.
     rental_id: Mapped[UUID | None]
     #: Until when it may be confirmed, and its rental started.
     expires_at: Mapped[datetime | None]

@@ -104,6 +104,18 @@ _CHECKS = {
                 OR t.state <> CASE d.state WHEN 'open' THEN 'pending' WHEN 'won' THEN 'voided' ELSE 'posted' END
                 OR (t.kind = 'chargeback') <> (t.id = d.transfer_id)
                 OR t.kind = 'chargeback' AND t.amount_minor <> d.amount_minor)""",
+    "debt is not what is receivable for its rental": """
+        WITH owed AS (
+            SELECT t.rental_id, sum(CASE WHEN a.id = t.debit_account_id THEN t.posted_minor ELSE -t.posted_minor END)
+                   AS open
+              FROM ledger_account a JOIN ledger_transfer t ON a.id IN (t.debit_account_id, t.credit_account_id)
+             WHERE a.kind = 'receivable' AND t.state = 'posted' GROUP BY t.rental_id)
+        SELECT coalesce(d.id, owed.rental_id)::text FROM debt d FULL JOIN owed ON owed.rental_id = d.rental_id
+         WHERE coalesce(d.open_minor, 0) <> coalesce(owed.open, 0)""",
+    "try to collect a debt is over and its payment is not, or the other way round": """
+        SELECT c.debt_id::text || ' try ' || c.number FROM debt_collection c JOIN payment_intent i ON i.id = c.intent_id
+         WHERE (c.ended_at IS NULL) <> (i.state IN ('processing', 'unknown', 'requires_action'))
+            OR c.amount_minor <> i.amount_minor""",
     "more was given back to a card than it paid": """
         SELECT i.id::text FROM payment_intent i JOIN money_out m ON m.intent_id = i.id AND m.state <> 'failed'
            AND m.state <> 'returned'

@@ -90,7 +90,11 @@ def settle(session: Session, rental_id: UUID, owed_minor: int, now: datetime) ->
     Returns how much will be taken. It comes to the wallet with RentalPaymentCaptured; collect it then. Decided once:
     later calls change nothing and answer the same. No card behind the rental, or an authorization that is gone: 0.
     """
-    found = session.scalar(select(PaymentIntent.id).where(PaymentIntent.rental_id == rental_id))
+    found = session.scalar(
+        select(PaymentIntent.id).where(
+            PaymentIntent.rental_id == rental_id, PaymentIntent.purpose == IntentPurpose.RENTAL
+        )
+    )
     if found is None:
         return 0
     intent = intents.locked(session, found, now)

@@ -23,6 +23,7 @@ NORMAL_SIDE: dict[AccountKind, NormalSide] = {
     AccountKind.SUBSCRIPTIONS: NormalSide.CREDIT,
     AccountKind.PARTNER_SHARES: NormalSide.DEBIT,
     AccountKind.PAYOUTS: NormalSide.CREDIT,
+    AccountKind.RECEIVABLE: NormalSide.DEBIT,
 }
 #: Kinds that belong to a rider and never go below zero.
 RIDERS_MONEY = (AccountKind.WALLET, AccountKind.BONUS)

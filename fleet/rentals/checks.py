@@ -81,7 +81,9 @@ def check_debts(rider: Standing) -> None:
     """Raises MoneyOwed."""
     for currency, due in rider.owed.items():
         raise MoneyOwed(
-            f"{Money(int(due), currency)} of earlier rentals is owed", due_minor=int(due), currency=currency
+            f"{Money(int(due), currency)} of earlier rentals is owed: pay it to rent again",
+            due_minor=int(due),
+            currency=currency,
         )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments import holds, rental_payments
+from fleet.payments.debts import service as debts
 from fleet.payments.invoices import TEXT_MAX, Bill, Line, issue
 from fleet.payments.models import AccountKind
 from fleet.rentals import subscribed
@@ -325,6 +326,9 @@ def _charge(
             now=now,
         )
         rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
+        if captured.due_minor:
+            owed = Money(captured.due_minor, result.currency)
+            debts.incur(session, user_id=rental.user_id, rental_id=rental.id, money=owed, now=now)
     else:
         holds.release_holds(session, rental.id, now)
     subscribed.settle(session, rental, result, now)
@@ -366,7 +370,9 @@ def reduce_price(session: Session, rental: Rental, by_minor: int, *, text: str, 
 def _cheaper(
     session: Session, rental: Rental, result: Price, key: str, now: datetime, *, reason: str = TOO_LONG
 ) -> None:
-    """A closed rental only ever becomes cheaper: first what is owed is owed no more, then what was paid comes back."""
+    """A closed rental only ever becomes cheaper: first what is owed is owed no more, then what was given up was never
+    owed, then what was paid comes back.
+    """
     too_much = (rental.price_minor or 0) - result.total_minor
     if result.applied or result.total_minor == 0:  # else a person's word, which says nothing about the time
         subscribed.settle(session, rental, result, now)
@@ -374,8 +380,12 @@ def _cheaper(
         return
     rental.price_minor, rental.price_lines = result.total_minor, _lines(result)
     issue(session, _bill(rental, result), now, reason)
-    refund = too_much - min(rental.due_minor, too_much)
-    rental.due_minor -= too_much - refund
+    owed = given_up = 0
+    if rental.due_minor or rental.written_off_minor:
+        owed, given_up = debts.reduce(session, rental.id, too_much, now)
+        rental.due_minor -= owed
+        rental.written_off_minor -= given_up
+    refund = too_much - owed - given_up
     # An operator may have given some of it back already; a fact must not fail for that.
     left = holds.charged_for(session, rental.id) - holds.refunded_for(session, rental.id)
     refund = min(refund, left)

@@ -206,7 +206,7 @@ class Rental(Base):
         Index("ix_rental_owed", "user_id", postgresql_where=text("due_minor > 0")),
         CheckConstraint("ended_at IS NULL OR started_at IS NULL OR ended_at >= started_at", name="times"),
         CheckConstraint("swapped_at IS NULL OR swap_id IS NOT NULL AND started_at IS NOT NULL", name="swap"),
-        CheckConstraint("charged_minor >= 0 AND due_minor >= 0", name="amounts"),
+        CheckConstraint("charged_minor >= 0 AND due_minor >= 0 AND written_off_minor >= 0", name="amounts"),
         CheckConstraint(f"({IS_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
     )  # fmt: skip
 
@@ -252,8 +252,9 @@ class Rental(Base):
     #: The pauses in force (care_models.RentalPause, trigger), as [from, to or null] in microseconds since 1970.
     paused: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     charged_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    #: Owed beyond what the wallet held.
+    #: Owed beyond what the wallet held, and what of that operators gave up; both are the debt's (trigger).
     due_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    written_off_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     charge_out_pct: Mapped[int | None]
     charge_in_pct: Mapped[int | None]
     #: What it took out of banks so far, in per cent of a whole one; counted into their cycles.

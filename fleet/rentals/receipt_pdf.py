@@ -105,6 +105,8 @@ class _Page:
         sums.append(self._amount("Paid", receipt.paid_minor, "text"))
         if receipt.refunded_minor:
             sums.append(self._amount("Given back before, and not contained in it", receipt.refunded_minor, "faint"))
+        if receipt.written_off_minor:
+            sums.append(self._amount("Not asked for any more", receipt.written_off_minor, "text"))
         if receipt.due_minor:
             sums.append(self._amount("Still to pay", receipt.due_minor, "bold"))
         return [self._columns(lines, ruled=True), self._columns(sums)]

@@ -29,8 +29,8 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The lines add up to the total, which contains the tax; total = paid + due. `paid` is what is left of payments
-    after refunds. Minor units of `currency`.
+    """The lines add up to the total, which contains the tax; total = paid + due + written off. `paid` is what is left
+    of payments after refunds. Minor units of `currency`.
     """
 
     rental_id: UUID
@@ -54,6 +54,8 @@ class Receipt:
     paid_minor: int
     refunded_minor: int
     due_minor: int
+    #: What of it nobody asks for any more.
+    written_off_minor: int
 
     def money(self, amount_minor: int) -> Money:
         return Money(amount_minor, self.currency)
@@ -86,6 +88,7 @@ def receipt(session: Session, user_id: UUID, rental_id: UUID, *, issuer: str, no
         paid_minor=rental.charged_minor,
         refunded_minor=refunded_for(session, rental_id),
         due_minor=rental.due_minor,
+        written_off_minor=rental.written_off_minor,
     )
 
 

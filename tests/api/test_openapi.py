@@ -62,7 +62,8 @@ PAYMENTS_KEYED = {
     "create_top_up", "confirm_top_up",
     "add_payment_method", "confirm_payment_intent",
     "request_refund", "request_withdrawal", "admin_request_refund", "admin_approve_refund",
-    "admin_approve_withdrawal", "admin_reconcile_payments",
+    "admin_approve_withdrawal", "admin_reconcile_payments", "pay_debt", "admin_write_off_debt",
+    "admin_approve_write_off",
 }  # fmt: skip
 
 

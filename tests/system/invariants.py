@@ -35,9 +35,9 @@ _FORBIDDEN = {
             WHERE t.state = 'posted') t ON t.rental_id = r.id AND t.owner_id = r.user_id
         GROUP BY r.id HAVING r.charged_minor NOT BETWEEN coalesce(sum(t.paid), 0) - coalesce(sum(t.back), 0)
                                                      AND coalesce(sum(t.paid), 0)""",
-    "a price that is neither charged nor due": """
+    "a price that is neither charged, due nor given up": """
         SELECT id, price_minor, charged_minor, due_minor FROM rental
-        WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor""",
+        WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor + written_off_minor""",
     "a rental's invoices are not its price": """
         SELECT r.id, r.price_minor, coalesce(sum(i.total_minor), 0)
         FROM rental r LEFT JOIN invoice i ON i.rental_id = r.id

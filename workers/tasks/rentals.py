@@ -5,14 +5,16 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
+from fleet.payments.providers import provider_from
 from fleet.rentals import card_starts, deadlines, locations, subscribed
+from fleet.rentals.dues import collect_by_card
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
 from fleet.rentals.reservations import sweep_reservations
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.swaps import sweep_swaps
 from workers.consumers import consumer
-from workers.context import settings, transaction
+from workers.context import engine, settings, transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
 
@@ -27,6 +29,12 @@ def collect_dues(session: Session, payload: dict[str, Any], now: datetime) -> No
 def give_minutes_back(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """A rental was refunded: a subscription's free minutes are free again when all of it was."""
     subscribed.refunded(session, UUID(payload["rental_id"]), now)
+
+
+@task("rentals.collect_debts", NEXT_TICK)
+def collect_debts() -> int:
+    """Debts whose next try with the rider's saved card is due; how many cards were asked."""
+    return collect_by_card(transaction, provider_from(settings(), engine()), utc_now())
 
 
 @consumer("rentals.start_paid")

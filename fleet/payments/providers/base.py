@@ -76,6 +76,8 @@ class ChargeOrder:
     customer: str | None = None
     #: Where the rider comes back to from their bank's page.
     return_url: str | None = None
+    #: Nobody is there to satisfy a bank that wants to see the rider.
+    off_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)

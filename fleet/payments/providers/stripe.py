@@ -92,6 +92,8 @@ class StripeProvider:
         params: PaymentIntentConfirmParams = {"payment_method": method}
         if order.return_url:
             params["return_url"] = order.return_url
+        if order.off_session:
+            params["off_session"] = True
         try:
             return self._client.v1.payment_intents.confirm(
                 reference,

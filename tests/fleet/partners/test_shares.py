@@ -13,6 +13,7 @@ from fleet.partners.errors import AgreementNotFound, AgreementOverlap, StationNo
 from fleet.partners.models import PartnerKind
 from fleet.partners.service import AgreementTerms
 from fleet.payments import holds
+from fleet.payments.debts import service as debts
 from fleet.payments.events import RentalDuePaid, RentalRefunded
 from fleet.payments.models import AccountKind
 from fleet.payments.taxes import set_rate
@@ -213,10 +214,9 @@ def test_what_changes_the_takings_is_told(trade: Trade) -> None:
     """Closing, refund and payment of a debt: the task hears of each."""
     rental = trade.ride()
     refund(trade, rental.id, 1, "k")
-    holds.charge_due(
-        trade.world.session, user_id=rental.user_id, rental_id=rental.id, money=Money(1, "EUR"), key="k",
-        now=trade.world.now,
-    )  # fmt: skip
+    owed = Money(1, "EUR")
+    debts.incur(trade.world.session, user_id=rental.user_id, rental_id=rental.id, money=owed, now=trade.world.now)
+    assert debts.pay(trade.world.session, rental.id, trade.world.now) == 1
     trade.world.session.flush()
     names = set(trade.world.session.scalars(select(OutboxEvent.name)))
     assert {RentalClosed.name, RentalRefunded.name, RentalDuePaid.name} <= names

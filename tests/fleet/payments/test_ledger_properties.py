@@ -103,8 +103,10 @@ class Books:
             self.model.held[rental] = minor
 
     def _release(self, rental: int, _: None) -> None:
+        if rental not in self.holds:
+            return
         try:
-            holds.release_hold(self.session, self.holds.get(rental), NOW)
+            ledger.void(self.session, self.holds[rental], NOW)
         except TransferSettled:
             assert self.model.charged[rental]
         else:

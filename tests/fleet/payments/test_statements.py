@@ -45,7 +45,7 @@ def test_a_statement_tells_what_happened_in_words_of_riders(session: Session, ri
     holds.refund_rental(session, rental_id=rental, money=euros(20), reason="jam", key="1", now=NOW + 2 * HOUR)
     holds.hold_for_rental(session, user_id=rider, rental_id=other, money=euros(200), now=NOW)
     released = holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(50), now=NOW)
-    holds.release_hold(session, released.id, NOW)
+    ledger.void(session, released.id, NOW)
     adjust(session, rider, -100, "back")
     page = statement(session, account(session, rider), 10)
     assert [told(line) for line in page.lines] == [

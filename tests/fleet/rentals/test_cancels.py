@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from fleet.common.money import Money
+from fleet.payments.debts import service as debts
 from fleet.rentals import cancels
 from fleet.rentals.errors import RentalNotCancellable
 from fleet.rentals.models import Rental, RentalState
@@ -48,6 +50,8 @@ def test_what_was_owed_of_a_cancelled_rental_is_owed_no_more(world: World) -> No
     world.rider = add_rider(world.session, world.now, 500)
     rental = back(world, MINUTE)
     rental.charged_minor, rental.due_minor = 100, 50  # as if the wallet had had no more
+    owed = Money(50, "EUR")
+    debts.incur(world.session, user_id=world.rider, rental_id=rental.id, money=owed, now=world.now)
     cancel(world, rental)
     assert (rental.charged_minor, rental.due_minor, world.money(world.rider)) == (0, 0, (450, 0))
 

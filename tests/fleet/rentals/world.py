@@ -34,6 +34,7 @@ from tests.factories import add_banks, add_rider, add_station, add_tariff
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 POLICY = RentalPolicy.from_settings(Settings())
 
 
