@@ -4,6 +4,7 @@ from fleet.devices.events import InventoryFresh, InventoryStale, StationInventor
 from fleet.payments.events import (
     AuthorizationDecided,
     MoneyOutDue,
+    PaymentDisputeClosed,
     PaymentDisputed,
     PaymentMethodRemoved,
     RentalDuePaid,
@@ -38,6 +39,8 @@ ROUTES: dict[str, tuple[str, ...]] = {
     WebhookReceived.name: ("payments.apply_webhook",),
     AuthorizationDecided.name: ("payments.carry_out_authorization",),
     MoneyOutDue.name: ("payments.send_money_out",),
+    PaymentDisputed.name: ("rentals.follow_chargeback",),
+    PaymentDisputeClosed.name: ("rentals.follow_chargeback",),
     PaymentMethodRemoved.name: ("payments.forget_method",),
     PaymentDisputed.name: ("subscriptions.end_disputed",),
     RentalPaymentCaptured.name: ("rentals.collect_dues",),

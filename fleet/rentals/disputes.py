@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.common.outbox import publish
+from fleet.rentals import chargebacks
 from fleet.rentals.care_models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.closing import is_kept, reduce_price
 from fleet.rentals.corrections import Act, locked, noted, snapshot
@@ -140,10 +141,10 @@ def _state(refund: int, price: int) -> DisputeState:
 
 
 def _close(act: Act, rental: Rental, dispute: RentalDispute) -> None:
-    """The rental is what it was, unless evidence has made something else of it meanwhile."""
+    """The rental is what it was, unless evidence has made something else of it, or its payment is disputed too."""
     refund = dispute.refund_minor or 0
     evidence = {**act.evidence, "dispute": str(dispute.id), "refund_minor": refund}
-    if rental.state is RentalState.DISPUTED:
+    if rental.state is RentalState.DISPUTED and not chargebacks.is_open(act.session, rental.id):
         to = RentalState.BOUGHT_OUT if is_kept(rental) else RentalState.COMPLETED
         why = f"dispute_{dispute.state}"
         move(act.session, rental, to, why=why, evidence=evidence, at=act.now, now=act.now)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.payments.providers import provider_from
-from fleet.rentals import card_starts, deadlines, locations, subscribed
+from fleet.rentals import card_starts, chargebacks, deadlines, locations, subscribed
 from fleet.rentals.dues import collect_by_card
 from fleet.rentals.dues import collect_dues as collect
 from fleet.rentals.reminders import sweep_reminders
@@ -41,6 +41,13 @@ def collect_debts() -> int:
 def start_paid(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """The card's money for a rental is set aside: the cabinet is asked."""
     card_starts.start_paid(session, UUID(payload["intent_id"]), now, RentalPolicy.from_settings(settings()))
+
+
+@consumer("rentals.follow_chargeback")
+def follow_chargeback(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """A rider's bank took a payment back, or has decided about it: the rental says so."""
+    if payload["rental_id"] is not None:
+        chargebacks.follow(session, UUID(payload["rental_id"]), now)
 
 
 @task("rentals.sweep_commands", NEXT_TICK)
