@@ -33,6 +33,7 @@ from api.limits import RateLimits
 from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
+from api.money_metrics import MoneyMetrics
 from api.paging import Cursors
 from api.partners.endpoints import router as partners
 from api.partners.vendors import router as vendors
@@ -130,6 +131,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.collect_from(ProofMetrics(engine))
     metrics.collect_from(CertificateMetrics(engine))
     metrics.collect_from(SubscriptionMetrics(engine))
+    metrics.collect_from(MoneyMetrics(engine))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

@@ -19,6 +19,7 @@ from cli import (
     ledger,
     migrate,
     operators,
+    payments,
     processes,
     secrets,
     simulate,
@@ -48,6 +49,7 @@ app.add_typer(alerts.app, name="alerts")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(payments.app, name="payments")
 app.add_typer(device_upkeep.rollouts, name="rollouts")
 app.add_typer(device_upkeep.config, name="device-config")
 app.add_typer(device_upkeep.logs, name="device-logs")

@@ -29,10 +29,12 @@ def test_what_differs_is_listed_and_repaired(live: Live) -> None:
         assert [(row["our_id"], row["ours"], row["theirs"], row["proposal"]) for row in found] == [
             (intent, "unknown", "succeeded", "apply")
         ]
+        assert "voltbay_payment_differences 1.0" in live.client.get("/metrics").text
         path = f"/api/v1/admin/reconciliation/difference/{UUID(found[0]['id'])}/repair"
         assert person.http.post(path).status_code == 403
         assert boss.http.post(path).json()["repaired_at"] is not None
         assert person.http.get("/api/v1/payment/wallet").json()["balance"] == TEN
+        assert "voltbay_payment_differences 0.0" in live.client.get("/metrics").text
         twice = boss.http.post(path)
         assert (twice.status_code, twice.json()["code"]) == (409, "nothing_to_repair")
 

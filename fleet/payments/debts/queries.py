@@ -1,8 +1,9 @@
 """Debts as riders and operators list them, newest first."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState, DebtWriteOff
@@ -25,6 +26,26 @@ def find_debts(
     if before is not None:
         query = query.where(Debt.id < before)
     return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDebts:
+    """Minor units of `currency`."""
+
+    currency: str
+    count: int
+    open_minor: int
+
+
+def open_debts(session: Session) -> list[OpenDebts]:
+    """How many are open, and what is owed, by currency."""
+    query = (
+        select(Debt.currency, func.count(), func.sum(Debt.open_minor))
+        .where(Debt.state == DebtState.OPEN)
+        .group_by(Debt.currency)
+        .order_by(Debt.currency)
+    )
+    return [OpenDebts(currency, count, int(minor)) for currency, count, minor in session.execute(query)]
 
 
 def debt_by_id(session: Session, debt_id: UUID, user_id: UUID | None = None) -> Debt:

@@ -212,3 +212,20 @@ def differences_of(session: Session, run_id: UUID) -> list[ReconciliationDiffere
         raise NotFound("no such reconciliation", run_id=run_id)
     query = select(ReconciliationDifference).where(ReconciliationDifference.run_id == run_id)
     return list(session.scalars(query.order_by(ReconciliationDifference.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The last comparison, and what of it nobody has repaired."""
+
+    finished_at: datetime
+    unrepaired: int
+
+
+def standing(session: Session) -> Standing | None:
+    """None before the first comparison."""
+    last = runs(session, 1)
+    if not last:
+        return None
+    unrepaired = sum(each.repaired_at is None for each in differences_of(session, last[0].id))
+    return Standing(last[0].finished_at, unrepaired)
