@@ -11,6 +11,7 @@ from api.paging import DEFAULT_LIMIT
 from api.payments.schemas import (
     ConfirmIn,
     IntentOut,
+    PointsOut,
     StatementLineOut,
     TopUpIn,
     WalletOut,
@@ -20,9 +21,11 @@ from api.problems import problems
 from api.runtime import Runtime
 from api.schemas import Currency, Cursor, Limit, Page
 from api.v1 import area
+from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.payments import intents, statements, topups, wallets, webhooks
 from fleet.payments.errors import UnknownProvider
+from fleet.payments.points import as_points
 
 router = area("payment", "payments")
 
@@ -37,6 +40,17 @@ def wallet(
     """`currency` defaults to the fleet's own."""
     found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
     return WalletOut.of(wallets.balance(session, found))
+
+
+@router.get(
+    "/points", operation_id="get_points", summary="My points money: what I have, what is held, what I can spend",
+    responses=problems(401, 403),
+)  # fmt: skip
+def points(session: SessionDep, runtime: RuntimeDep, user: CurrentUser, currency: Currency | None = None) -> PointsOut:
+    """`currency` defaults to the fleet's own."""
+    found = wallets.points_balance(session, user.id, currency or runtime.settings.currency)
+    count = as_points(session, Money(found.available_minor, found.currency))
+    return PointsOut(**dict(WalletOut.of(found)), points=count)
 
 
 @router.get(

@@ -25,6 +25,12 @@ class WalletOut(Schema):
         )
 
 
+class PointsOut(WalletOut):
+    """Points money: it pays for rentals, and is neither withdrawn nor refunded as cash."""
+
+    points: Annotated[int, Field(description="what is available, in points (`payments.points_per_unit`)")]
+
+
 class TopUpIn(MoneyIn):
     model_config = ConfigDict(json_schema_extra={"examples": [{"amount_minor": 2000, "currency": "EUR"}]})
 

@@ -166,6 +166,11 @@ class StopOut(Schema):
     at: Instant
 
 
+class PaidOut(Schema):
+    purse: Annotated[str, Field(examples=["points", "wallet", "card"])]
+    amount: MoneyOut
+
+
 class ReceiptOut(Schema):
     """The lines add up to the total, which contains the tax; total = paid + due + written off."""
 
@@ -186,6 +191,7 @@ class ReceiptOut(Schema):
     tax: MoneyOut
     tax_label: str | None
     paid: Annotated[MoneyOut, Field(description="without what was given back")]
+    paid_by: Annotated[list[PaidOut], Field(description="what paid it, less what came back")]
     refunded: MoneyOut
     due: MoneyOut
     written_off: Annotated[MoneyOut, Field(description="what of it nobody asks for any more")]
@@ -211,6 +217,7 @@ class ReceiptOut(Schema):
             tax=money(found.tax_minor),
             tax_label=found.tax_label,
             paid=money(found.paid_minor),
+            paid_by=[PaidOut(purse=purse, amount=money(minor)) for purse, minor in found.paid_by],
             refunded=money(found.refunded_minor),
             due=money(found.due_minor),
             written_off=money(found.written_off_minor),

@@ -44,6 +44,7 @@ def quote(body: QuoteIn, session: SessionDep, runtime: RuntimeDep, user: Current
         policy=runtime.policy,
         duration=timedelta(minutes=body.minutes),
         package_id=body.package,
+        plan=body.plan(),
     )
     return QuoteOut.of(found, now)
 
@@ -69,9 +70,9 @@ async def start(
 
     Sent again with the same key nothing moves again, and the answer is the same, or the final one when that is known.
 
-    With `pay: card` the answer is 402 with an `intent`: confirm it (`/payment/intent/{id}/confirm`) within 30 minutes,
-    and the rental begins by itself at the price of now; the intent then names it. If it cannot begin, the money goes
-    back.
+    `pay` says what stands for it: in the end points pay, then the wallet, then the card, each as far as it may. With
+    `pay: card` the answer is 402 with an `intent`: confirm it (`/payment/intent/{id}/confirm`) within 30 minutes, and
+    the rental begins by itself at the price of now; the intent then names it. If it cannot begin, the money goes back.
     """
     answer, replayed = await Start(runtime, once, claims).answer(body, now, wait_s)
     headers = {}

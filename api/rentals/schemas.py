@@ -1,30 +1,20 @@
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
 from fleet.rentals.closing import prepaid_of
 from fleet.rentals.life_models import SwapReason
-from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
+from fleet.rentals.models import PackageKind, PayMode, Rental, RentalPackage, RentalState
+from fleet.rentals.payment_plans import PaymentPlan, plan_of
 from fleet.rentals.price import LineKind, Price, PriceLine
 from fleet.rentals.quotes import Quote
 from fleet.rentals.terms import Prepaid
 
 StationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
-
-
-class QuoteIn(Input):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
-
-    station: StationCode
-    minutes: Annotated[
-        int, Field(ge=0, le=60 * 24 * 366, description="how long the rental lasts whose price is shown")
-    ] = 60
-    package: Annotated[UUID | None, Field(description="begun with this package")] = None
 
 
 class QuoteOut(Schema):
@@ -34,7 +24,9 @@ class QuoteOut(Schema):
     tariff: TariffOut
     minutes: int
     price: Annotated["PriceOut", Field(description="of a rental that begins now and lasts for `minutes`")]
-    available: MoneyOut
+    available: Annotated[MoneyOut, Field(description="in the wallet")]
+    points: Annotated[MoneyOut, Field(description="of points money")]
+    holds: Annotated["HeldOut", Field(description="what a start that is paid like this would set aside")]
     can_start: Annotated[bool, Field(description="as far as can be known before the cabinet moves")]
     reason: Annotated[str | None, Field(description="why not, as the `code` that a start would answer")]
     charge_pct: Annotated[int | None, Field(description="of the bank that would be chosen")]
@@ -47,26 +39,72 @@ class QuoteOut(Schema):
             minutes=int(found.duration.total_seconds() // 60),
             price=PriceOut.of(found.price, final=False, at=now + found.duration),
             available=MoneyOut.model_validate(found.available),
+            points=MoneyOut.model_validate(found.points),
+            holds=HeldOut(
+                points=MoneyOut.model_validate(found.hold_points),
+                wallet=MoneyOut.model_validate(found.hold_wallet),
+                card=MoneyOut.model_validate(found.hold_card),
+            ),
             can_start=found.can_start,
             reason=found.reason,
             charge_pct=found.charge_pct,
         )
 
 
-class PayWith(StrEnum):
-    """What stands for a rental: the wallet, or a card, which the start then asks for with 402."""
+class PayIn(Input):
+    """What stands for a rental. Points pay first as far as they may, then the wallet, then the card."""
 
-    WALLET = "wallet"
-    CARD = "card"
+    pay: Annotated[
+        PayMode,
+        Field(
+            description="`points`: their money is held; `split`: points, and the wallet for the rest; `card`: answered "
+            "with 402 and an intent to confirm"
+        ),
+    ] = PayMode.WALLET
+    points_minor: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            le=100_000_000,
+            description="with `split` or `card`: exactly so much of it with points (minor units); left out, `split` "
+            "takes what there is and `card` none",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.points_minor is not None and self.pay not in {PayMode.SPLIT, PayMode.CARD}:
+            raise ValueError("points_minor goes with split or card")
+        return self
+
+    def plan(self) -> PaymentPlan:
+        return plan_of(self.pay, self.points_minor)
 
 
-class StartIn(Input):
+class QuoteIn(PayIn):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
+
+    station: StationCode
+    minutes: Annotated[
+        int, Field(ge=0, le=60 * 24 * 366, description="how long the rental lasts whose price is shown")
+    ] = 60
+    package: Annotated[UUID | None, Field(description="begun with this package")] = None
+
+
+class HeldOut(Schema):
+    """What a start sets aside of each purse; the card's part is asked for with 402."""
+
+    points: MoneyOut
+    wallet: MoneyOut
+    card: MoneyOut
+
+
+class StartIn(PayIn):
     model_config = ConfigDict(json_schema_extra={"examples": [{"station": "ZRH-0001"}]})
 
     station: StationCode
     slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
     package: Annotated[UUID | None, Field(description="left out: time costs what the tariff says")] = None
-    pay: Annotated[PayWith, Field(description="`card`: answered with 402 and an intent to confirm")] = PayWith.WALLET
 
 
 class PackageOut(Schema):
@@ -175,7 +213,9 @@ class RentalOut(Schema):
     ended_at: Annotated[Instant | None, Field(description="when it was back, or counted as bought or lost")]
     swap_under_way: Annotated[bool, Field(description="another bank comes when this one is put back in time")]
     due_at: Annotated[Instant | None, Field(description="when it has to be back")]
+    billing_paused: Annotated[bool, Field(description="its clock stands still: a return that does not work, a claim")]
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
+    pay: Annotated[PayMode, Field(description="what stands for it")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
     charged: MoneyOut
     due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held: `/payment/debts`")]
@@ -208,7 +248,9 @@ class RentalOut(Schema):
             "ended_at": rental.ended_at,
             "swap_under_way": rental.swap_id is not None,
             "due_at": rental.overdue_at,
+            "billing_paused": rental.closed_at is None and any(end is None for _, end in rental.paused),
             "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
+            "pay": rental.pay,
             "price": money(rental.price_minor) if rental.price_minor is not None else None,
             "charged": money(rental.charged_minor),
             "due": money(rental.due_minor),

@@ -12,13 +12,13 @@ from api.hub import Subscription
 from api.idempotency import Once
 from api.payments.schemas import IntentOut
 from api.problems import details
-from api.rentals.schemas import PayWith, RentalOut, StartIn
+from api.rentals.schemas import RentalOut, StartIn
 from api.runtime import Runtime
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.db import new_id, session_scope
 from fleet.rentals import card_starts, queries, starts
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import PayMode, Rental, RentalState
 from fleet.users.tokens import AccessClaims, signed_in_user
 
 #: How long silence is believed while a rider waits: with notifications, and without.
@@ -61,7 +61,7 @@ class Start:
             stored = self.once.begin(session, now)
             if stored is not None:
                 return stored, True
-            if body.pay is PayWith.CARD and (asked := self._ask(session, body, now)) is not None:
+            if body.pay is PayMode.CARD and (asked := self._ask(session, body, now)) is not None:
                 self.once.finish(session, asked, now)
                 return asked, False
             rental = starts.start(
@@ -74,6 +74,7 @@ class Start:
                 request_id=self.once.request_id,
                 rental_id=rental_id,
                 package_id=body.package,
+                plan=body.plan(),
             )
             answer = _answer(rental)
             self.once.finish(session, answer, now)
@@ -90,6 +91,7 @@ class Start:
             provider=self.runtime.provider,
             now=now,
             policy=self.runtime.policy,
+            plan=body.plan(),
         )
         if intent is None:
             return None

@@ -15,7 +15,7 @@ from fleet.payments.errors import RefundTooLarge, TransferKeyReused
 from fleet.payments.events import RentalRefunded
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
-from fleet.payments.wallets import Purse, lock_purse, wallet_of
+from fleet.payments.wallets import Purse, account_of, lock_purse, wallet_of
 
 HOLD = "rental_hold"
 CHARGE = "rental_charge"
@@ -70,11 +70,13 @@ def capture_for_rental(
     user_id: UUID,
     parts: list[tuple[AccountKind, Money]],
     now: datetime,
+    points_max_minor: int | None = 0,
 ) -> CaptureResult:
-    """Charge a rental once: from what was held, then from what else the wallet has; the remainder is due.
+    """Charge a rental once: from what was held, then from what else there is; the remainder is due.
 
-    `parts` (one currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. All
-    holds are settled in any case: posted for the revenue part, or voided; one that was released before is no obstacle.
+    Points money pays first, at most `points_max_minor` of it (None: all there is), then the wallet. `parts` (one
+    currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. All holds are
+    settled in any case: posted for the revenue part, or voided; one that was released before is no obstacle.
     A rental that was charged before gets the first answer again. Raises TransferKeyReused when that charge was larger.
     """
     total = sum(money.amount_minor for _, money in parts)
@@ -85,11 +87,26 @@ def capture_for_rental(
         raise TransferKeyReused(f"rental {rental_id} was charged {charged} before, now {total}", key=str(rental_id))
     if charged == 0:
         held = _pending_holds(session, rental_id)
-        shares = _shares(parts, available, held)
-        from_hold = _settle_holds(session, held, shares, now)
-        _charge_rest(session, rental_id, wallet, shares=shares, from_hold=from_hold, now=now)
-        charged = sum(share.amount_minor for share in shares.values())
+        by_wallet = [each for each in held if each.debit_account_id == wallet]
+        by_points = [each for each in held if each.debit_account_id != wallet]
+        if points_max_minor != 0 and parts:
+            points = _points(session, user_id, parts, by_points, most=points_max_minor, now=now)
+            charged += _charge(session, rental_id, points, by_points, now)
+            parts = _less(parts, points.shares)
+        else:
+            _settle_holds(session, by_points, {}, now)
+        payer = _Payer(wallet, _shares(parts, available, by_wallet), "charge")
+        charged += _charge(session, rental_id, payer, by_wallet, now)
     return CaptureResult(charged_minor=charged, due_minor=total - charged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Payer:
+    """An account, and what it pays of each part. `key` tells its transfers from another payer's."""
+
+    account_id: UUID
+    shares: dict[AccountKind, Money]
+    key: str
 
 
 def _wallet_account(
@@ -105,8 +122,37 @@ def _wallet_account(
     return session.get_one(LedgerTransfer, hold_id).debit_account_id
 
 
+def _points(
+    session: Session,
+    user_id: UUID,
+    parts: list[tuple[AccountKind, Money]],
+    held: list[LedgerTransfer],
+    *,
+    most: int | None,
+    now: datetime,
+) -> _Payer:
+    """What the rider's points pay; the wallet is locked, the points are from here on."""
+    account = account_of(session, user_id, AccountKind.BONUS, parts[0][1].currency, now)
+    funds = ledger.lock_accounts(session, account)[account] + sum(each.amount_minor for each in held)
+    shares = spread([(kind, money.amount_minor) for kind, money in parts], funds if most is None else min(funds, most))
+    return _Payer(account, {kind: Money(minor, parts[0][1].currency) for kind, minor in shares}, "points")
+
+
+def _less(parts: list[tuple[AccountKind, Money]], shares: dict[AccountKind, Money]) -> list[tuple[AccountKind, Money]]:
+    """What is left of the parts once `shares` are paid."""
+    left = [(kind, money - shares[kind] if kind in shares else money) for kind, money in parts]
+    return [(kind, money) for kind, money in left if money.amount_minor]
+
+
+def _charge(session: Session, rental_id: UUID, payer: _Payer, held: list[LedgerTransfer], now: datetime) -> int:
+    """Move the payer's shares, out of its holds as far as they go; returns how much that is."""
+    from_hold = _settle_holds(session, held, payer.shares, now)
+    _charge_rest(session, rental_id, payer, from_hold=from_hold, now=now)
+    return sum(share.amount_minor for share in payer.shares.values())
+
+
 def _pending_holds(session: Session, rental_id: UUID) -> list[LedgerTransfer]:
-    """Oldest first: that of the start, then those of extensions."""
+    """Oldest first: those of the start, then those of extensions."""
     query = (
         select(LedgerTransfer)
         .where(
@@ -117,6 +163,43 @@ def _pending_holds(session: Session, rental_id: UUID) -> list[LedgerTransfer]:
         .order_by(LedgerTransfer.id)
     )
     return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def held_by(session: Session, rental_id: UUID, kind: AccountKind) -> int:
+    """Minor units that are held for the rental on the rider's account of this kind."""
+    query = (
+        select(func.coalesce(func.sum(LedgerTransfer.amount_minor), 0))
+        .join(LedgerAccount, LedgerAccount.id == LedgerTransfer.debit_account_id)
+        .where(
+            LedgerTransfer.rental_id == rental_id,
+            LedgerTransfer.kind == HOLD,
+            LedgerTransfer.state == TransferState.PENDING,
+            LedgerAccount.kind == kind,
+        )
+    )
+    return int(session.scalar(query) or 0)
+
+
+def paid_by(session: Session, rental_id: UUID) -> dict[AccountKind, int]:
+    """Minor units that the rider's wallet and points paid for the rental and have not got back."""
+    kept: dict[AccountKind, int] = {}
+    for side, kinds, sign in (
+        (LedgerTransfer.debit_account_id, (HOLD, CHARGE), 1),
+        (LedgerTransfer.credit_account_id, (REFUND,), -1),
+    ):
+        query = (
+            select(LedgerAccount.kind, func.sum(LedgerTransfer.posted_minor))
+            .join(LedgerAccount, LedgerAccount.id == side)
+            .where(
+                LedgerTransfer.rental_id == rental_id,
+                LedgerTransfer.kind.in_(kinds),
+                LedgerTransfer.state == TransferState.POSTED,
+            )
+            .group_by(LedgerAccount.kind)
+        )
+        for kind, minor in session.execute(query):
+            kept[kind] = kept.get(kind, 0) + sign * int(minor or 0)
+    return {kind: minor for kind, minor in kept.items() if minor}
 
 
 def _shares(
@@ -139,20 +222,18 @@ def _settle_holds(session: Session, held: list[LedgerTransfer], shares: dict[Acc
     return wanted - left
 
 
-def _charge_rest(
-    session: Session, rental_id: UUID, wallet: UUID, *, shares: dict[AccountKind, Money], from_hold: int, now: datetime
-) -> None:
-    """Move what the hold did not; the wallet is locked, so nobody takes the money in between."""
-    for kind, share in shares.items():
+def _charge_rest(session: Session, rental_id: UUID, payer: _Payer, *, from_hold: int, now: datetime) -> None:
+    """Move what the holds did not; the account is locked, so nobody takes the money in between."""
+    for kind, share in payer.shares.items():
         rest = share.amount_minor - (from_hold if kind is HELD_FOR else 0)
         if rest > 0:
             ledger.transfer(
                 session,
-                debit=wallet,
+                debit=payer.account_id,
                 credit=ledger.house_accounts(session, share.currency, now)[kind],
                 money=Money(rest, share.currency),
                 kind=CHARGE,
-                key=f"rental:{rental_id}:charge:{kind}",
+                key=f"rental:{rental_id}:{payer.key}:{kind}",
                 now=now,
                 rental_id=rental_id,
             )

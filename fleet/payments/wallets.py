@@ -30,7 +30,9 @@ class WalletBalance:
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """A rider's wallet, locked, with what was available when it was; and the house's accounts of its currency."""
+    """A rider's wallet, or their points money, locked, with what was available when it was; and the house's accounts of
+    its currency.
+    """
 
     account_id: UUID
     available_minor: int
@@ -65,6 +67,23 @@ def lock_purse(session: Session, user_id: UUID, currency: str, now: datetime) ->
     return Purse(row.id, row.available, currency, house)
 
 
+def lock_points(session: Session, user_id: UUID, wallet: Purse, now: datetime) -> Purse:
+    """Lock the rider's points money too, after the wallet: whoever takes both takes them in this order."""
+    account = account_of(session, user_id, AccountKind.BONUS, wallet.currency, now)
+    return Purse(account, ledger.lock_accounts(session, account)[account], wallet.currency, wallet.house)
+
+
+def points_balance(session: Session, user_id: UUID, currency: str) -> WalletBalance:
+    """The rider's points money; who never had any has none."""
+    query = select(LedgerAccount.id).where(
+        LedgerAccount.owner_id == user_id,
+        LedgerAccount.kind == AccountKind.BONUS,
+        LedgerAccount.currency == currency,
+    )
+    account = session.scalar(query)
+    return WalletBalance(0, 0, 0, currency) if account is None else _balance_of(session, account)
+
+
 def _purse() -> Select[UUID, int, dict[str, str] | None]:
     currency = bindparam("currency", type_=String())
     other = aliased(LedgerAccount)
@@ -88,7 +107,11 @@ _HOUSE: Final = frozenset(kind.value for kind in HOUSE_KINDS)
 
 
 def balance(session: Session, wallet: Wallet) -> WalletBalance:
-    totals = ledger.totals(session, wallet.account_id)
+    return _balance_of(session, wallet.account_id)
+
+
+def _balance_of(session: Session, account_id: UUID) -> WalletBalance:
+    totals = ledger.totals(session, account_id)
     return WalletBalance(
         posted_minor=totals.balance_minor,
         held_minor=totals.debits_pending,

@@ -5,27 +5,33 @@ Nothing of the rider's wallet is held; what the wallet lacks in the end is taken
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 import msgspec
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
+from fleet.common.money import Money
 from fleet.common.outbox import publish
+from fleet.payments.errors import InsufficientFunds
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.rental_payments import claim, demand, give_back
+from fleet.payments.wallets import Purse, lock_points
 from fleet.rentals import checks, packages
 from fleet.rentals.adjustments import Occasion, granted
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.events import RentalNotStarted
-from fleet.rentals.models import Rental
+from fleet.rentals.models import PayMode, Rental
+from fleet.rentals.payment_plans import PaymentPlan
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import Secured, start, to_hold
 from fleet.rentals.tariffs import InForce
 from fleet.rentals.terms import TariffTerms
 from fleet.stations.availability import best_bank
+
+BY_CARD: Final = PaymentPlan(PayMode.CARD)
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -38,6 +44,8 @@ class Order(msgspec.Struct, frozen=True):
     tariff: str
     version: int
     terms: dict[str, Any]
+    #: Points money that pays of it first.
+    points: int = 0
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -58,8 +66,9 @@ def ask_payment(
     provider: PaymentProvider,
     now: datetime,
     policy: RentalPolicy,
+    plan: PaymentPlan = BY_CARD,
 ) -> PaymentIntent | None:
-    """The payment that the rider has to confirm, of what a start would hold; None: it would hold nothing.
+    """The payment that the rider has to confirm, of what a start would hold and points do not pay; None: nothing.
 
     Nothing is kept for the rider meanwhile. Raises what `starts.start` raises, but for the wallet's money.
     """
@@ -71,11 +80,30 @@ def ask_payment(
         raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code)
     adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, None))
     money = to_hold(tariff.terms, package, adjustments, now)
+    by_points = plan.for_points(money.amount_minor, 0)
+    if by_points:
+        _check_points(lock_points(session, user_id, admitted.purse, now), by_points)
+    money -= Money(by_points, money.currency)
     if not money.amount_minor:
         return None
-    order = Order(station.code, slot, package_id, tariff.tariff_id, tariff.name, tariff.version, tariff.terms.to_json())
+    order = Order(
+        station.code, slot, package_id, tariff.tariff_id, tariff.name, tariff.version, tariff.terms.to_json(),
+        points=plan.points_minor or 0,
+    )  # fmt: skip
     frozen: dict[str, Any] = msgspec.to_builtins(order)
     return demand(session, user_id=user_id, money=money, order=frozen, provider=provider, now=now)
+
+
+def _check_points(points: Purse, needed_minor: int) -> None:
+    """They are set aside when the rental begins; who has too few learns it now. Raises InsufficientFunds."""
+    if points.available_minor < needed_minor:
+        needed, there = Money(needed_minor, points.currency), Money(points.available_minor, points.currency)
+        raise InsufficientFunds(
+            f"{needed} of points needed, {there} available",
+            needed_minor=needed_minor,
+            available_minor=points.available_minor,
+            currency=points.currency,
+        )
 
 
 def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalPolicy) -> Rental | None:
@@ -98,6 +126,7 @@ def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalP
                 policy=policy,
                 package_id=order.package,
                 secured=Secured(intent_id, order.in_force),
+                plan=PaymentPlan(PayMode.CARD, order.points),
             )
             claim(session, intent_id, rental.id, now)
     except FleetError as refused:

@@ -324,6 +324,7 @@ def _charge(
             user_id=rental.user_id,
             parts=parts,
             now=now,
+            points_max_minor=rental.points_max_minor,
         )
         rental.charged_minor, rental.due_minor = captured.charged_minor, captured.due_minor
         if captured.due_minor:

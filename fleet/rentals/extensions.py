@@ -7,8 +7,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments.holds import hold_from
-from fleet.payments.wallets import lock_purse
+from fleet.payments import holds
+from fleet.payments.models import AccountKind
+from fleet.payments.wallets import lock_points, lock_purse
 from fleet.rentals import packages
 from fleet.rentals.closing import adjustments_of, prepaid_of, set_due, terms_of
 from fleet.rentals.errors import NotExtendable
@@ -21,7 +22,9 @@ from fleet.rentals.models import (
     RentalPackage,
     RentalState,
 )
+from fleet.rentals.payment_plans import PaymentPlan, Purses
 from fleet.rentals.queries import rental_of
+from fleet.rentals.starts import set_aside
 from fleet.rentals.states import note
 
 
@@ -76,7 +79,20 @@ def _set_aside(session: Session, rental: Rental, package: RentalPackage, number:
     after = (*before, packages.bought(package, now))
     at = rental.requested_at
     more = packages.at_once(terms, after, adjustments, at) - packages.at_once(terms, before, adjustments, at)
-    purse = lock_purse(session, rental.user_id, rental.currency, now)
-    packages.check_balance(package, purse.available_minor)
+    wallet = lock_purse(session, rental.user_id, rental.currency, now)
+    plan, points = PaymentPlan(rental.pay, rental.points_max_minor), None
+    if plan.points_minor != 0:
+        points = lock_points(session, rental.user_id, wallet, now)
+        plan = _left(session, rental, plan)
+    packages.check_balance(package, plan.funds(wallet.available_minor, 0 if points is None else points.available_minor))
     if package.kind is PackageKind.PREPAID and more > 0:
-        hold_from(session, purse, rental.id, Money(more, rental.currency), now, key=f"extension:{number}")
+        money = Money(more, rental.currency)
+        set_aside(session, Purses(wallet, points), rental.id, money, plan, now=now, key=f"extension:{number}")
+
+
+def _left(session: Session, rental: Rental, plan: PaymentPlan) -> PaymentPlan:
+    """An exact amount of points is for the whole rental: what is held of it already is used up."""
+    if plan.points_minor is None:
+        return plan
+    held = holds.held_by(session, rental.id, AccountKind.BONUS)
+    return PaymentPlan(plan.mode, max(0, plan.points_minor - held))

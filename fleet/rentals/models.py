@@ -42,6 +42,17 @@ OPEN_STATES = (RentalState.EJECTING, RentalState.EJECT_UNKNOWN, RentalState.ACTI
 IS_OPEN = "state IN ('ejecting', 'eject_unknown', 'active', 'overdue')"
 
 
+class PayMode(StrEnum):
+    """What stands for a rental. Whatever it is, points pay first as far as they may, then the wallet, then the card."""
+
+    WALLET = "wallet"
+    POINTS = "points"
+    #: Points, and the wallet for the rest.
+    SPLIT = "split"
+    #: The card for what the wallet lacks in the end; some of it points, if the rider said so.
+    CARD = "card"
+
+
 class StartEvidence(StrEnum):
     """How the time at which a bank left is known; worst first."""
 
@@ -208,6 +219,11 @@ class Rental(Base):
         CheckConstraint("swapped_at IS NULL OR swap_id IS NOT NULL AND started_at IS NOT NULL", name="swap"),
         CheckConstraint("charged_minor >= 0 AND due_minor >= 0 AND written_off_minor >= 0", name="amounts"),
         CheckConstraint(f"({IS_OPEN}) = (open_place IS NOT NULL)", name="open_place"),
+        CheckConstraint(
+            "CASE pay WHEN 'wallet' THEN coalesce(points_max_minor, -1) = 0 WHEN 'points' THEN points_max_minor IS NULL"
+            " ELSE coalesce(points_max_minor, 0) >= 0 END",
+            name="pay",
+        ),
     )  # fmt: skip
 
     id: Mapped[UUID] = uuid_pk()
@@ -239,7 +255,11 @@ class Rental(Base):
     terms: Mapped[dict[str, Any]]
     time_zone: Mapped[str] = mapped_column(String(64))
     currency: Mapped[str] = mapped_column(String(3))
+    #: Of several (points, wallet, extensions) the first.
     hold_transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"))
+    pay: Mapped[PayMode] = mapped_column(text_enum(PayMode, 8), default=PayMode.WALLET, server_default="wallet")
+    #: What points money may pay of it; NULL: as much as there is.
+    points_max_minor: Mapped[int | None] = mapped_column(BigInteger().evaluates_none(), default=0, server_default="0")
     #: The card that stands for it.
     intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("payment_intent.id"))
     price_minor: Mapped[int | None] = mapped_column(BigInteger)

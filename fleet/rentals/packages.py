@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
-from fleet.payments.wallets import Purse
 from fleet.rentals.adjustments import Adjustment
 from fleet.rentals.errors import PackageExists, PackageNotFound, PackageTooDear
 from fleet.rentals.models import PackageKind, RentalPackage
@@ -40,12 +39,15 @@ def offered(session: Session, package_id: UUID, currency: str) -> RentalPackage:
     return package
 
 
-def chosen(session: Session, package_id: UUID, purse: Purse, *, secured: bool) -> RentalPackage:
-    """`secured`: it was chosen before, and a card stands for it. Raises PackageNotFound, InsufficientFunds."""
+def chosen(session: Session, package_id: UUID, currency: str, funds_minor: int, *, secured: bool) -> RentalPackage:
+    """`funds_minor`: what the rider has to pay with; `secured`: it was chosen before, and a card stands for it.
+
+    Raises PackageNotFound, InsufficientFunds.
+    """
     if secured:
         return session.get_one(RentalPackage, package_id)
-    package = offered(session, package_id, purse.currency)
-    check_balance(package, purse.available_minor)
+    package = offered(session, package_id, currency)
+    check_balance(package, funds_minor)
     return package
 
 

@@ -103,6 +103,8 @@ class _Page:
         if receipt.tax_label is not None:
             sums.append(self._amount(f"Contains {receipt.tax_label}", receipt.tax_minor, "faint"))
         sums.append(self._amount("Paid", receipt.paid_minor, "text"))
+        if len(receipt.paid_by) > 1 or any(purse != "wallet" for purse, _ in receipt.paid_by):
+            sums += [self._amount(f"with {purse}", minor, "faint") for purse, minor in receipt.paid_by]
         if receipt.refunded_minor:
             sums.append(self._amount("Given back before, and not contained in it", receipt.refunded_minor, "faint"))
         if receipt.written_off_minor:

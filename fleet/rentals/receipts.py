@@ -7,8 +7,10 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments.holds import refunded_for
+from fleet.payments.holds import paid_by, refunded_for
 from fleet.payments.invoices import invoices_of_rental
+from fleet.payments.models import AccountKind
+from fleet.payments.outgoing.queries import card_kept
 from fleet.rentals.closing import paused_of, terms_of
 from fleet.rentals.errors import RentalNotClosed
 from fleet.rentals.meter import used
@@ -56,6 +58,8 @@ class Receipt:
     due_minor: int
     #: What of it nobody asks for any more.
     written_off_minor: int
+    #: What paid it, less what came back: points, wallet, card.
+    paid_by: tuple[tuple[str, int], ...]
 
     def money(self, amount_minor: int) -> Money:
         return Money(amount_minor, self.currency)
@@ -89,7 +93,17 @@ def receipt(session: Session, user_id: UUID, rental_id: UUID, *, issuer: str, no
         refunded_minor=refunded_for(session, rental_id),
         due_minor=rental.due_minor,
         written_off_minor=rental.written_off_minor,
+        paid_by=_paid_by(session, rental_id),
     )
+
+
+def _paid_by(session: Session, rental_id: UUID) -> tuple[tuple[str, int], ...]:
+    """A card's money passes the wallet: of what that paid, so much is the card's."""
+    kept = paid_by(session, rental_id)
+    wallet = kept.get(AccountKind.WALLET, 0)
+    card = min(wallet, card_kept(session, rental_id))
+    told = (("points", kept.get(AccountKind.BONUS, 0)), ("wallet", wallet - card), ("card", card))
+    return tuple((purse, minor) for purse, minor in told if minor)
 
 
 def _returned(rental: Rental, at: datetime) -> Stop | None:

@@ -11,12 +11,13 @@ from sqlalchemy.orm.attributes import set_committed_value
 from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments.holds import hold_from
-from fleet.payments.wallets import Purse
+from fleet.payments.wallets import lock_points
 from fleet.rentals import checks, packages, reservations
 from fleet.rentals.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.choices import choose
 from fleet.rentals.ejects import order_eject
 from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
+from fleet.rentals.payment_plans import BY_WALLET, PaymentPlan, Purses
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import InForce
@@ -44,9 +45,10 @@ def start(
     rental_id: UUID | None = None,
     package_id: UUID | None = None,
     secured: Secured | None = None,
+    plan: PaymentPlan = BY_WALLET,
 ) -> Rental:
     """An EJECTING rental whose order is on its way, its station and bank loaded. `slot` None: the best bank of the
-    station; `rental_id`: the id it gets; `package_id` None: time costs what the tariff says.
+    station; `rental_id`: the id it gets; `package_id` None: time costs what the tariff says; `plan`: what pays for it.
 
     Starts of one rider wait for each other on the wallet; starts for one bank only when no other
     bank is left, and one wins. Raises RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff,
@@ -58,16 +60,19 @@ def start(
         session, user_id=user_id, station_code=station_code, policy=policy, now=now, tariff=promised
     )
     station, tariff, purse, rider = admitted.station, admitted.tariff, admitted.purse, admitted.rider
-    package = None if package_id is None else packages.chosen(session, package_id, purse, secured=secured is not None)
+    points = None if plan.points_minor == 0 else lock_points(session, user_id, purse, now)
+    package = None
+    if package_id is not None:
+        funds = plan.funds(purse.available_minor, 0 if points is None else points.available_minor)
+        package = packages.chosen(session, package_id, purse.currency, funds, secured=secured is not None)
     rental_id = rental_id or new_id()
     chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=rider.reservation_id)
     kept_for = chosen.reserved_for
     if rider.reservation_id is not None:
         purse = reservations.free_fee(session, rider.reservation_id, station, purse, now)
     adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, rental_id))
-    hold_id = None
-    if secured is None:
-        hold_id = _hold(session, purse, rental_id, to_hold(tariff.terms, package, adjustments, now), now)
+    money = to_hold(tariff.terms, package, adjustments, now)
+    hold_id = set_aside(session, Purses(purse, points), rental_id, money, plan, now=now, by_card=secured is not None)
     rental = Rental(
         id=rental_id,
         user_id=user_id,
@@ -79,6 +84,8 @@ def start(
         charge_out_pct=bank.charge_pct,
         requested_at=now,
         hold_transfer_id=hold_id,
+        pay=plan.mode,
+        points_max_minor=plan.points_minor,
         intent_id=None if secured is None else secured.intent_id,
         request_id=request_id,
         **_frozen(tariff, station),
@@ -108,8 +115,31 @@ def to_hold(
     return terms.money(due if package.kind is PackageKind.PREPAID else terms.hold_minor)
 
 
-def _hold(session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime) -> UUID | None:
-    return hold_from(session, purse, rental_id, money, now).id if money.amount_minor else None
+def set_aside(
+    session: Session,
+    purses: Purses,
+    rental_id: UUID,
+    money: Money,
+    plan: PaymentPlan,
+    *,
+    now: datetime,
+    by_card: bool = False,
+    key: str | None = None,
+) -> UUID | None:
+    """Hold `money` as the plan says: of the points first, the rest of the wallet unless a card stands for it.
+
+    Returns the first hold; None: nothing was to be held. `key` tells an extension's from the start's. Raises
+    InsufficientFunds: what was held so far goes with the caller's transaction.
+    """
+    by_points = plan.for_points(money.amount_minor, purses.points_minor)
+    by_wallet = 0 if by_card else money.amount_minor - by_points
+    first = None
+    for purse, minor, name in ((purses.points, by_points, "points"), (purses.wallet, by_wallet, None)):
+        if minor and purse is not None:
+            names = ":".join(each for each in (key, name) if each) or None
+            held = hold_from(session, purse, rental_id, Money(minor, money.currency), now, key=names)
+            first = first or held.id
+    return first
 
 
 def _frozen(tariff: InForce, station: Station) -> dict[str, object]:

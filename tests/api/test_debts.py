@@ -1,13 +1,13 @@
-"""Debts over HTTP: a rider is told what they owe, pays it, and rents again; operators give one up."""
+"""Debts and points over HTTP: a rider is told what they owe, pays it, and rents again; operators give one up."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from tests.api.conftest import Live, Serve
 from tests.api.people import operator, signed_in
 from tests.api.test_payment_methods import save
 from tests.api.test_payments import SOMEBODYS, keyed
 from tests.api.test_rentals import owe, start
-from tests.api.world import add_station, add_tariff, give_money
+from tests.api.world import Cabinet, add_station, add_tariff, give_money
 
 PATH = "/api/v1/payment/debts"
 
@@ -23,6 +23,7 @@ def test_a_rider_owes_pays_and_rents_again(live: Live) -> None:
         (debt,) = person.http.get(PATH, params={"state": "open"}).json()["items"]
         assert (debt["open"], debt["state"]) == ({"amount_minor": 100, "currency": "EUR"}, "open")
         assert debt["try_at"] is not None
+        assert 'voltbay_debts_open_minor{currency="EUR"} 100.0' in live.client.get("/metrics").text
         path = f"{PATH}/{debt['id']}"
         assert other.http.get(PATH).json()["items"] == []
         for answer in (other.http.get(path), other.http.post(f"{path}/pay", json={}, headers=keyed())):
@@ -81,3 +82,34 @@ def test_a_write_off_is_refused(serve: Serve) -> None:
         refused = boss.http.post(f"/api/v1/admin/debt-write-off/{asked['id']}/reject", json={"note": "they can pay"})
         assert (refused.status_code, refused.json()["state"]) == (200, "rejected")
         assert start(person).json()["code"] == "money_owed"
+
+
+def test_points_and_wallet_pay_a_rental_together(live: Live) -> None:
+    add_station(live)
+    add_tariff(live)
+    with signed_in(live) as person, operator(live) as boss:
+        give_money(live, person, 500)
+        gift = {"amount_minor": 120, "currency": "EUR", "reason": "goodwill", "account": "bonus"}
+        adjust = f"/api/v1/admin/user/{person.user.id}/wallet/adjust"
+        assert boss.http.post(adjust, json=gift, headers=keyed()).json()["adjustment"]["state"] == "applied"
+        have = person.http.get("/api/v1/payment/points").json()
+        assert (have["available"]["amount_minor"], have["points"]) == (120, 12)
+        body = {"station": "ZRH-0001", "pay": "split", "points_minor": 110}
+        quote = person.http.post("/api/v1/rental/quote", json=body).json()
+        held = {purse: money["amount_minor"] for purse, money in quote["holds"].items()}
+        assert (held, quote["can_start"]) == ({"points": 110, "wallet": 390, "card": 0}, True)
+        odd = {"station": "ZRH-0001", "pay": "wallet", "points_minor": 110}
+        assert person.http.post("/api/v1/rental/start", json=odd, headers=keyed()).status_code == 422
+        rental = person.http.post("/api/v1/rental/start", json=body, headers=keyed()).json()
+        assert rental["pay"] == "split"
+        cabinet = Cabinet(live)
+        cabinet.ejects(UUID(rental["id"]))
+        cabinet.takes_back(4, rental["power_bank"])
+        path = f"/api/v1/rental/{rental['id']}"
+        done = person.http.get(path).json()
+        assert (done["state"], done["charged"]["amount_minor"], done["billing_paused"]) == ("completed", 150, False)
+        paid = person.http.get(f"{path}/receipt").json()["paid_by"]
+        assert [(each["purse"], each["amount"]["amount_minor"]) for each in paid] == [("points", 110), ("wallet", 40)]
+        left = person.http.get("/api/v1/payment/points").json()
+        assert (left["available"]["amount_minor"], left["held"]["amount_minor"], left["points"]) == (10, 0, 1)
+        assert person.http.get("/api/v1/payment/wallet").json()["available"]["amount_minor"] == 460

@@ -2,10 +2,18 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fleet.payments.outgoing.models import Refund, RefundState, Withdrawal, WithdrawalState
+from fleet.payments.models import PaymentIntent
+from fleet.payments.outgoing.models import (
+    MoneyOut,
+    MoneyOutState,
+    Refund,
+    RefundState,
+    Withdrawal,
+    WithdrawalState,
+)
 
 
 def find_refunds(
@@ -42,3 +50,15 @@ def find_withdrawals(
     if state is not None:
         query = query.where(Withdrawal.state == state)
     return list(session.scalars(query))
+
+
+def card_kept(session: Session, rental_id: UUID) -> int:
+    """Minor units that cards paid for a rental, or for its debt, and have not got back."""
+    own = PaymentIntent.rental_id == rental_id
+    taken = session.scalar(select(func.coalesce(func.sum(PaymentIntent.captured_minor), 0)).where(own))
+    back = session.scalar(
+        select(func.coalesce(func.sum(MoneyOut.amount_minor), 0))
+        .join(PaymentIntent, PaymentIntent.id == MoneyOut.intent_id)
+        .where(own, MoneyOut.state.in_((MoneyOutState.PENDING, MoneyOutState.SUCCEEDED)))
+    )
+    return int(taken or 0) - int(back or 0)

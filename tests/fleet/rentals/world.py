@@ -26,6 +26,7 @@ from fleet.rentals.ejects import last_eject
 from fleet.rentals.evidence import apply_fact
 from fleet.rentals.life_models import Reservation, ReservationState
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
+from fleet.rentals.payment_plans import BY_WALLET, PaymentPlan
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank, Station, StationSlot
@@ -178,7 +179,9 @@ class World:
 
     # What riders, the gateway and the sweeps do
 
-    def start(self, code: str = "A", slot: int | None = None, rider: UUID | None = None) -> Rental:
+    def start(
+        self, code: str = "A", slot: int | None = None, rider: UUID | None = None, plan: PaymentPlan = BY_WALLET
+    ) -> Rental:
         return starts.start(
             self.session,
             user_id=rider or self.rider,
@@ -187,6 +190,7 @@ class World:
             now=self.now,
             policy=self.policy,
             request_id="req-1",
+            plan=plan,
         )
 
     def send(self, rental: Rental) -> DeviceCommand:
@@ -202,9 +206,11 @@ class World:
         assert command is not None
         return command
 
-    def rent(self, code: str = "A", slot: int | None = None, rider: UUID | None = None) -> Rental:
+    def rent(
+        self, code: str = "A", slot: int | None = None, rider: UUID | None = None, plan: PaymentPlan = BY_WALLET
+    ) -> Rental:
         """A rental whose bank left a second after it was asked for."""
-        rental = self.start(code, slot, rider)
+        rental = self.start(code, slot, rider, plan)
         command = self.send(rental)
         self.later(SECOND)
         self.ejected(code, rental.slot_out, self.serial(rental), command)
