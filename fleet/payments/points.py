@@ -29,4 +29,5 @@ POINTS_PER_UNIT: Final = registry.add(
 
 def as_points(session: Session, money: Money) -> int:
     """Whole points, rounded down: nobody is shown more than they can spend."""
-    return money.amount_minor * get(session, POINTS_PER_UNIT).root // 10 ** minor_digits(money.currency)
+    unit: int = 10 ** minor_digits(money.currency)
+    return money.amount_minor * get(session, POINTS_PER_UNIT).root // unit
