@@ -35,7 +35,7 @@ settings.load_profile("unhurried")
 
 #: A test that fails is run this often again, and named in the summary if it passes then: for machines that nobody
 #: watches, where a service may be starved of its core. Never for what looks for races itself (docs/testing.md).
-RERUNS = int(os.environ.get("VOLTBAY_TEST_RERUNS", "0"))
+RERUNS = int(os.environ.get("VOLTBAY_TEST_RERUNS") or 0)
 _NEVER_AGAIN = ("model/", "races", "orders")
 #: Of one Monday.
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
