@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 
 #: Requests in progress get this long after SIGTERM; streams and waits end at once.
 DRAIN_S = 5
+#: Longer than proxies and HTTP clients keep an idle connection: whoever lets go first must not be the one who is asked,
+#: or a request meets a connection that is just being closed.
+KEEP_ALIVE_S = 75
 
 
 class Server(uvicorn.Server):
@@ -41,6 +44,7 @@ def server_for(settings: Settings) -> Server:
             proxy_headers=True,
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             h11_max_incomplete_event_size=64 * 1024,
         )
     )

@@ -255,8 +255,11 @@ class System:
             timeout_s,
         )
 
-    def settle(self, timeout_s: float = 45.0) -> None:
-        """Until nothing is under way any more: cabinets are quiet, commands decided, events applied, money captured."""
+    def settle(self, timeout_s: float = 100.0) -> None:
+        """Until nothing is under way any more: cabinets are quiet, commands decided, events applied, money captured.
+
+        A gateway may die between storing an event and telling its cabinet, which then says it again after 60 s (7.7).
+        """
         until(lambda: self.cabinets.quiet() and not self.pending(), lambda: f"quiet: {self._unquiet()}", timeout_s)
 
     def pending(self) -> list[str]:
