@@ -21,9 +21,10 @@ _FORBIDDEN = {
           AND NOT EXISTS (SELECT 1 FROM payment_intent i WHERE i.id = r.intent_id AND i.state = 'authorized')
           AND NOT EXISTS (SELECT 1 FROM rental_event e WHERE e.rental_id = r.id
                           AND e.to_state IN ('eject_failed', 'cancelled'))""",
+    # What a bank has taken back is held until it has decided, whatever the rental is by then.
     "money is held for no open rental": """
         SELECT t.id, t.kind, t.rental_id FROM ledger_transfer t LEFT JOIN rental r ON r.id = t.rental_id
-        WHERE t.state = 'pending' AND (r.id IS NULL OR r.open_place IS NULL)""",
+        WHERE t.state = 'pending' AND t.kind <> 'chargeback' AND (r.id IS NULL OR r.open_place IS NULL)""",
     # What a correction or a dispute gives back is charged no more; a refund beside the price leaves it as it was.
     "a rental was charged something else than its transfers, with or without what came back": """
         SELECT r.id, r.state, r.charged_minor, coalesce(sum(t.paid), 0), coalesce(sum(t.back), 0)
@@ -80,6 +81,7 @@ _FORBIDDEN = {
     "a card was charged and the wallet has not heard of it, or twice": """
         SELECT i.id, i.state, count(t.id) FROM payment_intent i
         LEFT JOIN ledger_transfer t ON t.intent_id = i.id AND t.state = 'posted'
+                                   AND t.kind IN ('top_up', 'card_payment')
         GROUP BY i.id HAVING (i.state = 'succeeded') <> (count(t.id) = 1) OR count(t.id) > 1""",
     "an account's totals are not the sums of its transfers": """
         SELECT a.id, a.kind, a.debits_posted, a.credits_posted, a.debits_pending, a.credits_pending
@@ -88,8 +90,9 @@ _FORBIDDEN = {
                                   WHERE debit_account_id = a.id AND state = 'posted')
            OR a.credits_posted <> (SELECT coalesce(sum(posted_minor), 0) FROM ledger_transfer
                                    WHERE credit_account_id = a.id AND state = 'posted')
-           OR a.debits_pending <> (SELECT coalesce(sum(amount_minor), 0) FROM ledger_transfer
-                                   WHERE debit_account_id = a.id AND state = 'pending')""",
+           OR a.owner_id IS NOT NULL  -- the house counts what is posted only
+              AND a.debits_pending <> (SELECT coalesce(sum(amount_minor), 0) FROM ledger_transfer
+                                       WHERE debit_account_id = a.id AND state = 'pending')""",
 }
 
 

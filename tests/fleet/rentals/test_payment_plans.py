@@ -82,7 +82,7 @@ def test_a_hold_is_divided_points_first() -> None:
 
 @pytest.mark.parametrize(
     ("hours", "by_points", "by_wallet"),
-    [(1, 200, 0), (4, 300, 200), (5, 300, 300), (30, 300, 1700)],
+    [(1, 200, 0), (4, 300, 200), (5, 300, 300), (30, 300, 1800)],
 )
 def test_split_takes_points_first_and_never_more_than_the_price(
     gifted: World, hours: int, by_points: int, by_wallet: int
