@@ -212,7 +212,8 @@ def test_relay_survives_a_cut_database_connection(clean_database: Database, now:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         publish_one(clean_database.engine, Happened(2), now)
-        until(lambda: len(recorder.sent) == 4)
+        # What was sent and could not be marked is sent again: cut at the wrong moment, the first one comes twice.
+        until(lambda: len(set(recorder.sent)) == 4)
     finally:
         stop.set()
         thread.join(5)
