@@ -295,7 +295,7 @@ def reference(recording: Recording, database_server: DatabaseServer) -> Iterator
 
 def test_the_recording_tells_of_everything(recording: Recording, reference: Engine) -> None:
     """Otherwise what follows would prove little."""
-    assert len(recording.frames) > 40
+    assert len(recording.frames) > 25
     assert _count(reference, "rental", "state = 'completed'") >= 4
     assert _count(reference, "orphan_bank_case", "true") == 1
     assert _count(reference, "power_bank", "NOT known") == 1
