@@ -15,9 +15,9 @@ from api.payments.debt_schemas import DebtForOperator, DebtOut, DebtTryOut, Debt
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
+from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts import queries, write_offs
 from fleet.payments.debts.models import DebtState
-from fleet.payments.models import AdjustmentState
 from fleet.rentals import dues
 
 router = area("admin", "admin")

@@ -18,7 +18,8 @@ from api.v1 import area
 from fleet.common.money import Money
 from fleet.payments import adjustments, statements, wallets
 from fleet.payments.adjustments import AdjustmentRequest
-from fleet.payments.models import AdjustmentState, WalletAdjustment
+from fleet.payments.approval_models import AdjustmentState
+from fleet.payments.models import WalletAdjustment
 from fleet.users.service import get_user
 
 router = area("admin", "admin")

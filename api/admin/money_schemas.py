@@ -6,7 +6,8 @@ from pydantic import ConfigDict, Field
 from api.admin.schemas import Reason
 from api.payments.schemas import StatementLineOut, WalletOut
 from api.schemas import Currency, Input, Instant, MoneyOut, Schema
-from fleet.payments.models import AccountKind, AdjustmentState, LedgerTransfer, TransferState, WalletAdjustment
+from fleet.payments.approval_models import AdjustmentState
+from fleet.payments.models import AccountKind, LedgerTransfer, TransferState, WalletAdjustment
 
 
 class AdjustIn(Input):

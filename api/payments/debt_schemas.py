@@ -7,8 +7,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.payments.schemas import IntentOut, Token
 from api.schemas import Input, Instant, MoneyOut, Schema
+from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState, DebtWriteOff
-from fleet.payments.models import AdjustmentState, PaymentIntent
+from fleet.payments.models import PaymentIntent
 
 
 class DebtOut(Schema):

@@ -5,23 +5,21 @@ is a large amount (decision 0151).
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments import ledger, wallets
+from fleet.payments.approval_models import AdjustmentState
+from fleet.payments.approvals import done_alone
 from fleet.payments.errors import AdjustmentNotFound, AlreadyDecided, SecondPersonNeeded
-from fleet.payments.models import AccountKind, AdjustmentState, LedgerAccount, WalletAdjustment
+from fleet.payments.models import AccountKind, LedgerAccount, WalletAdjustment
 from fleet.payments.rules import RIDERS_MONEY
-
-#: How long what was done alone counts.
-WINDOW: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,10 @@ def request(
         raise InvalidInput("an adjustment has an amount and a reason", field=field)
     account = wallets.account_of(session, wanted.user_id, wanted.account, wanted.money.currency, now)
     ledger.lock_accounts(session, account)  # two at once must count each other
-    counted = _done_alone(session, account, now) + abs(wanted.money.amount_minor)
+    alone = done_alone(
+        session, WalletAdjustment, WalletAdjustment.amount_minor, WalletAdjustment.account_id == account, now=now
+    )
+    counted = alone + abs(wanted.money.amount_minor)
     row = WalletAdjustment(
         id=new_id(),
         user_id=wanted.user_id,
@@ -68,16 +69,6 @@ def request(
     session.add(row)
     session.flush()  # a refusal of the database belongs to this call
     return row
-
-
-def _done_alone(session: Session, account_id: UUID, now: datetime) -> int:
-    query = select(func.coalesce(func.sum(func.abs(WalletAdjustment.amount_minor)), 0)).where(
-        WalletAdjustment.account_id == account_id,
-        WalletAdjustment.requested_at > now - WINDOW,
-        WalletAdjustment.state == AdjustmentState.APPLIED,
-        WalletAdjustment.decided_by.is_(None),
-    )
-    return int(session.scalar(query) or 0)
 
 
 def _move(session: Session, row: WalletAdjustment, account: AccountKind, now: datetime) -> UUID:
@@ -108,7 +99,7 @@ def approve(
     _must_be_pending(row)
     kind = session.scalars(select(LedgerAccount.kind).where(LedgerAccount.id == row.account_id)).one()
     row.transfer_id = _move(session, row, kind, now)
-    _decide(row, AdjustmentState.APPLIED, actor_id, note, now)
+    row.decide(AdjustmentState.APPLIED, actor_id, note, now)
     session.flush()  # a refusal of the database belongs to this call
     return row
 
@@ -122,7 +113,7 @@ def reject(session: Session, adjustment_id: UUID, *, actor_id: UUID, note: str, 
     if row.state is AdjustmentState.REJECTED:
         return row
     _must_be_pending(row)
-    _decide(row, AdjustmentState.REJECTED, actor_id, note, now)
+    row.decide(AdjustmentState.REJECTED, actor_id, note, now)
     session.flush()  # the answer shows it
     return row
 
@@ -140,11 +131,6 @@ def _locked(session: Session, adjustment_id: UUID) -> WalletAdjustment:
 def _must_be_pending(row: WalletAdjustment) -> None:
     if row.state is not AdjustmentState.PENDING:
         raise AlreadyDecided(f"this adjustment is {row.state}", adjustment_id=row.id, state=row.state)
-
-
-def _decide(row: WalletAdjustment, state: AdjustmentState, actor_id: UUID, note: str | None, now: datetime) -> None:
-    row.state, row.decided_by, row.decided_at = state, actor_id, now
-    row.note = None if note is None else note[:300]
 
 
 def adjustments(

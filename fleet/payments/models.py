@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
+from fleet.payments.approval_models import TwoPeople, two_people_rules
 
 
 class AccountKind(StrEnum):
@@ -188,27 +189,13 @@ class WalletTransaction(Base):
     transfer: Mapped[LedgerTransfer] = relationship(lazy="raise", viewonly=True)
 
 
-class AdjustmentState(StrEnum):
-    #: A second operator has to agree.
-    PENDING = "pending"
-    APPLIED = "applied"
-    REJECTED = "rejected"
-
-
-class WalletAdjustment(Base):
+class WalletAdjustment(TwoPeople, Base):
     """An operator gives a rider money or takes it. Above a limit somebody else has to agree (constraint four_eyes)."""
 
     __tablename__ = "wallet_adjustment"
     __table_args__ = (
         CheckConstraint("amount_minor <> 0", name="amount"),
-        CheckConstraint("counted_minor >= abs(amount_minor)", name="counted"),
-        CheckConstraint(
-            "state <> 'applied' OR counted_minor <= limit_minor"
-            " OR decided_by IS NOT NULL AND decided_by <> requested_by",
-            name="four_eyes",
-        ),
-        CheckConstraint("(state = 'applied') = (transfer_id IS NOT NULL)", name="transfer"),
-        CheckConstraint("(state = 'pending') = (decided_at IS NULL)", name="decided"),
+        *two_people_rules("abs(amount_minor)"),
         Index(None, "account_id", "requested_at"),
         Index("ix_wallet_adjustment_pending", "id", postgresql_where=text("state = 'pending'")),
     )
@@ -218,18 +205,6 @@ class WalletAdjustment(Base):
     account_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_account.id"))
     #: Positive gives, negative takes.
     amount_minor: Mapped[int] = mapped_column(BigInteger)
-    currency: Mapped[str] = mapped_column(String(3))
-    reason: Mapped[str] = mapped_column(String(300))
-    state: Mapped[AdjustmentState] = mapped_column(text_enum(AdjustmentState, 16))
-    #: What one operator might do alone then, and what this came to with everything done alone in the day before.
-    limit_minor: Mapped[int] = mapped_column(BigInteger)
-    counted_minor: Mapped[int] = mapped_column(BigInteger)
-    requested_by: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
-    requested_at: Mapped[datetime]
-    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
-    decided_at: Mapped[datetime | None]
-    note: Mapped[str | None] = mapped_column(String(300))
-    transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)
 
 
 class LedgerProofRun(Base):

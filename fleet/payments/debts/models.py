@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInte
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fleet.db import Base, text_enum, uuid_pk
-from fleet.payments.models import AdjustmentState
+from fleet.payments.approval_models import TwoPeople, two_people_rules
 
 
 class DebtState(StrEnum):
@@ -87,20 +87,13 @@ class DebtCollection(Base):
     outcome: Mapped[str | None] = mapped_column(String(64))
 
 
-class DebtWriteOff(Base):
+class DebtWriteOff(TwoPeople, Base):
     """An operator gives a debt up. Above a limit somebody else has to agree (constraint four_eyes, decision 0151)."""
 
     __tablename__ = "debt_write_off"
     __table_args__ = (
         CheckConstraint("amount_minor > 0", name="amount"),
-        CheckConstraint("counted_minor >= amount_minor", name="counted"),
-        CheckConstraint(
-            "state <> 'applied' OR counted_minor <= limit_minor"
-            " OR decided_by IS NOT NULL AND decided_by <> requested_by",
-            name="four_eyes",
-        ),
-        CheckConstraint("(state = 'applied') = (transfer_id IS NOT NULL)", name="transfer"),
-        CheckConstraint("(state = 'pending') = (decided_at IS NULL)", name="decided"),
+        *two_people_rules("amount_minor"),
         Index(None, "user_id", "requested_at"),
         Index("uq_debt_write_off_pending", "debt_id", unique=True, postgresql_where=text("state = 'pending'")),
     )
@@ -110,14 +103,3 @@ class DebtWriteOff(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
     #: What was open when it was asked for; less is given up when some of it was paid meanwhile.
     amount_minor: Mapped[int] = mapped_column(BigInteger)
-    currency: Mapped[str] = mapped_column(String(3))
-    reason: Mapped[str] = mapped_column(String(300))
-    state: Mapped[AdjustmentState] = mapped_column(text_enum(AdjustmentState, 16))
-    limit_minor: Mapped[int] = mapped_column(BigInteger)
-    counted_minor: Mapped[int] = mapped_column(BigInteger)
-    requested_by: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
-    requested_at: Mapped[datetime]
-    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
-    decided_at: Mapped[datetime | None]
-    note: Mapped[str | None] = mapped_column(String(300))
-    transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)

@@ -6,9 +6,10 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState, DebtWriteOff
 from fleet.payments.errors import DebtNotFound
-from fleet.payments.models import AdjustmentState, PaymentIntent
+from fleet.payments.models import PaymentIntent
 
 
 def find_debts(

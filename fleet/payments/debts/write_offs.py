@@ -4,22 +4,19 @@ What counts against the limit is all that was given up alone for one rider in a 
 rider's wallet and the rental before, and keeps the rental in step.
 """
 
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.db import new_id
+from fleet.payments.approval_models import AdjustmentState
+from fleet.payments.approvals import done_alone
 from fleet.payments.debts import service
 from fleet.payments.debts.models import Debt, DebtState, DebtWriteOff
 from fleet.payments.errors import AlreadyDecided, DebtNotOpen, SecondPersonNeeded, WriteOffNotFound, WriteOffPending
-from fleet.payments.models import AdjustmentState
-
-#: How long what was done alone counts.
-WINDOW: Final = timedelta(hours=24)
 
 
 def request(
@@ -38,7 +35,9 @@ def request(
     )
     if (other := session.scalar(pending)) is not None:
         raise WriteOffPending("giving it up is being decided already", debt_id=debt.id, write_off_id=other)
-    counted = _done_alone(session, debt, now) + debt.open_minor
+    of_rider = (DebtWriteOff.user_id == debt.user_id, DebtWriteOff.currency == debt.currency)
+    alone = done_alone(session, DebtWriteOff, DebtWriteOff.amount_minor, *of_rider, now=now)
+    counted = alone + debt.open_minor
     row = DebtWriteOff(
         id=new_id(), debt_id=debt.id, user_id=debt.user_id, amount_minor=debt.open_minor, currency=debt.currency,
         reason=reason.strip()[:300], state=AdjustmentState.PENDING, limit_minor=limit_minor, counted_minor=counted,
@@ -50,17 +49,6 @@ def request(
     session.add(row)
     session.flush()  # a refusal of the database belongs to this call
     return row
-
-
-def _done_alone(session: Session, debt: Debt, now: datetime) -> int:
-    query = select(func.coalesce(func.sum(DebtWriteOff.amount_minor), 0)).where(
-        DebtWriteOff.user_id == debt.user_id,
-        DebtWriteOff.currency == debt.currency,
-        DebtWriteOff.requested_at > now - WINDOW,
-        DebtWriteOff.state == AdjustmentState.APPLIED,
-        DebtWriteOff.decided_by.is_(None),
-    )
-    return int(session.scalar(query) or 0)
 
 
 def write_off_of(session: Session, write_off_id: UUID) -> DebtWriteOff:
@@ -87,7 +75,7 @@ def approve(
     if debt.state is not DebtState.OPEN:
         raise DebtNotOpen(f"nothing of this is owed: it is {debt.state}", debt_id=debt.id, state=debt.state)
     row.transfer_id = service.give_up(session, debt, memo=f"{row.requested_by}: {row.reason}"[:300], now=now).id
-    _decide(row, AdjustmentState.APPLIED, actor_id, note, now)
+    row.decide(AdjustmentState.APPLIED, actor_id, note, now)
     session.flush()  # a refusal of the database belongs to this call
     return row
 
@@ -101,7 +89,7 @@ def reject(session: Session, write_off_id: UUID, *, actor_id: UUID, note: str, n
     if row.state is AdjustmentState.REJECTED:
         return row
     _must_be_pending(row)
-    _decide(row, AdjustmentState.REJECTED, actor_id, note, now)
+    row.decide(AdjustmentState.REJECTED, actor_id, note, now)
     session.flush()  # the answer shows it
     return row
 
@@ -116,8 +104,3 @@ def _locked(session: Session, write_off_id: UUID) -> DebtWriteOff:
 def _must_be_pending(row: DebtWriteOff) -> None:
     if row.state is not AdjustmentState.PENDING:
         raise AlreadyDecided(f"this write-off is {row.state}", write_off_id=row.id, state=row.state)
-
-
-def _decide(row: DebtWriteOff, state: AdjustmentState, actor_id: UUID, note: str | None, now: datetime) -> None:
-    row.state, row.decided_by, row.decided_at = state, actor_id, now
-    row.note = None if note is None else note[:300]

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.db import session_scope
-from fleet.payments import adjustments, proof
+from fleet.payments import adjustments, approvals, proof
 from fleet.payments.adjustments import AdjustmentRequest
+from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.errors import AdjustmentNotFound, AlreadyDecided, InsufficientFunds, SecondPersonNeeded
-from fleet.payments.models import AccountKind, AdjustmentState, WalletAdjustment
+from fleet.payments.models import AccountKind, WalletAdjustment
 from tests.fleet.parallel import together
 from tests.fleet.payments.conftest import NOW, THREADS, add_rider, available
 
@@ -54,7 +55,7 @@ def test_a_large_amount_in_small_pieces_is_a_large_amount(
     """Whoever does it, and in whichever direction; what was agreed to does not count; a day later it is another day."""
     states = [ask(session, rider, minor, two[number % 2]).state for number, minor in enumerate((200, -200, 100, 1))]
     assert states == [*[AdjustmentState.APPLIED] * 3, AdjustmentState.PENDING]
-    assert ask(session, rider, 500, two[0], at=adjustments.WINDOW).state is AdjustmentState.APPLIED
+    assert ask(session, rider, 500, two[0], at=approvals.WINDOW).state is AdjustmentState.APPLIED
     other = add_rider(session)
     assert ask(session, other, 500, two[0]).state is AdjustmentState.APPLIED
 

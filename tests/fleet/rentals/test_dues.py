@@ -17,6 +17,7 @@ from fleet.common.models import OutboxEvent
 from fleet.config import service as config
 from fleet.db import session_scope
 from fleet.payments import janitor, ledger, methods, wallets
+from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState
 from fleet.payments.debts.queries import debt_by_id
 from fleet.payments.debts.service import POLICY as RETRIES
@@ -30,7 +31,6 @@ from fleet.payments.errors import (
 )
 from fleet.payments.models import (
     AccountKind,
-    AdjustmentState,
     IntentState,
     LedgerTransfer,
     PaymentIntent,
