@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments import crediting, intents
+from fleet.payments import crediting, demands, intents
 from fleet.payments.errors import IntentNotOpen
 from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
@@ -34,22 +34,11 @@ def demand(
 
     `order` (JSON) is what the rental starts with when the money is there: station, slot, tariff, price, all frozen.
     """
-    intent = PaymentIntent(
-        user_id=user_id,
-        purpose=IntentPurpose.RENTAL,
-        capture_later=True,
-        amount_minor=money.amount_minor,
-        currency=money.currency,
-        provider=provider.name,
-        state=IntentState.REQUIRES_CONFIRMATION,
-        order=order,
-        expires_at=now + LASTS,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(intent)
-    session.flush()  # the caller answers with its id
-    return intent
+    expires_at = now + LASTS
+    return demands.demand(
+        session, IntentPurpose.RENTAL, money, user_id=user_id, provider=provider, now=now, order=order,
+        expires_at=expires_at,
+    )  # fmt: skip
 
 
 def claim(session: Session, intent_id: UUID, rental_id: UUID, now: datetime) -> PaymentIntent:

@@ -16,14 +16,11 @@ from fleet.payments import invoices, ledger
 from fleet.payments.invoices import Bill, Line
 from fleet.payments.models import (
     AccountKind,
-    IntentPurpose,
-    IntentState,
     Invoice,
     LedgerTransfer,
     PaymentIntent,
     TransferState,
 )
-from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.wallets import Purse
 
 HOLD: Final = "subscription_hold"
@@ -42,23 +39,6 @@ class Fee:
     tax_name: str
     tax_bp: int
     lines: Sequence[Line]
-
-
-def demand(session: Session, *, user_id: UUID, money: Money, provider: PaymentProvider, now: datetime) -> PaymentIntent:
-    """A card payment for a period; nothing is taken until `intents.confirm` is called with a saved card."""
-    intent = PaymentIntent(
-        user_id=user_id,
-        purpose=IntentPurpose.SUBSCRIPTION,
-        amount_minor=money.amount_minor,
-        currency=money.currency,
-        provider=provider.name,
-        state=IntentState.REQUIRES_CONFIRMATION,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(intent)
-    session.flush()  # its attempt refers to it
-    return intent
 
 
 def set_aside(session: Session, intent: PaymentIntent, wallet_account: UUID, now: datetime) -> None:

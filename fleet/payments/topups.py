@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.config.service import PUBLIC, ConfigKey, get, registry
-from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent
+from fleet.payments.demands import demand
+from fleet.payments.models import IntentPurpose, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 
 
@@ -42,16 +43,4 @@ def create_intent(
     if not limits.min_minor <= money.amount_minor <= limits.max_minor:
         least, most = Money(limits.min_minor, money.currency), Money(limits.max_minor, money.currency)
         raise InvalidInput(f"a top-up is between {least} and {most}", field="amount_minor")
-    intent = PaymentIntent(
-        user_id=user_id,
-        purpose=IntentPurpose.TOP_UP,
-        amount_minor=money.amount_minor,
-        currency=money.currency,
-        provider=provider.name,
-        state=IntentState.REQUIRES_CONFIRMATION,
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(intent)
-    session.flush()  # the caller answers with its id
-    return intent
+    return demand(session, IntentPurpose.TOP_UP, money, user_id=user_id, provider=provider, now=now)

@@ -17,8 +17,9 @@ from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.config.service import get
 from fleet.payments import intents, methods, subscription_payments, taxes
+from fleet.payments.demands import demand
 from fleet.payments.invoices import Line
-from fleet.payments.models import IntentState, PaymentIntent, PaymentMethod
+from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.outgoing import refunds
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.subscription_payments import Fee
@@ -79,8 +80,8 @@ def begin(
         _not_paid(session, subscription, period, NO_METHOD, scheduled=scheduled, now=now)
         return None
     money = Money(period.price_minor, period.currency)
-    intent = subscription_payments.demand(
-        session, user_id=subscription.user_id, money=money, provider=provider, now=now
+    intent = demand(
+        session, IntentPurpose.SUBSCRIPTION, money, user_id=subscription.user_id, provider=provider, now=now
     )
     attempt = SubscriptionAttempt(
         intent_id=intent.id, subscription_id=subscription.id, period_id=period.id,
