@@ -3,9 +3,8 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import median
 from typing import Final
@@ -15,9 +14,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from benchmarks.results import Report, percentile, ratio_of_pairs, save, show
-from benchmarks.services import services
+from benchmarks.services import connections, services
 from fleet.common.money import Money
-from fleet.db import create_engine_from, new_id, session_scope
+from fleet.db import new_id, session_scope
 from fleet.payments import ledger, statements, wallets
 from fleet.payments.models import AccountKind
 from fleet.users.models import User
@@ -62,7 +61,7 @@ _HISTORY: Final = (
 
 def run(*, quick: bool) -> Report:
     report = Report("ledger", "postings, and statements of long histories", quick)
-    with services() as running, _wide(running.postgres.url) as engine:
+    with services() as running, connections(running.postgres.url, _THREADS) as engine:
         pairs = (wallets_with_money(engine), house(engine))
         with engine.begin() as connection:
             connection.execute(text(_BARE_TABLE))
@@ -75,15 +74,6 @@ def run(*, quick: bool) -> Report:
         report.add("postings / bare INSERTs", ratio_of_pairs(ours, bare), "", target=0.3)
         pages(engine, report, quick=quick)
     return report
-
-
-@contextmanager
-def _wide(url: str) -> Iterator[Engine]:
-    engine = create_engine_from(url, pool_size=_THREADS, max_overflow=0, name="voltbay-bench")
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def house(engine: Engine) -> UUID:

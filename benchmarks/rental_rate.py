@@ -9,9 +9,7 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from statistics import median
@@ -23,12 +21,12 @@ from sqlalchemy.orm import Session
 
 from benchmarks import seeding
 from benchmarks.results import Report, save, show
-from benchmarks.services import services
+from benchmarks.services import connections, services
 from benchmarks.stream import BOOT, code
 from firmware_protocol.messages import CommandResult, PowerBankEjected, PowerBankInserted
 from firmware_protocol.types import CommandOutcome
 from fleet.common.money import Money
-from fleet.db import create_engine_from, new_id, session_scope
+from fleet.db import new_id, session_scope
 from fleet.devices import presence
 from fleet.devices.facts import DeviceFact
 from fleet.payments import wallets
@@ -115,7 +113,7 @@ class _Start:
 
 def _work(url: str, riders: list[tuple[int, UUID]], count: int, now: datetime) -> tuple[float, float]:
     """One process: when it began and when it ended, by one clock for all."""
-    with _engine(url) as engine:
+    with connections(url, _THREADS) as engine:
         cabinets = [Cabinet(engine, number, rider, now) for number, rider in riders]
         for cabinet in cabinets:  # what is compiled and looked up once
             cabinet.rentals(1)
@@ -154,15 +152,6 @@ def run(*, quick: bool) -> Report:
     )
     report.detail["rates"] = rates
     return report
-
-
-@contextmanager
-def _engine(url: str) -> Iterator[Engine]:
-    engine = create_engine_from(url, pool_size=_THREADS, max_overflow=0, name="voltbay-bench")
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _tariff(engine: Engine, now: datetime) -> None:

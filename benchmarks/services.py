@@ -98,6 +98,16 @@ def services(settings: Mapping[str, str] | None = None) -> Iterator[Services]:
 
 
 @contextmanager
+def connections(url: str, number: int) -> Iterator[Engine]:
+    """An engine with exactly so many connections: one a thread."""
+    engine = create_engine_from(url, pool_size=number, max_overflow=0, name="voltbay-bench")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def process(
     arguments: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:

@@ -14,7 +14,7 @@ from fleet.payments.disputes.models import CardDispute
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus
 from fleet.rentals.care_models import DisputeState, RentalDispute
-from fleet.rentals.closing import is_kept
+from fleet.rentals.closing import closed_as
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.states import move
@@ -44,7 +44,7 @@ def follow(session: Session, rental_id: UUID, now: datetime) -> bool:
         return True
     if found and not open_ and rental.state is RentalState.DISPUTED and not _is_decided_here(session, rental):
         last = found[-1]
-        to = RentalState.BOUGHT_OUT if is_kept(rental) else RentalState.COMPLETED
+        to = closed_as(rental)
         evidence = {"payment_dispute": str(last.id)}
         move(session, rental, to, why=f"payment_dispute_{last.state}", evidence=evidence, at=now, now=now)
         return True

@@ -74,6 +74,11 @@ def is_kept(rental: Rental) -> bool:
     return rental.state is RentalState.BOUGHT_OUT or (disputed and rental.ended_at == rental.buyout_at)
 
 
+def closed_as(rental: Rental) -> RentalState:
+    """What a rental that was disputed is again."""
+    return RentalState.BOUGHT_OUT if is_kept(rental) else RentalState.COMPLETED
+
+
 def set_start(rental: Rental, at: datetime, told: StartEvidence) -> None:
     """When the bank left, and what follows from it."""
     rental.started_at, rental.start_evidence = at, told

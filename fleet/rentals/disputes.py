@@ -12,7 +12,7 @@ from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.rentals import chargebacks
 from fleet.rentals.care_models import DisputeReason, DisputeState, RentalDispute
-from fleet.rentals.closing import is_kept, reduce_price
+from fleet.rentals.closing import closed_as, reduce_price
 from fleet.rentals.corrections import Act, locked, noted, snapshot
 from fleet.rentals.errors import (
     DisputeDecided,
@@ -145,7 +145,7 @@ def _close(act: Act, rental: Rental, dispute: RentalDispute) -> None:
     refund = dispute.refund_minor or 0
     evidence = {**act.evidence, "dispute": str(dispute.id), "refund_minor": refund}
     if rental.state is RentalState.DISPUTED and not chargebacks.is_open(act.session, rental.id):
-        to = RentalState.BOUGHT_OUT if is_kept(rental) else RentalState.COMPLETED
+        to = closed_as(rental)
         why = f"dispute_{dispute.state}"
         move(act.session, rental, to, why=why, evidence=evidence, at=act.now, now=act.now)
     settled = DisputeSettled(dispute.id, rental.id, rental.user_id, dispute.state, refund, rental.currency)

@@ -5,12 +5,15 @@ Decision 0192.
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, String, Uuid, any_, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, joinedload
 
+from fleet.common.prepared import Prepared
 from fleet.config.service import get
 from fleet.stations.models import Station
 from fleet.subscriptions import queries
@@ -24,6 +27,17 @@ from fleet.subscriptions.models import (
 from fleet.subscriptions.plans import allowance_of
 
 _GIVING = (SubscriptionState.ACTIVE, SubscriptionState.PAST_DUE)
+
+#: Built once: every start asks it, and most riders have none.
+_LOCK: Final = Prepared(
+    select(Subscription.id)
+    .where(
+        Subscription.user_id == bindparam("user_id", type_=Uuid()),
+        Subscription.state == any_(literal([state.value for state in _GIVING], ARRAY(String()))),
+    )
+    .with_for_update(),
+    planned=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +73,7 @@ def day_of(subscription: Subscription, at: datetime) -> date:
 
 def lock_for_use(session: Session, user_id: UUID) -> bool:
     """Rentals of one rider that start at once must see what the others were promised. False: nothing to see."""
-    query = select(Subscription.id).where(Subscription.user_id == user_id, Subscription.state.in_(_GIVING))
-    return session.scalars(query.with_for_update()).one_or_none() is not None
+    return bool(_LOCK.all(session, user_id=user_id))
 
 
 def _giving(session: Session, user_id: UUID) -> tuple[Subscription, SubscriptionPeriod] | None:

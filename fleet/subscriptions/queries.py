@@ -44,9 +44,7 @@ class Locked:
 
 def lock(session: Session, subscription_id: UUID, now: datetime) -> Locked:
     """The wallet first, then the subscription. Raises SubscriptionNotFound."""
-    subscription = session.get(Subscription, subscription_id)
-    if subscription is None:
-        raise SubscriptionNotFound("no such subscription", subscription_id=subscription_id)
+    subscription = subscription_by_id(session, subscription_id)
     purse = lock_purse(session, subscription.user_id, subscription.currency, now)
     session.refresh(subscription, with_for_update=True)
     return Locked(subscription, purse)
