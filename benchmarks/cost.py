@@ -43,9 +43,10 @@ from fleet.common import idempotency
 from fleet.common.clock import utc_now
 from fleet.common.idempotency import StoredAnswer
 from fleet.db import new_id, session_scope
-from fleet.rentals import queries, starts
+from fleet.rentals import queries
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import service as starts
 from fleet.users.models import User
 from simulators.spec import StationSpec, default_fleet
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from benchmarks.machine import python_loops_per_s
 from benchmarks.results import Report, save, show
-from fleet.rentals.adjustments import Adjustment, AdjustmentKind, Effect
-from fleet.rentals.gross import cap_reached_at
-from fleet.rentals.price import price
-from fleet.rentals.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
+from fleet.rentals.pricing.adjustments import Adjustment, AdjustmentKind, Effect
+from fleet.rentals.pricing.gross import cap_reached_at
+from fleet.rentals.pricing.price import price
+from fleet.rentals.pricing.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
 
 _ZONE: Final = "Europe/Zurich"
 _FROM: Final = datetime(2026, 1, 1, tzinfo=UTC)

@@ -30,10 +30,10 @@ from fleet.db import new_id, session_scope
 from fleet.devices import presence
 from fleet.devices.facts import DeviceFact
 from fleet.payments import wallets
-from fleet.rentals import starts
-from fleet.rentals.evidence import apply_fact
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.models import Rental, RentalState, Tariff
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import service as starts
 from fleet.settings import Settings
 from fleet.users.models import User
 

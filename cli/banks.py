@@ -6,8 +6,8 @@ import typer
 
 from cli.desk import AsJson, Limit, Reason, desk, print_json, print_table
 from cli.station_desk import print_history
-from fleet.rentals import banks as decisions
-from fleet.rentals import histories
+from fleet.rentals.cases import banks as decisions
+from fleet.rentals.records import histories
 from fleet.stations import service
 from fleet.stations.banks import BankView, bank_page, bank_view
 from fleet.stations.exports import EXPORTS

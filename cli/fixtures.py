@@ -12,7 +12,7 @@ from fleet.common.errors import FleetError
 from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
 from fleet.payments.taxes import load_tax_rates
-from fleet.rentals.fixtures import load_packages, load_tariffs
+from fleet.rentals.tariffs.fixtures import load_packages, load_tariffs
 from fleet.telemetry.alerts import load_rules
 
 INITIAL_DATA = Path(__file__).resolve().parents[1] / "fixtures" / "initial_data.json"

@@ -15,7 +15,7 @@ from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, Unlock
 from firmware_protocol.dialects.registry import capabilities_of
 from fleet.common.errors import InvalidInput
 from fleet.devices import availability, orders
-from fleet.rentals import histories
+from fleet.rentals.records import histories
 from fleet.stations import operators, queries
 from fleet.stations.exports import EXPORTS
 from fleet.stations.queries import find_station

@@ -17,9 +17,9 @@ from fleet.payments.disputes import models as payments_disputes
 from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
 from fleet.payments.reconciliation import models as payments_reconciliation
-from fleet.rentals import care_models as rental_care
-from fleet.rentals import life_models as rental_life
 from fleet.rentals import models as rentals
+from fleet.rentals.starts import models as rentals_starts
+from fleet.rentals.underway import models as rentals_underway
 from fleet.stations import models as stations
 from fleet.subscriptions import models as subscriptions
 from fleet.subscriptions.proof import CHECKS as SUBSCRIPTIONS_CHECKS
@@ -49,7 +49,7 @@ AREAS = (
     sandbox,
     subscriptions,
     rentals,
-    rental_care,
-    rental_life,
+    rentals_underway,
+    rentals_starts,
     partners,
 )

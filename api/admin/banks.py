@@ -13,7 +13,7 @@ from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.rentals import banks as decisions
+from fleet.rentals.cases import banks as decisions
 from fleet.stations import service
 from fleet.stations.banks import bank_page, bank_view
 from fleet.stations.models import PowerBankState

@@ -17,8 +17,10 @@ from api.problems import problems
 from api.rentals.care_schemas import DisputeOut, IssueOut, ReturnClaimOut
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.rentals import claims, corrections, disputes, issues
-from fleet.rentals.care_models import ClaimState, DisputeState, IssueState
+from fleet.rentals.corrections import disputes
+from fleet.rentals.corrections import service as corrections
+from fleet.rentals.underway import claims, issues
+from fleet.rentals.underway.models import ClaimState, DisputeState, IssueState
 
 router = area("admin", "admin")
 

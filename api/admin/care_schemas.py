@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.admin.schemas import Code, Reason, Serial
 from api.schemas import Input, Instant
-from fleet.rentals.places import Place
+from fleet.rentals.cases.places import Place
 
 
 class PlacedIn(Input):

@@ -13,8 +13,9 @@ from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.rentals import cases, desk
-from fleet.rentals.desk import CaseAct
+from fleet.rentals.cases import service as cases
+from fleet.rentals.corrections import desk
+from fleet.rentals.corrections.desk import CaseAct
 from fleet.rentals.models import CaseState
 
 router = area("admin", "admin")

@@ -11,8 +11,10 @@ from api.admin.schemas import RentalForOperator
 from api.idempotency import Idempotent, Once
 from api.problems import problems
 from api.v1 import area
-from fleet.rentals import clock_corrections, corrections, queries
-from fleet.rentals.corrections import Act
+from fleet.rentals import queries
+from fleet.rentals.corrections import clocks as clock_corrections
+from fleet.rentals.corrections import service as corrections
+from fleet.rentals.corrections.service import Act
 
 router = area("admin", "admin")
 _PROBLEMS = problems(401, 403, 404, 409)

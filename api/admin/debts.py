@@ -18,7 +18,7 @@ from api.v1 import area
 from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts import queries, write_offs
 from fleet.payments.debts.models import DebtState
-from fleet.rentals import dues
+from fleet.rentals.closing import dues
 
 router = area("admin", "admin")
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from api.admin.schemas import Reason, Serial
 from api.schemas import Input, Instant, Schema
 from fleet.devices.availability import Availability, OfflineTime, StatusSpell
-from fleet.rentals.histories import HistoryEntry
+from fleet.rentals.records.histories import HistoryEntry
 from fleet.stations.models import PowerBankState, StationStatus
 
 HeldState = Literal[PowerBankState.MAINTENANCE, PowerBankState.DAMAGED, PowerBankState.QUARANTINED, PowerBankState.LOST]

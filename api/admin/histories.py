@@ -11,8 +11,8 @@ from api.paging import DEFAULT_LIMIT, Cursors
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.rentals import histories
-from fleet.rentals.histories import HistoryEntry
+from fleet.rentals.records import histories
+from fleet.rentals.records.histories import HistoryEntry
 
 router = area("admin", "admin")
 

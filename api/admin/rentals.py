@@ -12,7 +12,7 @@ from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.rentals import queries
 from fleet.rentals.models import RentalState
-from fleet.rentals.trace import trace as trace_of
+from fleet.rentals.records.trace import trace as trace_of
 from fleet.stations.queries import find_station
 
 router = area("admin", "admin")

@@ -8,8 +8,8 @@ from api.rentals.schemas import PriceOut
 from api.schemas import Currency, Input, Instant, MoneyOut, Schema
 from fleet.payments.models import TaxRate
 from fleet.rentals.models import Tariff
-from fleet.rentals.tariffs import terms as terms_of
-from fleet.rentals.terms import LATE_GRACE, LateTerms, Multiplier, Prepaid, TariffTerms, TaxTerms
+from fleet.rentals.pricing.terms import LATE_GRACE, LateTerms, Multiplier, Prepaid, TariffTerms, TaxTerms
+from fleet.rentals.tariffs.queries import terms as terms_of
 
 Amount = Annotated[int, Field(ge=0, le=1_000_000_000, description="minor units")]
 Minutes = Annotated[int, Field(ge=0, le=60 * 24 * 366)]

@@ -31,9 +31,12 @@ from api.rentals.schemas import PriceOut
 from api.schemas import Cursor, Instant, Limit, MoneyOut, Page
 from api.v1 import area
 from fleet.payments import taxes
-from fleet.rentals import checks, tariff_edits, tariffs, trials
-from fleet.rentals.tariffs import Scope
-from fleet.rentals.terms import TariffTerms
+from fleet.rentals.pricing.terms import TariffTerms
+from fleet.rentals.starts import checks
+from fleet.rentals.tariffs import edits as tariff_edits
+from fleet.rentals.tariffs import queries as tariffs
+from fleet.rentals.tariffs import trials
+from fleet.rentals.tariffs.queries import Scope
 from fleet.stations.queries import find_station
 from fleet.stations.venues import find_venue
 

@@ -32,7 +32,7 @@ from fleet.devices import calls, profiles
 from fleet.devices.calls import Call
 from fleet.devices.credentials import PURPOSE
 from fleet.devices.errors import LockedOut
-from fleet.rentals.tariffs import find_tariff
+from fleet.rentals.tariffs.queries import find_tariff
 from fleet.stations.models import Station
 
 #: Not in the API's document: only cabinets call here, and they know nothing of it.

@@ -21,7 +21,7 @@ from fleet.db import session_scope
 from fleet.payments.debts import queries
 from fleet.payments.debts.models import Debt, DebtState
 from fleet.payments.errors import InsufficientFunds
-from fleet.rentals import dues
+from fleet.rentals.closing import dues
 
 router = area("payment", "payments")
 

@@ -11,7 +11,7 @@ from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.payments.outgoing import queries, withdrawals
-from fleet.rentals import checks
+from fleet.rentals.starts import checks
 
 router = area("payment", "payments")
 

@@ -10,10 +10,11 @@ from api.deps import Now, SessionDep
 from api.problems import problems
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.v1 import area
-from fleet.rentals import locations, statistics
-from fleet.rentals.locations import POSITIONS_MAX, Position
 from fleet.rentals.queries import rental_of
-from fleet.rentals.statistics import RiderStatistics
+from fleet.rentals.records import statistics
+from fleet.rentals.records.statistics import RiderStatistics
+from fleet.rentals.underway import locations
+from fleet.rentals.underway.locations import POSITIONS_MAX, Position
 
 router = area("rental", "rentals")
 

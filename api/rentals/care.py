@@ -17,8 +17,10 @@ from api.rentals.care_schemas import (
     ReturnProblemOut,
 )
 from api.v1 import area
-from fleet.rentals import claims, disputes, issues, queries
-from fleet.rentals import problems as return_problems
+from fleet.rentals import queries
+from fleet.rentals.corrections import disputes
+from fleet.rentals.underway import claims, issues
+from fleet.rentals.underway import problems as return_problems
 
 router = area("rental", "rentals")
 

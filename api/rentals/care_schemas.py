@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field, model_validator
 from api.rentals.schemas import PriceLineOut, StationCode
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import NearbyStation
-from fleet.rentals.care_models import (
+from fleet.rentals.records.receipts import Receipt
+from fleet.rentals.underway.models import (
     ClaimState,
     DisputeReason,
     DisputeState,
@@ -18,8 +19,7 @@ from fleet.rentals.care_models import (
     RentalIssue,
     ReturnClaim,
 )
-from fleet.rentals.problems import ProblemKind, ReturnProblem
-from fleet.rentals.receipts import Receipt
+from fleet.rentals.underway.problems import ProblemKind, ReturnProblem
 
 Note = Annotated[str | None, Field(max_length=500, examples=["the slot does not open"])]
 

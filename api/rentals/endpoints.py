@@ -23,9 +23,11 @@ from api.v1 import area
 from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.payments.errors import InsufficientFunds
-from fleet.rentals import cancels, queries, quotes
-from fleet.rentals.dues import collect_dues
+from fleet.rentals import queries
+from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.starts import quotes
+from fleet.rentals.underway import cancels
 
 router = area("rental", "rentals")
 

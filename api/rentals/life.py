@@ -11,7 +11,9 @@ from api.idempotency import Idempotent
 from api.problems import problems
 from api.rentals.schemas import ExtendIn, PackageOut, Packages, RentalOut, StationCode, SwapIn
 from api.v1 import area
-from fleet.rentals import checks, extensions, packages, swaps
+from fleet.rentals.starts import checks
+from fleet.rentals.tariffs import packages
+from fleet.rentals.underway import extensions, swaps
 from fleet.stations.queries import find_station
 
 router = area("rental", "rentals")

@@ -9,8 +9,8 @@ from api.deps import Now, RuntimeDep, SessionDep
 from api.problems import problems
 from api.rentals.care_schemas import ReceiptOut
 from api.v1 import area
-from fleet.rentals.receipt_pdf import render
-from fleet.rentals.receipts import receipt
+from fleet.rentals.records.receipt_pdf import render
+from fleet.rentals.records.receipts import receipt
 
 router = area("rental", "rentals")
 _PDF = "application/pdf"

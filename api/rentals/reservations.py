@@ -13,8 +13,8 @@ from api.problems import problems
 from api.rentals.schemas import StationCode
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.v1 import area
-from fleet.rentals import reservations
-from fleet.rentals.life_models import Reservation, ReservationState
+from fleet.rentals.starts import reservations
+from fleet.rentals.starts.models import Reservation, ReservationState
 
 router = area("rental", "rentals")
 

@@ -17,8 +17,10 @@ from api.runtime import Runtime
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.db import new_id, session_scope
-from fleet.rentals import card_starts, queries, starts
+from fleet.rentals import queries
 from fleet.rentals.models import PayMode, Rental, RentalState
+from fleet.rentals.starts import by_card as card_starts
+from fleet.rentals.starts import service as starts
 from fleet.users.tokens import AccessClaims, signed_in_user
 
 #: How long silence is believed while a rider waits: with notifications, and without.

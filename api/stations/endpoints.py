@@ -14,7 +14,7 @@ from api.stations import events
 from api.stations.schemas import Nearby, NearbyStation, StationPage, StationSummary
 from api.v1 import area
 from fleet.db import session_scope
-from fleet.rentals.tariffs import find_tariff
+from fleet.rentals.tariffs.queries import find_tariff
 from fleet.stations import queries
 from fleet.stations.queries import Only
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from api.schemas import Instant, MoneyOut, Schema
 from firmware_protocol.types import SlotState
 from fleet.common.money import WHOLE_BP
-from fleet.rentals.terms import TariffTerms
+from fleet.rentals.pricing.terms import TariffTerms
 from fleet.stations.models import StationStatus
 from fleet.stations.queries import StationDetail
 

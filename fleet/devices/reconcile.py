@@ -1,6 +1,6 @@
 """When the backend asks a cabinet what is in its slots: after every connection, and on a period (decision 0100).
 
-What the answer means is for fleet.stations.inventory and fleet.rentals.evidence to say.
+What the answer means is for fleet.stations.inventory and fleet.rentals.evidence.service to say.
 """
 
 from collections.abc import Sequence

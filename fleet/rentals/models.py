@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, new_id, text_enum, uuid_pk
-from fleet.rentals.terms import LATE_GRACE
+from fleet.rentals.pricing.terms import LATE_GRACE
 from fleet.stations.models import PowerBank, Station
 
 

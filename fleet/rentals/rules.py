@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Final, Self
 
 from fleet.common.errors import IllegalTransition
-from fleet.rentals.adjustments import AdjustmentSource
 from fleet.rentals.models import RentalState, StartEvidence
-from fleet.rentals.subscribed import SubscriptionBenefits
+from fleet.rentals.pricing.adjustments import AdjustmentSource
+from fleet.rentals.pricing.subscribed import SubscriptionBenefits
 from fleet.settings import Settings
 from fleet.stations.rules import HealthPolicy
 

@@ -15,7 +15,7 @@ from fleet.db import session_scope
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.payments import wallets
-from fleet.rentals.evidence import apply_fact
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.models import Tariff
 from fleet.stations.models import PowerBank, Station, StationSlot
 from fleet.stations.service import create_station

@@ -27,9 +27,9 @@ from fleet.devices.models import CommandState, DeadLetter, DeviceCommand
 from fleet.devices.presence import Habit
 from fleet.devices.queries import frames_of_rental
 from fleet.devices.vendor_models import DeviceProfile
-from fleet.rentals import deadlines
-from fleet.rentals.ejects import ask_inventory
 from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.starts.ejects import ask_inventory
+from fleet.rentals.underway import deadlines
 from fleet.settings import Settings
 from fleet.stations.models import MovementKind, PowerBankMovement
 from tests.device_gateway.volinks_world import BANKS, CODE, VolinksWorld

@@ -31,8 +31,8 @@ from fleet.common.vault import Vault
 from fleet.devices import presence
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand, DeviceEvent
-from fleet.rentals.ejects import ask_inventory
 from fleet.rentals.models import Rental
+from fleet.rentals.starts.ejects import ask_inventory
 from fleet.settings import Settings
 from fleet.stations.models import Station
 from tests.factories import add_banks, add_rider, add_station

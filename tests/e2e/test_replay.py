@@ -30,7 +30,7 @@ from fleet.config.service import load_config
 from fleet.db import create_engine_from, session_scope
 from fleet.payments.wallets import adjust
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.starts import start
+from fleet.rentals.starts.service import start
 from fleet.settings import Settings
 from fleet.stations.service import add_power_banks, create_station
 from fleet.stations.specs import StationSpec

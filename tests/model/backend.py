@@ -21,8 +21,9 @@ from fleet.common.errors import FleetError
 from fleet.common.idempotency import StoredAnswer
 from fleet.db import session_scope
 from fleet.devices import presence
-from fleet.rentals import deadlines, reminders, reservations, swaps
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import reservations
+from fleet.rentals.underway import deadlines, reminders, swaps
 from fleet.settings import Settings
 from tests.model.deaths import Deaths, Died
 

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from fleet.devices.models import DeviceCommand
 from fleet.payments import proof
 from fleet.payments.models import LedgerTransfer, TransferState
-from fleet.rentals.life_models import Reservation, ReservationState
 from fleet.rentals.models import OPEN_STATES, CaseState, OrphanBankCase, Rental, RentalState
 from fleet.rentals.rules import RIDING
+from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, StationSlot
 from tests.model.backend import Backend
 from tests.model.fares import used

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from fleet.devices.commands import EJECT
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.life_models import Reservation, ReservationState
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
 from fleet.rentals.rules import FAILED, RIDING
+from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, Station, StationSlot
 from tests.model.accounts import Accounts
 from tests.model.cabinets import Arrival, Departure

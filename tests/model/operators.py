@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
 from fleet.payments.outgoing import refunds
-from fleet.rentals import clock_corrections, corrections, disputes
-from fleet.rentals.corrections import Act
+from fleet.rentals.cases.places import Place
+from fleet.rentals.corrections import clocks as clock_corrections
+from fleet.rentals.corrections import disputes
+from fleet.rentals.corrections import service as corrections
+from fleet.rentals.corrections.service import Act
 from fleet.rentals.models import Rental
-from fleet.rentals.places import Place
 from fleet.users.audit import Actor
 from tests.model.backend import Backend
 

@@ -6,10 +6,13 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
-from fleet.rentals import cancels, disputes, extensions, problems, reservations, starts, swaps
-from fleet.rentals.care_models import DisputeReason
-from fleet.rentals.life_models import Reservation, SwapReason
-from fleet.rentals.problems import ProblemKind
+from fleet.rentals.corrections import disputes
+from fleet.rentals.starts import reservations
+from fleet.rentals.starts import service as starts
+from fleet.rentals.starts.models import Reservation, SwapReason
+from fleet.rentals.underway import cancels, extensions, problems, swaps
+from fleet.rentals.underway.models import DisputeReason
+from fleet.rentals.underway.problems import ProblemKind
 from tests.model.backend import POLICY, Backend
 
 

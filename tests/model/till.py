@@ -17,8 +17,8 @@ from fleet.payments.outgoing import money_out
 from fleet.payments.providers.base import DisputeStatus, OutcomeUnknown
 from fleet.payments.providers.sandbox import SandboxProvider, due_deliveries, mark_delivered
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxDispute
-from fleet.rentals import card_starts
-from fleet.rentals.dues import collect_dues
+from fleet.rentals.closing.dues import collect_dues
+from fleet.rentals.starts import by_card
 from tests.model.backend import POLICY, Backend
 from workers.routes import ROUTES
 
@@ -33,7 +33,7 @@ class Till:
         #: What the workers do with an event, in the transaction that notes it as done, or outside of one.
         self._inside: dict[str, Callable[[Session, dict[str, Any]], object]] = {
             "rentals.collect_dues": lambda session, it: collect_dues(session, UUID(it["user_id"]), backend.now),
-            "rentals.start_paid": lambda session, it: card_starts.start_paid(
+            "rentals.start_paid": lambda session, it: by_card.start_paid(
                 session, UUID(it["intent_id"]), backend.now, POLICY
             ),
         }
@@ -62,7 +62,7 @@ class Till:
         backend = self._backend
 
         def work(session: Session) -> UUID | None:
-            intent = card_starts.ask_payment(
+            intent = by_card.ask_payment(
                 session, user_id=rider, station_code=code, slot=None, package_id=package, provider=self.provider,
                 now=backend.now, policy=POLICY,
             )  # fmt: skip

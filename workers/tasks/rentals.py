@@ -6,13 +6,16 @@ from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.payments.providers import provider_from
-from fleet.rentals import card_starts, chargebacks, deadlines, locations, subscribed
-from fleet.rentals.dues import collect_by_card
-from fleet.rentals.dues import collect_dues as collect
-from fleet.rentals.reminders import sweep_reminders
-from fleet.rentals.reservations import sweep_reservations
+from fleet.rentals.closing.dues import collect_by_card
+from fleet.rentals.closing.dues import collect_dues as collect
+from fleet.rentals.corrections import chargebacks
+from fleet.rentals.pricing import subscribed
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.swaps import sweep_swaps
+from fleet.rentals.starts import by_card
+from fleet.rentals.starts.reservations import sweep_reservations
+from fleet.rentals.underway import deadlines, locations
+from fleet.rentals.underway.reminders import sweep_reminders
+from fleet.rentals.underway.swaps import sweep_swaps
 from workers.consumers import consumer
 from workers.context import engine, settings, transaction
 from workers.policies import NEXT_TICK
@@ -40,7 +43,7 @@ def collect_debts() -> int:
 @consumer("rentals.start_paid")
 def start_paid(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """The card's money for a rental is set aside: the cabinet is asked."""
-    card_starts.start_paid(session, UUID(payload["intent_id"]), now, RentalPolicy.from_settings(settings()))
+    by_card.start_paid(session, UUID(payload["intent_id"]), now, RentalPolicy.from_settings(settings()))
 
 
 @consumer("rentals.follow_chargeback")

@@ -1,7 +1,8 @@
 """What a rider owes for a rental, and everything that makes it less. Decision 0195.
 
-Whoever calls this holds the lock of the rider's wallet: it is the one door to the rider's debts. `fleet.rentals.dues`
-keeps the rental in step. What is open is in the ledger's receivables: earned, and not paid yet.
+Whoever calls this holds the lock of the rider's wallet: it is the one door to the rider's debts.
+`fleet.rentals.closing.dues` keeps the rental in step. What is open is in the ledger's receivables: earned, and not
+paid yet.
 """
 
 from datetime import datetime

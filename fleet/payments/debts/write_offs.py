@@ -1,7 +1,7 @@
 """Operators give debts up: small ones alone, larger ones with somebody else's agreement (decisions 0151, 0195).
 
-What counts against the limit is all that was given up alone for one rider in a day. `fleet.rentals.dues` locks the
-rider's wallet and the rental before, and keeps the rental in step.
+What counts against the limit is all that was given up alone for one rider in a day. `fleet.rentals.closing.dues` locks
+the rider's wallet and the rental before, and keeps the rental in step.
 """
 
 from datetime import datetime

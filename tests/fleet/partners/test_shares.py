@@ -17,7 +17,7 @@ from fleet.payments.debts import service as debts
 from fleet.payments.events import RentalDuePaid, RentalRefunded
 from fleet.payments.models import AccountKind
 from fleet.payments.taxes import set_rate
-from fleet.rentals.dues import collect_dues
+from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.events import RentalClosed
 from tests.factories import add_rider, give_money
 from tests.fleet.partners.conftest import Trade, percent

@@ -18,9 +18,9 @@ from fleet.payments.outgoing import refunds
 from fleet.payments.outgoing.models import Refund
 from fleet.payments.providers import sandbox
 from fleet.payments.providers.sandbox import Card, SandboxProvider
-from fleet.rentals import cancels, claims, deadlines
-from fleet.rentals.ejects import last_eject
 from fleet.rentals.models import OPEN_STATES, Rental, RentalEvent, RentalState
+from fleet.rentals.starts.ejects import last_eject
+from fleet.rentals.underway import cancels, claims, deadlines
 from fleet.stations.models import PowerBank, Station, StationSlot
 from tests.databases import Database
 from tests.fleet.parallel import together, wide_engine

@@ -15,11 +15,12 @@ from fleet.db import session_scope
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.payments import proof, wallets
-from fleet.rentals import cancels, deadlines, starts
-from fleet.rentals.ejects import last_eject
 from fleet.rentals.errors import NoBankAvailable, RentalNotCancellable, TooManyOpenRentals
-from fleet.rentals.evidence import apply_fact
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.starts import service as starts
+from fleet.rentals.starts.ejects import last_eject
+from fleet.rentals.underway import cancels, deadlines
 from fleet.stations.models import PowerBank, Station, StationSlot
 from tests.databases import Database
 from tests.factories import add_banks, add_rider, add_station, add_tariff

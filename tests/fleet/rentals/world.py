@@ -21,13 +21,14 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.payments import proof, wallets
 from fleet.payments.ledger import apply_house_now
-from fleet.rentals import deadlines, starts
-from fleet.rentals.ejects import last_eject
-from fleet.rentals.evidence import apply_fact
-from fleet.rentals.life_models import Reservation, ReservationState
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
-from fleet.rentals.payment_plans import BY_WALLET, PaymentPlan
 from fleet.rentals.rules import RentalPolicy
+from fleet.rentals.starts import service as starts
+from fleet.rentals.starts.ejects import last_eject
+from fleet.rentals.starts.models import Reservation, ReservationState
+from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan
+from fleet.rentals.underway import deadlines
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank, Station, StationSlot
 from tests.factories import add_banks, add_rider, add_station, add_tariff
