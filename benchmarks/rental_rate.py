@@ -31,9 +31,10 @@ from fleet.devices import presence
 from fleet.devices.facts import DeviceFact
 from fleet.payments import wallets
 from fleet.rentals.evidence.service import apply_fact
-from fleet.rentals.models import Rental, RentalState, Tariff
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import service as starts
+from fleet.rentals.tariffs.models import Tariff
 from fleet.settings import Settings
 from fleet.users.models import User
 

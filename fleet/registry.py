@@ -18,7 +18,10 @@ from fleet.payments.outgoing import models as payments_outgoing
 from fleet.payments.providers.sandbox import models as sandbox
 from fleet.payments.reconciliation import models as payments_reconciliation
 from fleet.rentals import models as rentals
+from fleet.rentals.cases import models as rentals_cases
+from fleet.rentals.corrections import models as rentals_corrections
 from fleet.rentals.starts import models as rentals_starts
+from fleet.rentals.tariffs import models as rentals_tariffs
 from fleet.rentals.underway import models as rentals_underway
 from fleet.stations import models as stations
 from fleet.subscriptions import models as subscriptions
@@ -49,6 +52,9 @@ AREAS = (
     sandbox,
     subscriptions,
     rentals,
+    rentals_tariffs,
+    rentals_cases,
+    rentals_corrections,
     rentals_underway,
     rentals_starts,
     partners,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments import wallets
-from fleet.rentals.models import Tariff
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import Station
 from fleet.stations.service import add_power_banks, create_station
 from fleet.stations.specs import StationSpec

@@ -19,8 +19,9 @@ from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
+from fleet.rentals.corrections.models import DisputeState
 from fleet.rentals.underway import claims, issues
-from fleet.rentals.underway.models import ClaimState, DisputeState, IssueState
+from fleet.rentals.underway.models import ClaimState, IssueState
 
 router = area("admin", "admin")
 

@@ -14,9 +14,9 @@ from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.rentals.cases import service as cases
+from fleet.rentals.cases.models import CaseState
 from fleet.rentals.corrections import desk
 from fleet.rentals.corrections.desk import CaseAct
-from fleet.rentals.models import CaseState
 
 router = area("admin", "admin")
 

@@ -13,8 +13,8 @@ from api.problems import problems
 from api.rentals.schemas import PackageOut
 from api.schemas import Currency, Input, Instant, Schema
 from api.v1 import area
-from fleet.rentals.models import PackageKind, RentalPackage
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 
 router = area("admin", "admin")
 

@@ -8,7 +8,8 @@ from api.rentals.schemas import RentalOut
 from api.schemas import Input, Instant, Schema
 from api.stations.schemas import SlotOut, StationSummary
 from fleet.devices.models import CommandState, DeadLetterState
-from fleet.rentals.models import CaseState, OrphanBankCase, Rental
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
+from fleet.rentals.models import Rental
 from fleet.stations.models import StationStatus
 from fleet.stations.queries import StationDetail
 from fleet.users.models import Role, UserStatus

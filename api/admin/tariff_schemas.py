@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 from api.rentals.schemas import PriceOut
 from api.schemas import Currency, Input, Instant, MoneyOut, Schema
 from fleet.payments.models import TaxRate
-from fleet.rentals.models import Tariff
 from fleet.rentals.pricing.terms import LATE_GRACE, LateTerms, Multiplier, Prepaid, TariffTerms, TaxTerms
+from fleet.rentals.tariffs.models import Tariff
 from fleet.rentals.tariffs.queries import terms as terms_of
 
 Amount = Annotated[int, Field(ge=0, le=1_000_000_000, description="minor units")]

@@ -8,17 +8,9 @@ from pydantic import ConfigDict, Field, model_validator
 from api.rentals.schemas import PriceLineOut, StationCode
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import NearbyStation
+from fleet.rentals.corrections.models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.records.receipts import Receipt
-from fleet.rentals.underway.models import (
-    ClaimState,
-    DisputeReason,
-    DisputeState,
-    IssueKind,
-    IssueState,
-    RentalDispute,
-    RentalIssue,
-    ReturnClaim,
-)
+from fleet.rentals.underway.models import ClaimState, IssueKind, IssueState, RentalIssue, ReturnClaim
 from fleet.rentals.underway.problems import ProblemKind, ReturnProblem
 
 Note = Annotated[str | None, Field(max_length=500, examples=["the slot does not open"])]

@@ -7,12 +7,12 @@ from pydantic import ConfigDict, Field, model_validator
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
 from fleet.rentals.closing.service import prepaid_of
-from fleet.rentals.models import PackageKind, PayMode, Rental, RentalPackage, RentalState
+from fleet.rentals.models import PayMode, Rental, RentalState, SwapReason
 from fleet.rentals.pricing.price import LineKind, Price, PriceLine
 from fleet.rentals.pricing.terms import Prepaid
-from fleet.rentals.starts.models import SwapReason
 from fleet.rentals.starts.payment_plans import PaymentPlan, plan_of
 from fleet.rentals.starts.quotes import Quote
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 
 StationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
 

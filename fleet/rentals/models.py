@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -6,22 +6,16 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Computed,
     ForeignKey,
     Identity,
     Index,
-    Interval,
     SmallInteger,
     String,
-    Text,
-    UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fleet.db import Base, new_id, text_enum, uuid_pk
-from fleet.rentals.pricing.terms import LATE_GRACE
+from fleet.db import Base, text_enum, uuid_pk
 from fleet.stations.models import PowerBank, Station
 
 
@@ -62,143 +56,6 @@ class StartEvidence(StrEnum):
     RESULT = "result"
     #: The movement itself.
     MOVEMENT = "movement"
-
-
-class CaseState(StrEnum):
-    OPEN = "open"
-    RESOLVED = "resolved"
-
-
-#: What a tariff is for, as one text: no two may hold at once for the same. Mirrors `tariffs.Scope`.
-_SCOPE = (
-    "CASE WHEN station_id IS NOT NULL THEN 'station:' || station_id"
-    " WHEN venue_id IS NOT NULL THEN 'venue:' || venue_id"
-    " WHEN city IS NOT NULL THEN 'city:' || coalesce(country, '') || ':' || city"
-    " WHEN country IS NOT NULL THEN 'country:' || country ELSE 'default' END"
-)
-
-
-class Tariff(Base):
-    """One version of what a rental costs, frozen into each rental at its start. Most specific first: station, venue,
-    city, country, everywhere.
-
-    A version never changes but in when it ends (trigger); an edit is a new one that begins where the old one ends.
-    """
-
-    __tablename__ = "tariff"
-    __table_args__ = (
-        UniqueConstraint("series_id", "version"),
-        ExcludeConstraint(
-            ("scope", "="), (text("tstzrange(valid_from, valid_to)"), "&&"), using="gist", name="ex_tariff_overlap"
-        ),
-        CheckConstraint(
-            "unlock_minor >= 0 AND interval_minor >= 0 AND daily_cap_minor >= 0 AND total_cap_minor >= 0"
-            " AND hold_minor >= 0 AND rounding_step_minor >= 1",
-            name="amounts",
-        ),
-        CheckConstraint("interval_length > interval '0' AND free_period >= interval '0'", name="durations"),
-        CheckConstraint("num_nonnulls(station_id, venue_id, coalesce(city, country)) <= 1", name="one_scope"),
-        CheckConstraint("valid_to >= valid_from", name="validity"),
-        CheckConstraint(
-            "late_multiplier_bp >= 10000 AND late_hourly_minor >= 0 AND late_daily_cap_minor >= 0"
-            " AND late_grace >= interval '0'",
-            name="late",
-        ),
-        CheckConstraint("buyout_after IS NULL OR total_cap_minor > 0", name="buyout"),
-        CheckConstraint("reservation_fee_minor >= 0", name="reservation"),
-        CheckConstraint("lost_fee_minor >= 0 AND lost_after >= interval '0'", name="lost"),
-    )
-
-    id: Mapped[UUID] = uuid_pk()
-    #: The same for all versions of one tariff.
-    series_id: Mapped[UUID] = mapped_column(default=new_id)
-    version: Mapped[int] = mapped_column(default=1, server_default="1")
-    name: Mapped[str] = mapped_column(String(100))
-    currency: Mapped[str] = mapped_column(String(3))
-    station_id: Mapped[int | None] = mapped_column(ForeignKey("station.id"), index=True)
-    venue_id: Mapped[int | None] = mapped_column(ForeignKey("venue.id"))
-    city: Mapped[str | None] = mapped_column(String(100))
-    country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
-    scope: Mapped[str] = mapped_column(Text, Computed(_SCOPE, persisted=True))
-    unlock_minor: Mapped[int] = mapped_column(BigInteger)
-    free_period: Mapped[timedelta] = mapped_column(Interval)
-    interval_minor: Mapped[int] = mapped_column(BigInteger)
-    interval_length: Mapped[timedelta] = mapped_column(Interval)
-    #: Per local day of the station the bank left from; 0: no cap.
-    daily_cap_minor: Mapped[int] = mapped_column(BigInteger)
-    #: The most a rental can ever cost; also the price of a bank that is never brought back.
-    total_cap_minor: Mapped[int] = mapped_column(BigInteger)
-    #: Held on the wallet at the start.
-    hold_minor: Mapped[int] = mapped_column(BigInteger)
-    overdue_after: Mapped[timedelta] = mapped_column(Interval)
-    buyout_after: Mapped[timedelta | None] = mapped_column(Interval)
-    #: terms.Multiplier as JSON.
-    multipliers: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
-    rounding_step_minor: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")
-    #: Whether the amounts contain the country's tax, or it comes on top.
-    tax_inclusive: Mapped[bool] = mapped_column(default=True, server_default="true")
-    #: How long after the due time the bank counts as lost, and what that costs besides the time.
-    lost_after: Mapped[timedelta | None] = mapped_column(Interval)
-    lost_fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    #: For a bank that was kept for a rider who did not come.
-    reservation_fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    late_multiplier_bp: Mapped[int] = mapped_column(default=10_000, server_default="10000")
-    late_hourly_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    late_grace: Mapped[timedelta] = mapped_column(Interval, default=LATE_GRACE, server_default="2 minutes")
-    late_daily_cap_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    valid_from: Mapped[datetime]
-    valid_to: Mapped[datetime | None]
-
-
-class PackageKind(StrEnum):
-    """When a package is paid for: its price is held from the start on, or is due when the bank is back."""
-
-    PREPAID = "prepaid"
-    POSTPAID = "postpaid"
-
-
-class RentalPackage(Base):
-    """Time at a fixed price that riders may choose. It never changes: another one is offered, the old one withdrawn."""
-
-    __tablename__ = "rental_package"
-    __table_args__ = (
-        CheckConstraint("price_minor > 0 AND minimum_balance_minor >= 0", name="amounts"),
-        CheckConstraint("duration > interval '0'", name="duration"),
-        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
-        Index(
-            "uq_rental_package_offered", "currency", "name", unique=True, postgresql_where=text("withdrawn_at IS NULL")
-        ),
-    )
-
-    id: Mapped[UUID] = uuid_pk()
-    name: Mapped[str] = mapped_column(String(100))
-    kind: Mapped[PackageKind] = mapped_column(text_enum(PackageKind, 16))
-    duration: Mapped[timedelta] = mapped_column(Interval)
-    price_minor: Mapped[int] = mapped_column(BigInteger)
-    currency: Mapped[str] = mapped_column(String(3))
-    #: What the wallet must have for a postpaid one, of which only the tariff's hold is set aside.
-    minimum_balance_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    created_at: Mapped[datetime]
-    withdrawn_at: Mapped[datetime | None]
-
-
-#: More than these would be a rental without an end.
-EXTENSIONS_MAX = 3
-
-
-class RentalExtension(Base):
-    """Append-only: a package that was added to a rental under way; `number` from 1."""
-
-    __tablename__ = "rental_extension"
-    __table_args__ = (CheckConstraint(f"number BETWEEN 1 AND {EXTENSIONS_MAX}", name="number"),)
-
-    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), primary_key=True)
-    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    package_id: Mapped[UUID] = mapped_column(ForeignKey("rental_package.id"))
-    #: When the rental was due before and after it; NULL: its clock stood still.
-    due_before: Mapped[datetime | None]
-    due_after: Mapped[datetime | None]
-    bought_at: Mapped[datetime]
 
 
 class Rental(Base):
@@ -250,7 +107,7 @@ class Rental(Base):
     #: The due time of which its rider was reminded.
     reminded_of: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
-    #: The tariff as it stood at the start (rules.TariffTerms as JSON), and the time zone its days are counted in.
+    #: The tariff as it stood at the start (TariffTerms as JSON), and the time zone its days are counted in.
     tariff_id: Mapped[UUID] = mapped_column(ForeignKey("tariff.id"))
     terms: Mapped[dict[str, Any]]
     time_zone: Mapped[str] = mapped_column(String(64))
@@ -266,10 +123,10 @@ class Rental(Base):
     price_lines: Mapped[list[Any] | None]
     #: The package it was started with; those of its extensions are in their rows.
     package_id: Mapped[UUID | None] = mapped_column(ForeignKey("rental_package.id"))
-    #: terms.Prepaid and adjustments.Adjustment as JSON, frozen like the terms.
+    #: Prepaid and Adjustment (pricing) as JSON, frozen like the terms.
     prepaid: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     adjustments: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
-    #: The pauses in force (care_models.RentalPause, trigger), as [from, to or null] in microseconds since 1970.
+    #: The pauses in force (underway.models.RentalPause, trigger), as [from, to or null] in microseconds since 1970.
     paused: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     charged_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     #: Owed beyond what the wallet held, and what of that operators gave up; both are the debt's (trigger).
@@ -309,26 +166,56 @@ class RentalEvent(Base):
     recorded_at: Mapped[datetime]
 
 
-class OrphanBankCase(Base):
-    """A bank left a cabinet and no rental explains it. An operator closes it, or the bank does by coming back."""
+class SwapState(StrEnum):
+    #: Another bank is kept; the rider's is not back yet.
+    WAITING = "waiting"
+    #: The rider's bank is back, the other one is on its way.
+    EJECTING = "ejecting"
+    DONE = "done"
+    #: The rider did not put the bank back in time, and goes on with it.
+    EXPIRED = "expired"
+    #: No other bank came: the rental ended when the rider's was back.
+    FAILED = "failed"
 
-    __tablename__ = "orphan_bank_case"
+
+class SwapReason(StrEnum):
+    LOW_BATTERY = "low_battery"
+    DEFECT = "defect"
+    WRONG_CABLE = "wrong_cable"
+
+
+class RentalSwap(Base):
+    """A rider gives a bank back for another one: one rental, one price."""
+
+    __tablename__ = "rental_swap"
     __table_args__ = (
-        Index("uq_orphan_bank_case_open", "power_bank_id", unique=True, postgresql_where=text("state = 'open'")),
+        Index(
+            "uq_rental_swap_open", "rental_id", unique=True, postgresql_where=text("state IN ('waiting', 'ejecting')")
+        ),
+        # A rental is swapped once, whatever the code does.
+        Index("uq_rental_swap_done", "rental_id", unique=True, postgresql_where=text("state = 'done'")),
+        Index("ix_rental_swap_expires_at", "expires_at", postgresql_where=text("state = 'waiting'")),
+        CheckConstraint("(state IN ('waiting', 'expired')) = (returned_at IS NULL)", name="returned_at"),
+        CheckConstraint("(state IN ('waiting', 'ejecting')) = (ended_at IS NULL)", name="ended_at"),
     )
 
     id: Mapped[UUID] = uuid_pk()
-    power_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"))
+    state: Mapped[SwapState] = mapped_column(text_enum(SwapState, 16), default=SwapState.WAITING)
+    reason: Mapped[SwapReason] = mapped_column(text_enum(SwapReason, 16))
+    #: Where it takes place.
     station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
-    slot_number: Mapped[int]
-    reason: Mapped[str] = mapped_column(String(64))
-    #: The closed rental it may belong to, for the operator to look at.
-    rental_id: Mapped[UUID | None] = mapped_column(ForeignKey("rental.id"))
-    evidence: Mapped[dict[str, Any]]
-    state: Mapped[CaseState] = mapped_column(text_enum(CaseState, 16), default=CaseState.OPEN)
-    opened_at: Mapped[datetime]
-    resolved_at: Mapped[datetime | None]
-    resolution: Mapped[str | None] = mapped_column(String(300))
-
-    power_bank: Mapped[PowerBank] = relationship(lazy="raise", viewonly=True)
-    station: Mapped[Station] = relationship(lazy="raise", viewonly=True)
+    #: The bank that goes back, and where it had come from.
+    old_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
+    old_station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    old_slot: Mapped[int]
+    old_charge_out_pct: Mapped[int | None]
+    old_charge_in_pct: Mapped[int | None]
+    #: The bank that is kept for it; another one may come in the end (`Rental.power_bank_id`).
+    kept_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
+    kept_slot: Mapped[int]
+    returned_slot: Mapped[int | None] = mapped_column(SmallInteger)
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    returned_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]

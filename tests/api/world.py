@@ -16,7 +16,7 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.payments import wallets
 from fleet.rentals.evidence.service import apply_fact
-from fleet.rentals.models import Tariff
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import PowerBank, Station, StationSlot
 from fleet.stations.service import create_station
 from fleet.stations.specs import StationSpec

@@ -18,7 +18,7 @@ from fleet.devices import dead_letters
 from fleet.devices.dead_letters import Rejected
 from fleet.devices.models import DeadLetter
 from fleet.payments.wallets import balance, wallet_of
-from fleet.rentals.models import Tariff
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import PowerBank, Station, StationSlot
 from fleet.telemetry import alerting
 from fleet.users.models import Role, User

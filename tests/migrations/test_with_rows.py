@@ -19,7 +19,9 @@ from fleet.devices.models import DeadLetter, DeviceCommand, DeviceEvent, DeviceS
 from fleet.payments.models import LedgerAccount, LedgerTransfer, PaymentIntent
 from fleet.payments.proof import prove
 from fleet.payments.wallets import balance, wallet_of
-from fleet.rentals.models import OrphanBankCase, Rental, RentalEvent, Tariff
+from fleet.rentals.cases.models import OrphanBankCase
+from fleet.rentals.models import Rental, RentalEvent
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import PowerBank, PowerBankMovement, Station, StationSlot
 from fleet.users.models import User
 from tests.databases import DatabaseServer

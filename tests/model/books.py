@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from fleet.devices.models import DeviceCommand
 from fleet.payments import proof
 from fleet.payments.models import LedgerTransfer, TransferState
-from fleet.rentals.models import OPEN_STATES, CaseState, OrphanBankCase, Rental, RentalState
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
+from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.rules import RIDING
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, StationSlot

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from fleet.devices.commands import EJECT
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
+from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.rules import FAILED, RIDING
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, Station, StationSlot

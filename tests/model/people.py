@@ -9,8 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
-from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.starts.models import SwapReason
+from fleet.rentals.models import Rental, RentalState, SwapReason
 from fleet.stations.models import PowerBank
 from tests.model import requests
 from tests.model.machine import ENDED, RIDING, Machine, dies, moods, numbers, places, riders

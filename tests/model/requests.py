@@ -7,11 +7,12 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
 from fleet.rentals.corrections import disputes
+from fleet.rentals.corrections.models import DisputeReason
+from fleet.rentals.models import SwapReason
 from fleet.rentals.starts import reservations
 from fleet.rentals.starts import service as starts
-from fleet.rentals.starts.models import Reservation, SwapReason
+from fleet.rentals.starts.models import Reservation
 from fleet.rentals.underway import cancels, extensions, problems, swaps
-from fleet.rentals.underway.models import DisputeReason
 from fleet.rentals.underway.problems import ProblemKind
 from tests.model.backend import POLICY, Backend
 

@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from fleet.db import session_scope
-from fleet.rentals.models import PackageKind
+from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec, create_package
 from tests.factories import add_banks, add_rider, add_station, add_tariff
 from tests.model.backend import Backend

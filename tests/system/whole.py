@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.common import fixtures
 from fleet.common.clock import utc_now
 from fleet.config.service import load_config
-from fleet.rentals.models import Tariff
+from fleet.rentals.tariffs.models import Tariff
 from simulators.spec import FleetSpec
 from tests.system.clients import Operator
 from tests.system.system import System, SystemOptions

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session, joinedload
 
 from fleet.common.outbox import publish
 from fleet.db import new_id
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.errors import CaseClosed, CaseNotFound
 from fleet.rentals.events import OrphanCaseOpened
-from fleet.rentals.models import CaseState, OrphanBankCase
 from fleet.rentals.states import Evidence
 from fleet.stations.models import PowerBank, StationSlot
 

@@ -10,14 +10,13 @@ from fleet.payments import holds, rental_payments
 from fleet.payments.debts import service as debts
 from fleet.payments.invoices import TEXT_MAX, Bill, Line, issue
 from fleet.payments.models import AccountKind
-from fleet.rentals.models import Rental, RentalState, StartEvidence
+from fleet.rentals.models import Rental, RentalState, RentalSwap, StartEvidence, SwapState
 from fleet.rentals.pricing import subscribed
 from fleet.rentals.pricing.adjustments import Adjustment, free_time
 from fleet.rentals.pricing.gross import bought_at, due_after
 from fleet.rentals.pricing.meter import FOREVER, Paused, moment, put_off
 from fleet.rentals.pricing.price import LineKind, Price, PriceLine, free_of_charge, price, recorded
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms
-from fleet.rentals.starts.models import RentalSwap, SwapState
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.stations.health import count_discharge
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot

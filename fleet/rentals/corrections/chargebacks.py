@@ -14,10 +14,10 @@ from fleet.payments.disputes.models import CardDispute
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus
 from fleet.rentals.closing.service import closed_as
+from fleet.rentals.corrections.models import DisputeState, RentalDispute
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.states import move
-from fleet.rentals.underway.models import DisputeState, RentalDispute
 
 DISPUTED: Final = "payment_disputed"
 #: A rental that ended, and was paid for.

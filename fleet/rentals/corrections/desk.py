@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session, joinedload
 
 from fleet.rentals.cases import banks
 from fleet.rentals.cases.banks import target_of
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.places import Place, put_into
 from fleet.rentals.cases.service import resolve_case
 from fleet.rentals.corrections import service as corrections
 from fleet.rentals.corrections.service import Act, locked, noted, snapshot
 from fleet.rentals.errors import CaseClosed, CaseNotFound, RentalNotAssignable, SlotTaken
-from fleet.rentals.models import CaseState, OrphanBankCase, Rental, StartEvidence
+from fleet.rentals.models import Rental, StartEvidence
 from fleet.rentals.rules import FAILED, RIDING, RentalPolicy
 from fleet.rentals.starts import checks, ejects
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, PowerBankState

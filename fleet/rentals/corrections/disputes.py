@@ -12,6 +12,7 @@ from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.rentals.closing.service import closed_as, reduce_price
 from fleet.rentals.corrections import chargebacks
+from fleet.rentals.corrections.models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.corrections.service import Act, locked, noted, snapshot
 from fleet.rentals.errors import (
     DisputeDecided,
@@ -25,7 +26,6 @@ from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.queries import rental_of
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import move
-from fleet.rentals.underway.models import DisputeReason, DisputeState, RentalDispute
 
 #: A rental that ended, and was paid for.
 _DISPUTABLE: Final = (RentalState.COMPLETED, RentalState.BOUGHT_OUT)

@@ -12,8 +12,8 @@ from typing import Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.service import TWO_PLACES, open_case, settle_conflict
-from fleet.rentals.models import CaseState, OrphanBankCase
 from fleet.rentals.scene import Scene
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from fleet.devices.models import DeviceCommand
 from fleet.devices.orders import shown
 from fleet.rentals.cases.banks import target_of
-from fleet.rentals.models import OrphanBankCase
+from fleet.rentals.cases.models import OrphanBankCase
 from fleet.stations.errors import BankNotFound, SlotNotFound
 from fleet.stations.models import PowerBank, PowerBankMovement, Station, StationSlot, StationStatusHistory
 from fleet.stations.queries import bank_by_serial, find_station

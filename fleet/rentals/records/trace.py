@@ -13,8 +13,9 @@ from fleet.common.money import Money
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.devices.queries import Frame, commands_of_rental, frames_of_rental
 from fleet.payments.models import LedgerAccount, LedgerTransfer, TransferState
+from fleet.rentals.cases.models import OrphanBankCase
 from fleet.rentals.corrections.service import target as target_of
-from fleet.rentals.models import OrphanBankCase, Rental, RentalEvent
+from fleet.rentals.models import Rental, RentalEvent
 from fleet.rentals.queries import rental_by_id
 from fleet.rentals.underway.models import RentalIssue
 from fleet.stations.models import PowerBank, PowerBankMovement, Station

@@ -71,7 +71,7 @@ def ask_payment(
 ) -> PaymentIntent | None:
     """The payment that the rider has to confirm, of what a start would hold and points do not pay; None: nothing.
 
-    Nothing is kept for the rider meanwhile. Raises what `starts.start` raises, but for the wallet's money.
+    Nothing is kept for the rider meanwhile. Raises what `service.start` raises, but for the wallet's money.
     """
     admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now)
     station, tariff, kept = admitted.station, admitted.tariff, admitted.rider.reservation_id

@@ -13,9 +13,8 @@ from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventor
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.closing.service import give_up, set_start
 from fleet.rentals.locking import slot_out
-from fleet.rentals.models import Rental, RentalState, StartEvidence
+from fleet.rentals.models import Rental, RentalState, RentalSwap, StartEvidence, SwapState
 from fleet.rentals.rules import WAITING, RentalPolicy
-from fleet.rentals.starts.models import RentalSwap, SwapState
 from fleet.rentals.states import Evidence, move, note, unreserve
 from fleet.stations.availability import best_bank
 from fleet.stations.health import note_incident

@@ -1,10 +1,10 @@
-"""Banks that are kept for a rider before a rental, and exchanged during one."""
+"""Banks that are kept for a rider before a rental."""
 
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
@@ -54,58 +54,3 @@ class Reservation(Base):
 
     station: Mapped[Station] = relationship(lazy="raise", viewonly=True)
     power_bank: Mapped[PowerBank] = relationship(lazy="raise", viewonly=True)
-
-
-class SwapState(StrEnum):
-    #: Another bank is kept; the rider's is not back yet.
-    WAITING = "waiting"
-    #: The rider's bank is back, the other one is on its way.
-    EJECTING = "ejecting"
-    DONE = "done"
-    #: The rider did not put the bank back in time, and goes on with it.
-    EXPIRED = "expired"
-    #: No other bank came: the rental ended when the rider's was back.
-    FAILED = "failed"
-
-
-class SwapReason(StrEnum):
-    LOW_BATTERY = "low_battery"
-    DEFECT = "defect"
-    WRONG_CABLE = "wrong_cable"
-
-
-class RentalSwap(Base):
-    """A rider gives a bank back for another one: one rental, one price."""
-
-    __tablename__ = "rental_swap"
-    __table_args__ = (
-        Index(
-            "uq_rental_swap_open", "rental_id", unique=True, postgresql_where=text("state IN ('waiting', 'ejecting')")
-        ),
-        # A rental is swapped once, whatever the code does.
-        Index("uq_rental_swap_done", "rental_id", unique=True, postgresql_where=text("state = 'done'")),
-        Index("ix_rental_swap_expires_at", "expires_at", postgresql_where=text("state = 'waiting'")),
-        CheckConstraint("(state IN ('waiting', 'expired')) = (returned_at IS NULL)", name="returned_at"),
-        CheckConstraint("(state IN ('waiting', 'ejecting')) = (ended_at IS NULL)", name="ended_at"),
-    )
-
-    id: Mapped[UUID] = uuid_pk()
-    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"))
-    state: Mapped[SwapState] = mapped_column(text_enum(SwapState, 16), default=SwapState.WAITING)
-    reason: Mapped[SwapReason] = mapped_column(text_enum(SwapReason, 16))
-    #: Where it takes place.
-    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
-    #: The bank that goes back, and where it had come from.
-    old_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
-    old_station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
-    old_slot: Mapped[int]
-    old_charge_out_pct: Mapped[int | None]
-    old_charge_in_pct: Mapped[int | None]
-    #: The bank that is kept for it; another one may come in the end (`Rental.power_bank_id`).
-    kept_bank_id: Mapped[int] = mapped_column(ForeignKey("power_bank.id"))
-    kept_slot: Mapped[int]
-    returned_slot: Mapped[int | None] = mapped_column(SmallInteger)
-    asked_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    returned_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]

@@ -13,7 +13,7 @@ from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
 from fleet.payments.wallets import balance, points_balance, wallet_of
 from fleet.rentals.errors import NoBankAvailable
-from fleet.rentals.models import PayMode, RentalPackage
+from fleet.rentals.models import PayMode
 from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.pricing.price import Price, price
 from fleet.rentals.pricing.terms import TariffTerms
@@ -22,6 +22,7 @@ from fleet.rentals.starts import checks
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan
 from fleet.rentals.starts.service import to_hold
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import RentalPackage
 from fleet.stations.availability import best_bank
 from fleet.stations.models import Station
 from fleet.stations.queries import find_station

@@ -44,7 +44,7 @@ def reserve(
 ) -> Reservation:
     """Keep the station's best bank, or that in `slot`, for `policy.reservation`; the tariff's fee is held.
 
-    Who could not start a rental cannot reserve either. Raises what `starts.start` raises, and AlreadyReserved,
+    Who could not start a rental cannot reserve either. Raises what `service.start` raises, and AlreadyReserved,
     ReservedLately.
     """
     admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now)

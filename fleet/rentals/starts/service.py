@@ -12,7 +12,7 @@ from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments.holds import hold_from
 from fleet.payments.wallets import lock_points
-from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
@@ -22,6 +22,7 @@ from fleet.rentals.starts.ejects import order_eject
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan, Purses
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 from fleet.rentals.tariffs.queries import InForce
 from fleet.stations.models import Station
 

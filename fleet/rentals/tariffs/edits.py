@@ -14,8 +14,8 @@ from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 from fleet.db import new_id
 from fleet.rentals.errors import TariffNotFound, TariffOverlap, TariffRevised
-from fleet.rentals.models import Tariff
 from fleet.rentals.pricing.terms import TariffTerms
+from fleet.rentals.tariffs.models import Tariff
 from fleet.rentals.tariffs.queries import Scope, columns
 
 _EXCLUSION_VIOLATION = "23P01"

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.rentals.errors import TariffOverlap
-from fleet.rentals.models import PackageKind, RentalPackage, Tariff
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.tariffs.edits import TariffSpec, create_tariff
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage, Tariff
 from fleet.rentals.tariffs.packages import PackageSpec, create_package
 from fleet.rentals.tariffs.queries import Scope
 

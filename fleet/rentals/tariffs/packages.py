@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
 from fleet.rentals.errors import PackageExists, PackageNotFound, PackageTooDear
-from fleet.rentals.models import PackageKind, RentalPackage
 from fleet.rentals.pricing.adjustments import Adjustment
 from fleet.rentals.pricing.price import price
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from fleet.common.prepared import Prepared
 from fleet.db import UtcDateTime
 from fleet.payments.models import TaxRate
 from fleet.rentals.errors import TariffNotFound
-from fleet.rentals.models import Tariff
 from fleet.rentals.pricing.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import Station
 
 #: Columns that are terms of the same name; `late` and `tax` are made of several.

@@ -13,19 +13,14 @@ from fleet.payments.wallets import lock_points, lock_purse
 from fleet.rentals.closing.service import adjustments_of, prepaid_of, set_due, terms_of
 from fleet.rentals.errors import NotExtendable
 from fleet.rentals.locking import lock_rentals
-from fleet.rentals.models import (
-    EXTENSIONS_MAX,
-    PackageKind,
-    Rental,
-    RentalExtension,
-    RentalPackage,
-    RentalState,
-)
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.queries import rental_of
 from fleet.rentals.starts.payment_plans import PaymentPlan, Purses
 from fleet.rentals.starts.service import set_aside
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
+from fleet.rentals.underway.models import EXTENSIONS_MAX, RentalExtension
 
 
 def extend(session: Session, *, user_id: UUID, rental_id: UUID, package_id: UUID, now: datetime) -> Rental:

@@ -1,4 +1,4 @@
-"""What riders report of their rentals, and what stops the clock or puts a rental right."""
+"""What riders add to a rental under way, report of it and share with it, and what stops its clock."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    SmallInteger,
     String,
     UniqueConstraint,
     text,
@@ -20,7 +21,6 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk
-from fleet.rentals.models import RentalState
 from fleet.stations.models import Station
 
 
@@ -145,58 +145,6 @@ class RentalIssue(Base):
     station: Mapped[Station | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_id])
 
 
-class DisputeReason(StrEnum):
-    NOT_RECEIVED = "not_received"
-    RETURNED = "returned"
-    BROKEN = "broken"
-    OVERCHARGED = "overcharged"
-    OTHER = "other"
-
-
-class DisputeState(StrEnum):
-    OPEN = "open"
-    #: All of the price, a part of it, or nothing was given back.
-    REFUNDED = "refunded"
-    PARTLY_REFUNDED = "partly_refunded"
-    REJECTED = "rejected"
-
-
-class RentalDispute(Base):
-    """A rider does not agree with what a rental cost; an operator decides, once."""
-
-    __tablename__ = "rental_dispute"
-    __table_args__ = (
-        Index(None, "state", "id"),
-        CheckConstraint(
-            "(state = 'open') = (decided_at IS NULL) AND (state = 'open') = (refund_minor IS NULL)"
-            " AND (state = 'open') = (decision IS NULL)",
-            name="decided",
-        ),
-        CheckConstraint(
-            "CASE state WHEN 'open' THEN true WHEN 'rejected' THEN refund_minor = 0 ELSE refund_minor > 0 END",
-            name="refund",
-        ),
-    )
-
-    id: Mapped[UUID] = uuid_pk()
-    #: One dispute a rental: what was decided is not asked again.
-    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), unique=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
-    reason: Mapped[DisputeReason] = mapped_column(text_enum(DisputeReason, 16))
-    note: Mapped[str | None] = mapped_column(String(1000))
-    state: Mapped[DisputeState] = mapped_column(text_enum(DisputeState, 16), default=DisputeState.OPEN)
-    #: What the rental was, and is again once it is decided.
-    rental_state: Mapped[RentalState] = mapped_column(text_enum(RentalState, 16))
-    opened_at: Mapped[datetime]
-    decided_at: Mapped[datetime | None]
-    #: The operator; NULL while it is open.
-    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
-    #: In words, for the rider.
-    decision: Mapped[str | None] = mapped_column(String(300))
-    #: Minor units of the rental's currency: what it became cheaper by.
-    refund_minor: Mapped[int | None] = mapped_column(BigInteger)
-
-
 class LocationSharing(Base):
     """The rider shows where the bank is while they have it, and may stop at any time."""
 
@@ -224,3 +172,22 @@ class RentalLocation(Base):
     longitude: Mapped[float] = mapped_column(Float(53))
     accuracy_m: Mapped[float | None] = mapped_column(Float(53))
     at: Mapped[datetime]
+
+
+#: More than these would be a rental without an end.
+EXTENSIONS_MAX = 3
+
+
+class RentalExtension(Base):
+    """Append-only: a package that was added to a rental under way; `number` from 1."""
+
+    __tablename__ = "rental_extension"
+    __table_args__ = (CheckConstraint(f"number BETWEEN 1 AND {EXTENSIONS_MAX}", name="number"),)
+
+    rental_id: Mapped[UUID] = mapped_column(ForeignKey("rental.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    package_id: Mapped[UUID] = mapped_column(ForeignKey("rental_package.id"))
+    #: When the rental was due before and after it; NULL: its clock stood still.
+    due_before: Mapped[datetime | None]
+    due_after: Mapped[datetime | None]
+    bought_at: Mapped[datetime]

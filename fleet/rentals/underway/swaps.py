@@ -18,13 +18,12 @@ from fleet.devices.commands import queue_command
 from fleet.rentals.closing.service import count_use
 from fleet.rentals.errors import NotSwappable
 from fleet.rentals.locking import lock_rentals
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import Rental, RentalState, RentalSwap, SwapReason, SwapState
 from fleet.rentals.queries import rental_of
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.scene import Scene
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.choices import choose
-from fleet.rentals.starts.models import RentalSwap, SwapReason, SwapState
 from fleet.rentals.states import move, note
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBank, PowerBankState, StationSlot

@@ -21,8 +21,9 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.payments import proof, wallets
 from fleet.payments.ledger import apply_house_now
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.evidence.service import apply_fact
-from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalEvent, RentalState
+from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import service as starts
 from fleet.rentals.starts.ejects import last_eject

@@ -13,8 +13,9 @@ from fleet.payments.errors import InvoiceNotFound
 from fleet.payments.invoices import Bill, Line, invoice_of, invoices_of, invoices_of_rental, issue
 from fleet.payments.models import AccountKind, Invoice, InvoiceKind, LedgerAccount, LedgerTransfer
 from fleet.payments.taxes import set_rate
-from fleet.rentals.models import Rental, RentalState, Tariff
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.tariffs.edits import revise_tariff
+from fleet.rentals.tariffs.models import Tariff
 from fleet.rentals.tariffs.queries import terms
 from fleet.rentals.underway import deadlines
 from tests.fleet.rentals.world import HOUR, SECOND, World

@@ -13,9 +13,9 @@ from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
 from fleet.payments.providers.sandbox import SandboxProvider
 from fleet.rentals.corrections import chargebacks, disputes
+from fleet.rentals.corrections.models import DisputeReason
 from fleet.rentals.corrections.service import Act
 from fleet.rentals.models import RentalEvent, RentalState
-from fleet.rentals.underway.models import DisputeReason
 from fleet.users.audit import Actor
 from tests.databases import Database
 from tests.factories import add_rider

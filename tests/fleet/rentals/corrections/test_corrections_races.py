@@ -13,12 +13,13 @@ from fleet.payments import holds
 from fleet.rentals.cases.places import Place
 from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
+from fleet.rentals.corrections.models import DisputeReason
 from fleet.rentals.corrections.service import Act
 from fleet.rentals.errors import DisputeDecided, RentalNotOpen
 from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.starts.ejects import last_eject
 from fleet.rentals.underway import claims
-from fleet.rentals.underway.models import ClaimState, DisputeReason, ReturnClaim
+from fleet.rentals.underway.models import ClaimState, ReturnClaim
 from fleet.stations.models import StationSlot
 from fleet.users.audit import Actor
 from tests.databases import Database

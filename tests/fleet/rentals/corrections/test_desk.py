@@ -3,6 +3,7 @@
 import pytest
 
 from firmware_protocol.types import SlotState
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.places import Place
 from fleet.rentals.corrections import desk
 from fleet.rentals.corrections.desk import CaseAct
@@ -14,7 +15,7 @@ from fleet.rentals.errors import (
     SlotTaken,
     TooManyOpenRentals,
 )
-from fleet.rentals.models import CaseState, OrphanBankCase, Rental, RentalState
+from fleet.rentals.models import Rental, RentalState
 from fleet.stations.models import PowerBankState
 from fleet.users.audit import Actor
 from tests.fleet.rentals.corrections.test_corrections import acts

@@ -15,6 +15,7 @@ from fleet.rentals import queries
 from fleet.rentals.cases.places import Place
 from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
+from fleet.rentals.corrections.models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.corrections.service import Act
 from fleet.rentals.errors import (
     DisputeDecided,
@@ -28,7 +29,6 @@ from fleet.rentals.events import RentalClosed
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.pricing.price import LineKind
 from fleet.rentals.underway import deadlines
-from fleet.rentals.underway.models import DisputeReason, DisputeState, RentalDispute
 from fleet.users.audit import Actor
 from tests.factories import add_rider
 from tests.fleet.rentals.world import HOUR, SECOND, World

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import Inventory, SlotInventory
 from firmware_protocol.types import CommandOutcome, SlotState
 from fleet.devices.models import CommandState, StationReconciliation
+from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.evidence.conflicts import QUARANTINE_REASON
-from fleet.rentals.models import CaseState, OrphanBankCase, RentalState
+from fleet.rentals.models import RentalState
 from fleet.stations import service
 from fleet.stations.models import PowerBankMovement, PowerBankState, StationStatus
 from tests.factories import add_station

@@ -6,13 +6,13 @@ import pytest
 from pypdf import PdfReader
 
 from fleet.rentals.corrections.disputes import decide, open_dispute
+from fleet.rentals.corrections.models import DisputeReason
 from fleet.rentals.corrections.service import Act, force_complete
 from fleet.rentals.errors import RentalNotClosed, RentalNotFound
 from fleet.rentals.models import Rental
 from fleet.rentals.records import receipts
 from fleet.rentals.records.receipt_pdf import render
 from fleet.rentals.records.receipts import Receipt
-from fleet.rentals.underway.models import DisputeReason
 from fleet.rentals.underway.problems import ProblemKind, report_return_problem
 from fleet.users.audit import Actor
 from tests.factories import add_rider

@@ -10,8 +10,9 @@ from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import CommandOutcome, SlotState
 from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeviceCommand
+from fleet.rentals.cases.models import CaseState
 from fleet.rentals.cases.service import QUARANTINE
-from fleet.rentals.models import CaseState, RentalState
+from fleet.rentals.models import RentalState
 from fleet.rentals.underway import deadlines
 from fleet.stations.models import PowerBankState
 from tests.factories import add_rider

@@ -20,9 +20,9 @@ from fleet.rentals.errors import (
     ReservationOver,
     ReservedLately,
 )
-from fleet.rentals.models import Tariff
 from fleet.rentals.starts import quotes, reservations
 from fleet.rentals.starts.models import Reservation, ReservationState
+from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import PowerBank, StationSlot
 from tests.databases import Database
 from tests.factories import add_rider

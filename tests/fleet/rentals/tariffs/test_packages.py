@@ -10,9 +10,10 @@ from fleet.payments.errors import InsufficientFunds
 from fleet.rentals import queries
 from fleet.rentals.closing.service import price_at, set_due
 from fleet.rentals.errors import NotExtendable, PackageExists, PackageNotFound, PackageTooDear
-from fleet.rentals.models import PackageKind, Rental, RentalPackage, RentalState
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.starts import service as starts
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 from fleet.rentals.tariffs.packages import PackageSpec
 from fleet.rentals.underway import deadlines, extensions
 from tests.factories import add_rider

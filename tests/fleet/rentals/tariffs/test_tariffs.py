@@ -14,9 +14,9 @@ from fleet.common.models import Country
 from fleet.payments.taxes import load_tax_rates, set_rate
 from fleet.rentals.closing.service import terms_of
 from fleet.rentals.errors import TariffNotFound, TariffOverlap, TariffRevised
-from fleet.rentals.models import Tariff
 from fleet.rentals.pricing.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
 from fleet.rentals.tariffs.edits import TariffSpec, create_tariff, end_tariff, revise_tariff
+from fleet.rentals.tariffs.models import Tariff
 from fleet.rentals.tariffs.queries import Scope, find_tariffs, tariff_in_force, terms
 from fleet.stations.models import Station, Venue
 from tests.factories import add_station

@@ -10,11 +10,12 @@ from sqlalchemy import func, select
 from fleet.common.models import OutboxEvent
 from fleet.payments.invoices import invoices_of_rental
 from fleet.rentals.events import RentalDueSoon
-from fleet.rentals.models import PackageKind, Rental, RentalState, StartEvidence
+from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.pricing.gross import bought_at
 from fleet.rentals.pricing.price import LineKind, price
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec
 from fleet.rentals.underway import deadlines, extensions
 from fleet.rentals.underway.reminders import sweep_reminders

@@ -12,11 +12,13 @@ from firmware_protocol.messages import PowerBankEjected, PowerBankInserted
 from fleet.db import session_scope
 from fleet.payments.models import LedgerTransfer
 from fleet.rentals.errors import NotExtendable
-from fleet.rentals.models import EXTENSIONS_MAX, PackageKind, Rental, RentalExtension, RentalState
+from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.starts import service as starts
 from fleet.rentals.tariffs import packages
+from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec
 from fleet.rentals.underway import cancels, deadlines, extensions
+from fleet.rentals.underway.models import EXTENSIONS_MAX, RentalExtension
 from fleet.rentals.underway.reminders import sweep_reminders
 from tests.databases import Database
 from tests.fleet.parallel import together, wide_engine

@@ -15,8 +15,7 @@ from fleet.db import session_scope
 from fleet.devices.models import DeviceCommand
 from fleet.rentals.errors import NoBankAvailable, NotSwappable, RentalNotCancellable
 from fleet.rentals.events import RentalStarted, RentalSwapped
-from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.starts.models import RentalSwap, SwapReason, SwapState
+from fleet.rentals.models import Rental, RentalState, RentalSwap, SwapReason, SwapState
 from fleet.rentals.underway import cancels, deadlines, swaps
 from fleet.stations.models import PowerBankState, StationSlot
 from tests.databases import Database
