@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from firmware_protocol.dialect import Published
-from firmware_protocol.dialects.volinks import codec, topics
+from firmware_protocol.dialects.volinks import codec, envelope, topics
 from firmware_protocol.dialects.volinks.codes import PopState, ReturnState
 from firmware_protocol.dialects.volinks.commands import (
     DownCommand,
@@ -354,7 +354,7 @@ class VolinksCabinet(VendorCabinet):
         if faults.strikes(FaultKind.WRONG_LENGTH):
             # As a real one did: the length of an older form of the frame, and a check that fits it.
             payload[2] = (payload[2] - 1) & 0xFF
-            payload[-1] = codec.check_byte(bytes(payload[:-1]))
+            payload[-1] = envelope.check_byte(bytes(payload[:-1]))
         if faults.strikes(FaultKind.WRONG_CHECKSUM):
             payload[-1] ^= 0x2A
         topic = topics.topic(self.board.station.identity, kind, self._product)

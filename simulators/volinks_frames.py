@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Final
 
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
 from firmware_protocol.dialects.volinks.codes import HoleState
-from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory
 from firmware_protocol.dialects.volinks.limits import NO_SERIAL
 from firmware_protocol.types import SlotFaultKind
 from simulators.battery import PowerBank

@@ -20,7 +20,7 @@ from api.devices.names import hardware_id
 from api.runtime import Runtime
 from api.v1 import PREFIX
 from firmware_protocol.dialects.volinks import codec
-from firmware_protocol.dialects.volinks.frames import Inventory
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.signature import sign_ok
 from firmware_protocol.dialects.volinks.topics import DEFAULT_PRODUCT
 from firmware_protocol.errors import InvalidField, ProtocolError

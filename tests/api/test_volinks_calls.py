@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from firmware_protocol.dialects.volinks import codec
-from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
 from firmware_protocol.dialects.volinks.signature import sign
 from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent

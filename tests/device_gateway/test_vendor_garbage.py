@@ -27,7 +27,7 @@ from firmware_protocol.dialects.relink import codec as relink
 from firmware_protocol.dialects.relink import up
 from firmware_protocol.dialects.relink.codes import Generation
 from firmware_protocol.dialects.relink.packet import close_packet
-from firmware_protocol.dialects.volinks import codec, topics
+from firmware_protocol.dialects.volinks import codec, envelope, topics
 from firmware_protocol.dialects.volinks.frames import Heartbeat
 from firmware_protocol.dialects.volinks.topics import Kind
 from firmware_protocol.topics import UpKind
@@ -74,7 +74,7 @@ class Flood:
         data = self.number.to_bytes(4, "big") + self.rng.randbytes(self.rng.randrange(1, 120))
         if self.rng.random() < 0.5:
             return data
-        sound = bytearray(codec.envelope(self.rng.choice(COMMANDS), data))
+        sound = bytearray(envelope.write(self.rng.choice(COMMANDS), data))
         sound[-1] ^= self.rng.choice((0, 0, 0x2A))
         return bytes(sound)
 

@@ -11,15 +11,8 @@ from device_gateway.replay import ReplayRefused
 from device_gateway.replay import apply as replay_in
 from firmware_protocol.commands import Reboot
 from firmware_protocol.dialects.volinks import codec, commands
-from firmware_protocol.dialects.volinks.frames import (
-    Board,
-    Hole,
-    Inventory,
-    NamedFrame,
-    PopByHoleResult,
-    ReturnResult,
-    WifiScan,
-)
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
+from firmware_protocol.dialects.volinks.frames import NamedFrame, PopByHoleResult, ReturnResult, WifiScan
 from fleet.common.models import OutboxEvent
 from fleet.devices import presence, profiles, silence
 from fleet.devices.commands import queue_command

@@ -12,14 +12,8 @@ from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import EjectPowerBank
 from firmware_protocol.dialects.volinks import codec, commands, topics
-from firmware_protocol.dialects.volinks.frames import (
-    Board,
-    Heartbeat,
-    Hole,
-    Inventory,
-    PopBySerialResult,
-    UpFrame,
-)
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
+from firmware_protocol.dialects.volinks.frames import Heartbeat, PopBySerialResult, UpFrame
 from firmware_protocol.dialects.volinks.topics import Kind
 from fleet.common.clock import utc_now
 from fleet.db import session_scope

@@ -16,11 +16,9 @@ from device_gateway.received import Received
 from device_gateway.vendor_sessions import open_for
 from device_gateway.vendors import VendorIngest
 from firmware_protocol.dialects.volinks import codec, commands, topics
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
 from firmware_protocol.dialects.volinks.frames import (
-    Board,
     Heartbeat,
-    Hole,
-    Inventory,
     PopBySerialResult,
     ReturnResult,
     SelfTestReturn,

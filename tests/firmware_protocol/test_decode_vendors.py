@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from cli.decode import decode, from_hex
-from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks import envelope
 from tests.firmware_protocol.vectors import Vector, load
 
 app = typer.Typer()
@@ -78,7 +78,7 @@ def test_hex_as_people_have_it(typed: str) -> None:
     ("dialect", "typed", "line"),
     [
         ("volinks", "A80005ABA8", "unknown_type: expected a known command, got 0xAB in a80005aba8"),
-        ("volinks", codec.envelope(0x1A, b"ab").hex(), "unknown_layout: 0x1A is known by name only (version): "),
+        ("volinks", envelope.write(0x1A, b"ab").hex(), "unknown_layout: 0x1A is known by name only (version): "),
         ("volinks", "A8000921100101021A00", "length: expected 9 bytes as the frame says, got 10: "),
         ("volinks", "A80009", "truncated: expected at least 5 bytes, got 3: a80009"),
         ("volinks", "00" * 8, "head: expected the head a8, got 00"),

@@ -22,7 +22,8 @@ from firmware_protocol.dialects.relink.codes import Generation
 from firmware_protocol.dialects.relink.framing import Framer
 from firmware_protocol.dialects.relink.packet import open_packet
 from firmware_protocol.dialects.volinks import codec, commands, topics
-from firmware_protocol.dialects.volinks.frames import Inventory, PopByHoleResult, UpFrame
+from firmware_protocol.dialects.volinks.boards import Inventory
+from firmware_protocol.dialects.volinks.frames import PopByHoleResult, UpFrame
 from simulators.__main__ import parse
 from simulators.errors import NotPossible
 from simulators.faults import Fault, FaultKind

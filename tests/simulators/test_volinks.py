@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from firmware_protocol.commands import CommandFrame, QueryInventory
 from firmware_protocol.dialects.volinks import codec, topics
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.commands import (
     Plain,
     PopByHole,
@@ -19,7 +20,6 @@ from firmware_protocol.dialects.volinks.commands import (
 )
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
-    Inventory,
     PopByHoleResult,
     PopBySerialResult,
     ReturnResult,

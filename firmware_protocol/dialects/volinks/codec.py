@@ -4,13 +4,11 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from firmware_protocol.dialects.volinks import layout as layouts
+from firmware_protocol.dialects.volinks import board_codec, envelope
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.codes import NAMED_ONLY
 from firmware_protocol.dialects.volinks.frames import (
-    Board,
     Heartbeat,
-    Hole,
-    Inventory,
     NamedFrame,
     PopByHoleResult,
     PopBySerialResult,
@@ -19,17 +17,8 @@ from firmware_protocol.dialects.volinks.frames import (
     UpFrame,
     WifiScan,
 )
-from firmware_protocol.dialects.volinks.limits import BOARD_BYTES, HEAD, HOLE_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES
-from firmware_protocol.errors import (
-    ChecksumMismatch,
-    FrameTooLarge,
-    FrameTruncated,
-    InvalidField,
-    LengthMismatch,
-    UnknownMessageType,
-    WrongHead,
-    quote,
-)
+from firmware_protocol.dialects.volinks.limits import MIN_FRAME_BYTES
+from firmware_protocol.errors import FrameTruncated, InvalidField, LengthMismatch, UnknownMessageType, quote
 
 INVENTORY: Final = 0x10
 POP_BY_HOLE: Final = 0x21
@@ -39,8 +28,6 @@ RETURN: Final = 0x40
 HEARTBEAT: Final = 0x7A
 WIFI_SCAN: Final = 0xCF
 
-_BOARD: Final = struct.Struct(">6B")
-_HOLE: Final = struct.Struct(">5BI6B")
 _POP_BY_HOLE: Final = struct.Struct(">4B")
 _POP_BY_SERIAL: Final = struct.Struct(">BI2B")
 _RETURN: Final = struct.Struct(">3BIB")
@@ -50,53 +37,15 @@ _SELF_TEST: Final = struct.Struct(">6BI6B")
 _RETURN_TAILS: Final = (0, 1, 2)
 
 
-def check_byte(frame: bytes) -> int:
-    """What makes the sum of the frame, this byte included, a multiple of 256."""
-    return -sum(frame) & 0xFF
-
-
-def open_envelope(payload: bytes, *, tolerate_checksum: bool = False) -> tuple[int, bytes]:
-    """Command and data of a frame. Length comes before the sum: a frame with a 00 appended still sums to zero.
-
-    Raises FrameTruncated, WrongHead, LengthMismatch, ChecksumMismatch, FrameTooLarge.
-    """
-    if len(payload) < MIN_FRAME_BYTES:
-        raise FrameTruncated(f"expected at least {MIN_FRAME_BYTES} bytes, got {len(payload)}: {quote(payload)}")
-    if len(payload) > MAX_FRAME_BYTES:
-        raise FrameTooLarge(f"expected at most {MAX_FRAME_BYTES} bytes, got {quote(payload)}")
-    if payload[0] != HEAD:
-        raise WrongHead(f"expected the head a8, got {payload[0]:02x} in {quote(payload)}")
-    length = int.from_bytes(payload[1:3], "big")
-    if length != len(payload):
-        raise LengthMismatch(f"expected {length} bytes as the frame says, got {len(payload)}: {quote(payload)}")
-    if not tolerate_checksum and not checksum_ok(payload):
-        expected = check_byte(payload[:-1])
-        raise ChecksumMismatch(f"expected check byte {expected:02x}, got {payload[-1]:02x} in {quote(payload)}")
-    return payload[3], payload[4:-1]
-
-
-def checksum_ok(payload: bytes) -> bool:
-    return sum(payload) & 0xFF == 0
-
-
-def envelope(command: int, data: bytes) -> bytes:
-    """A frame around `data`; FrameTooLarge when the length does not fit its two bytes."""
-    length = MIN_FRAME_BYTES + len(data)
-    if length > MAX_FRAME_BYTES:
-        raise FrameTooLarge(f"expected at most {MAX_FRAME_BYTES} bytes, got {length}")
-    head = bytes((HEAD, length >> 8, length & 0xFF, command)) + data
-    return head + bytes((check_byte(head),))
-
-
 def decode_up(payload: bytes, *, tolerate_checksum: bool = False, layout: Sequence[int] | None = None) -> UpFrame:
     """What a cabinet published on `…/user/update` or `…/user/heart`, or uploaded over HTTP.
 
     `layout`: holes per board as commissioned, which an inventory must then have; without it the holes are inferred.
     Raises ProtocolError only; UnknownMessageType for a command that nobody has named.
     """
-    command, data = open_envelope(payload, tolerate_checksum=tolerate_checksum)
+    command, data = envelope.read(payload, tolerate_checksum=tolerate_checksum)
     if command == INVENTORY:
-        return decode_inventory(data, layout)
+        return board_codec.decode(data, layout)
     decoder = _DECODERS.get(command)
     if decoder is not None:
         return decoder(data)
@@ -105,58 +54,12 @@ def decode_up(payload: bytes, *, tolerate_checksum: bool = False, layout: Sequen
     raise UnknownMessageType(f"expected a known command, got 0x{command:02X} in {quote(payload)}")
 
 
-def decode_inventory(data: bytes, layout: Sequence[int] | None = None) -> Inventory:
-    """The data of a 0x10; AmbiguousLayout or LayoutMismatch when it cannot be cut into boards beyond doubt."""
-    if layout is None:
-        shape, found = layouts.infer(data)
-    else:
-        shape, found = layouts.check(data, layout), layouts.COMMISSIONED
-    boards, start = [], 0
-    for holes in shape:
-        first = start + BOARD_BYTES
-        end = first + HOLE_BYTES * holes
-        boards.append(_board(data[start:first], data[first:end]))
-        start = end
-    return Inventory(boards=tuple(boards), layout=found)
-
-
 def encode_up(frame: UpFrame) -> bytes:
     """The bytes of a frame; InvalidField for a value that does not fit its field."""
     try:
-        return envelope(*_encoded(frame))
+        return envelope.write(*_encoded(frame))
     except struct.error as error:
         raise InvalidField(f"{type(frame).__name__}: {error}") from None
-
-
-def _board(header: bytes, records: bytes) -> Board:
-    address, reserved1, reserved2, temp_raw, soft, hard = _BOARD.unpack(header)
-    return Board(
-        address=address,
-        reserved1=reserved1,
-        reserved2=reserved2,
-        temp_raw=temp_raw,
-        soft=soft,
-        hard=hard,
-        holes=tuple(_hole(*record) for record in _HOLE.iter_unpack(records)),
-    )
-
-
-def _hole(*fields: int) -> Hole:
-    hole, state, current, battery, area, sn, soc, temp, volt, amp, soft, sensor = fields
-    return Hole(
-        hole=hole,
-        state=state,
-        current_raw=current,
-        battery_raw=battery,
-        area=area,
-        sn=sn,
-        soc_raw=soc,
-        temp_raw=temp,
-        charge_v_raw=volt,
-        charge_a_raw=amp,
-        soft=soft,
-        sensor_raw=sensor,
-    )
 
 
 def _fixed(layout: struct.Struct, data: bytes, name: str) -> tuple[tuple[int, ...], bytes]:
@@ -236,7 +139,7 @@ _DECODERS: Final[dict[int, Callable[[bytes], UpFrame]]] = {
 def _encoded(frame: UpFrame) -> tuple[int, bytes]:  # noqa: PLR0911  # a flat table of frames
     match frame:
         case Inventory():
-            return INVENTORY, b"".join(_board_bytes(board) for board in frame.boards)
+            return INVENTORY, board_codec.encode(frame)
         case PopByHoleResult():
             return POP_BY_HOLE, _POP_BY_HOLE.pack(frame.board, frame.hole, frame.state, frame.solenoid) + frame.extra
         case PopBySerialResult():
@@ -251,27 +154,6 @@ def _encoded(frame: UpFrame) -> tuple[int, bytes]:  # noqa: PLR0911  # a flat ta
             return WIFI_SCAN, frame.data
         case NamedFrame():
             return frame.command, frame.data
-
-
-def _board_bytes(board: Board) -> bytes:
-    header = _BOARD.pack(board.address, board.reserved1, board.reserved2, board.temp_raw, board.soft, board.hard)
-    return header + b"".join(
-        _HOLE.pack(
-            hole.hole,
-            hole.state,
-            hole.current_raw,
-            hole.battery_raw,
-            hole.area,
-            hole.sn,
-            hole.soc_raw,
-            hole.temp_raw,
-            hole.charge_v_raw,
-            hole.charge_a_raw,
-            hole.soft,
-            hole.sensor_raw,
-        )
-        for hole in board.holes
-    )
 
 
 def _return_bytes(frame: ReturnResult) -> bytes:

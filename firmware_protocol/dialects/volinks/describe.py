@@ -2,13 +2,11 @@
 
 from typing import Any, Final
 
-from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks import codec, envelope
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
 from firmware_protocol.dialects.volinks.commands import decode_down, to_wire
 from firmware_protocol.dialects.volinks.frames import (
-    Board,
     Heartbeat,
-    Hole,
-    Inventory,
     NamedFrame,
     PopByHoleResult,
     PopBySerialResult,
@@ -44,7 +42,7 @@ def describe(payload: bytes, *, tolerate_checksum: bool = False, full: bool = Fa
         "cmd": f"0x{payload[3]:02X}",
         "length": len(payload),
         "length_ok": True,
-        "checksum_ok": codec.checksum_ok(payload),
+        "checksum_ok": envelope.checksum_ok(payload),
     }
     return head | _body(frame, full=full)
 

@@ -1,157 +1,27 @@
 """What a Volinks cabinet says. Fields are the bytes as they came; properties are what they mean, None when unknown."""
 
-from itertools import chain
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.codes import (
     NAMED_ONLY,
-    HoleState,
     PopOutcome,
     Revision,
-    hole_revision,
     is_returned,
-    learn,
     pop_outcome,
     pop_revision,
     return_revision,
 )
-from firmware_protocol.dialects.volinks.limits import NO_SERIAL
+from firmware_protocol.dialects.volinks.values import BankBytes, percent, serial_number
 
-_FULL: Final = 100
-_NO_SENSOR: Final = frozenset({0x00, 0xFF})
-_UNKNOWN: Final = 0xFF
 #: CSQ as modems report it: 0 to 31, 99 for no network.
 _SIGNALS: Final = frozenset({*range(32), 99})
 _BACKUP_POWER: Final = frozenset(range(4))
-
-
-def percent(raw: int | None) -> int | None:
-    """State of charge in %; a byte above 100 is unknown, not full and not zero."""
-    return raw if raw is not None and raw <= _FULL else None
-
-
-def celsius(raw: int) -> int | None:
-    """°C; 00 means no sensor, FF unread."""
-    return None if raw in _NO_SENSOR else raw
-
-
-def tenths(raw: int) -> float | None:
-    """V or A from a byte in tenths; FF unread."""
-    return None if raw == _UNKNOWN else raw / 10
-
-
-def serial_number(raw: int) -> int | None:
-    """0 and FFFFFFFF stand for no bank, or one that nobody can read."""
-    return None if raw in {0, NO_SERIAL} else raw
-
-
-class BankBytes(Struct, frozen=True, kw_only=True, gc=False):
-    """What inventories and self-test reports say of a bank in the same words."""
-
-    area: int = 0
-    sn: int = 0
-    soc_raw: int = 0
-    temp_raw: int = 0
-    charge_v_raw: int = 0
-    charge_a_raw: int = 0
-    soft: int = 0
-
-    @property
-    def serial(self) -> int | None:
-        return serial_number(self.sn)
-
-    @property
-    def soc(self) -> int | None:
-        """%"""
-        return percent(self.soc_raw)
-
-    @property
-    def temp_c(self) -> int | None:
-        return celsius(self.temp_raw)
-
-    @property
-    def charge_v(self) -> float | None:
-        return tenths(self.charge_v_raw)
-
-    @property
-    def charge_a(self) -> float | None:
-        return tenths(self.charge_a_raw)
-
-
-class Hole(BankBytes, frozen=True, kw_only=True, gc=False):
-    """15 bytes of an inventory. When the state is 0 the cabinet leaves garbage in the other fields: ignore them."""
-
-    hole: int
-    state: int
-    current_raw: int = 0
-    battery_raw: int = 0
-    sensor_raw: int = 0
-
-    @property
-    def occupied(self) -> bool:
-        return self.state != HoleState.EMPTY
-
-    @property
-    def rentable(self) -> bool:
-        return self.state == HoleState.NORMAL and self.serial is not None
-
-    @property
-    def battery_mv(self) -> int | None:
-        """The vendor's own tool reads (raw + 200) / 100 V."""
-        return (self.battery_raw + 200) * 10 if self.battery_raw else None
-
-    @property
-    def micro_switch_open(self) -> bool:
-        """Nothing is inserted."""
-        return bool(self.sensor_raw & 0x80)
-
-    @property
-    def solenoid_open(self) -> bool:
-        return bool(self.sensor_raw & 0x40)
-
-
-class Board(Struct, frozen=True, kw_only=True):
-    """One control board and its holes."""
-
-    address: int
-    holes: tuple[Hole, ...]
-    reserved1: int = 0xFF
-    reserved2: int = 0xFF
-    temp_raw: int = 0
-    soft: int = 0
-    hard: int = 0
-
-    @property
-    def io(self) -> int | None:
-        """The serial port behind the address: hex digits read as decimal, by 50; None with A to F."""
-        digits = f"{self.address:x}"
-        return int(digits) // 50 if digits.isdecimal() else None
-
-
-class Inventory(Struct, frozen=True, kw_only=True):
-    """0x10. `layout` says how the boards were found: see layout.py. It is not sent."""
-
-    boards: tuple[Board, ...]
-    layout: str = "unique"
-
-    @property
-    def holes(self) -> tuple[Hole, ...]:
-        return tuple(chain.from_iterable(board.holes for board in self.boards))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Holes per board: what commissioning keeps."""
-        return tuple(len(board.holes) for board in self.boards)
-
-    @property
-    def revision(self) -> Revision:
-        revision = Revision.UNKNOWN
-        for hole in self.holes:
-            revision = learn(revision, hole_revision(hole.state))
-        return revision
+#: More digits than any number of a heartbeat has.
+_LONG_NUMBER: Final = 10
 
 
 class PopByHoleResult(Struct, frozen=True, kw_only=True):
@@ -276,10 +146,6 @@ class Heartbeat(Struct, frozen=True, kw_only=True):
         return None
 
 
-#: More digits than any number of a heartbeat has.
-_LONG_NUMBER: Final = 10
-
-
 class WifiScan(Struct, frozen=True, kw_only=True):
     """0xCF: text that is a JSON array of names, or looks like one."""
 
@@ -295,7 +161,7 @@ class WifiScan(Struct, frozen=True, kw_only=True):
         try:
             return tuple(msgspec.json.decode(text, type=list[str]))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # As the vendor's parser: first and last character away, cut on commas.
+            # As the vendor's parser: first and last character away, cut on commas. Where nothing is left is no name.
             names = (name.strip().strip('"') for name in text.strip()[1:-1].split(","))
             return tuple(name for name in names if name)
 

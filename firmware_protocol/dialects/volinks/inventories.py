@@ -5,8 +5,8 @@ from itertools import count
 from typing import Final
 
 from firmware_protocol.dialects.volinks import commands
+from firmware_protocol.dialects.volinks.boards import Hole, Inventory
 from firmware_protocol.dialects.volinks.codes import HoleState, Revision
-from firmware_protocol.dialects.volinks.frames import Hole, Inventory
 from firmware_protocol.errors import LayoutMismatch
 from firmware_protocol.messages import (
     CheckNeeded,

@@ -16,9 +16,9 @@ from firmware_protocol.commands import (
 from firmware_protocol.dialect import Cadence, Capabilities, Published
 from firmware_protocol.dialects.volinks import codec, commands, topics
 from firmware_protocol.dialects.volinks.answers import pop_by_hole, pop_by_serial, returned, self_test_return
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
-    Inventory,
     NamedFrame,
     PopByHoleResult,
     PopBySerialResult,

@@ -4,7 +4,8 @@ from random import Random
 
 from hypothesis import strategies as st
 
-from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks import board_codec
+from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.codes import NAMED_ONLY
 from firmware_protocol.dialects.volinks.commands import (
     BufferUpload,
@@ -19,7 +20,6 @@ from firmware_protocol.dialects.volinks.commands import (
 )
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
-    Inventory,
     NamedFrame,
     PopByHoleResult,
     PopBySerialResult,
@@ -52,7 +52,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
         for number in range(first, first + holes):
             data += bytes((number & 0xFF,)) + noise.randbytes(14)
         first += holes
-    return codec.decode_inventory(bytes(data), shape)
+    return board_codec.decode(bytes(data), shape)
 
 
 _SELF_TEST = ("hole", "state", "byte7", "byte8", "area", "soc_raw", "temp_raw", "charge_v_raw", "charge_a_raw", "soft")

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_protocol.dialects.volinks import codec
+from firmware_protocol.dialects.volinks import codec, envelope
+from firmware_protocol.dialects.volinks.boards import Hole, Inventory
 from firmware_protocol.dialects.volinks.codes import NAMED_ONLY, PopOutcome, Revision, learn
 from firmware_protocol.dialects.volinks.describe import describe
 from firmware_protocol.dialects.volinks.frames import (
     Heartbeat,
-    Hole,
-    Inventory,
     NamedFrame,
     PopByHoleResult,
     PopBySerialResult,
@@ -55,7 +54,7 @@ def test_golden_rejects_say_what_the_vector_says(vector: Vector) -> None:
 @settings(max_examples=300, deadline=None)
 def test_frames_round_trip(frame: UpFrame) -> None:
     payload = codec.encode_up(frame)
-    assert codec.checksum_ok(payload)
+    assert envelope.checksum_ok(payload)
     assert codec.decode_up(payload) == frame
     with suppress(ProtocolError):
         msgspec.json.encode(describe(payload))
@@ -73,7 +72,7 @@ def test_a_commissioned_inventory_round_trips(frame: Inventory) -> None:
 @given(payload=st.binary(max_size=400))
 @settings(max_examples=500, deadline=None)
 def test_random_bytes(payload: bytes) -> None:
-    for given_payload in (payload, b"\xa8" + payload, codec.envelope(payload[0] if payload else 0, payload[1:])):
+    for given_payload in (payload, b"\xa8" + payload, envelope.write(payload[0] if payload else 0, payload[1:])):
         for tolerate in (False, True):
             with suppress(ProtocolError):
                 codec.decode_up(given_payload, tolerate_checksum=tolerate)
@@ -103,13 +102,13 @@ FRAME = bytes.fromhex("A8000921100101021A")
         (FRAME[:-1], LengthMismatch),
         (FRAME[:-1] + b"\0", ChecksumMismatch),
         (bytes(0x10000), FrameTooLarge),
-        (codec.envelope(0x21, b"\x10\x01\x01"), FrameTruncated),
-        (codec.envelope(0x31, b"\x10\x01\x01"), FrameTruncated),
-        (codec.envelope(0x28, b"\x10\x01\x01"), FrameTruncated),
-        (codec.envelope(0x40, bytes(7)), FrameTruncated),
-        (codec.envelope(0x40, bytes(11)), LengthMismatch),
-        (codec.envelope(0x7A, b""), FrameTruncated),
-        (codec.envelope(0xAB, b""), UnknownMessageType),
+        (envelope.write(0x21, b"\x10\x01\x01"), FrameTruncated),
+        (envelope.write(0x31, b"\x10\x01\x01"), FrameTruncated),
+        (envelope.write(0x28, b"\x10\x01\x01"), FrameTruncated),
+        (envelope.write(0x40, bytes(7)), FrameTruncated),
+        (envelope.write(0x40, bytes(11)), LengthMismatch),
+        (envelope.write(0x7A, b""), FrameTruncated),
+        (envelope.write(0xAB, b""), UnknownMessageType),
     ],
 )
 def test_what_is_refused(payload: bytes, error: type[ProtocolError]) -> None:
@@ -127,7 +126,7 @@ def test_a_station_may_tolerate_checksums() -> None:
 
 @pytest.mark.parametrize("command", sorted(NAMED_ONLY))
 def test_commands_with_a_name_only_are_no_error(command: int) -> None:
-    frame = codec.decode_up(codec.envelope(command, b"abc"))
+    frame = codec.decode_up(envelope.write(command, b"abc"))
     assert isinstance(frame, NamedFrame)
     assert (frame.name, frame.data) == (NAMED_ONLY[command], b"abc")
 

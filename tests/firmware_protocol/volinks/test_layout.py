@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from firmware_protocol.dialects.volinks import codec, layout
-from firmware_protocol.dialects.volinks.frames import Board, Hole, Inventory
+from firmware_protocol.dialects.volinks import board_codec, codec, layout
+from firmware_protocol.dialects.volinks.boards import Board, Hole, Inventory
 from firmware_protocol.errors import AmbiguousLayout, LayoutMismatch
 
 
@@ -70,7 +70,7 @@ def test_known_layouts_are_found(shape: tuple[int, ...], style: int) -> None:
 @pytest.mark.parametrize("style", [0xFF, 0x00])
 def test_hole_numbers_wrap_on_large_cabinets(style: int) -> None:
     # Hole 256 ends a board here: its number 0 and the zeros of an empty hole read as a board's header as well.
-    frame = codec.decode_inventory(inventory((4,) * 10 + (36,) * 9, style=style))
+    frame = board_codec.decode(inventory((4,) * 10 + (36,) * 9, style=style))
     assert frame.layout == layout.PREFERRED
     assert frame.shape == (4,) * 10 + (36,) * 9
     numbers = [hole.hole for hole in frame.holes]
@@ -80,7 +80,7 @@ def test_hole_numbers_wrap_on_large_cabinets(style: int) -> None:
 
 def test_boards_may_leave_hole_numbers_out() -> None:
     data = inventory((6, 6), gaps=(0, 24))
-    frame = codec.decode_inventory(data)
+    frame = board_codec.decode(data)
     assert frame.shape == (6, 6)
     assert frame.boards[1].holes[0].hole == 31
 
@@ -148,7 +148,7 @@ def test_no_reading_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(("shape", "wanted"), [((4, 4), (8,)), ((4, 4), (4,)), ((4, 4), (2, 6)), ((4,), (4, 4))])
 def test_a_layout_that_changed_is_refused(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     with pytest.raises(LayoutMismatch, match="expected"):
-        codec.decode_inventory(inventory(shape), wanted)
+        board_codec.decode(inventory(shape), wanted)
 
 
 @pytest.mark.parametrize("phase", range(15))
