@@ -82,6 +82,10 @@ class Cabinet(AnyCabinet):
         """The download asked for by `Fetch` has ended; `size` 0: it could not be had."""
         self.executor.fetched(command_id, size, sha256, now_ms)
 
+    def brought(self, command_id: str, left: tuple[int, ...], now_ms: int) -> None:
+        """The upload asked for by `BringLog` has ended; pieces `left` did not get there."""
+        self.executor.brought(command_id, left, now_ms)
+
     def inserted(self, slot: Slot, bank: PowerBank, now_ms: int) -> None:
         charge = bank.charge_pct if bank.serial else None
         self.board.record(PowerBankInserted(slot=slot.number, serial=bank.serial, charge_pct=charge), now_ms)

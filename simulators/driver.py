@@ -3,30 +3,36 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from firmware_protocol.dialect import Published
 from simulators.base import AnyCabinet
 from simulators.broker import Broker
 from simulators.cabinet import Cabinet
-from simulators.download import Downloaded, download
+from simulators.errands import Errands
 from simulators.errors import SimulatorError
 from simulators.faults import Fault, FaultKind
 from simulators.identity import Identity
 from simulators.identity_link import IdentityLink
-from simulators.outputs import Connect, ConnectTcp, ConnectVendor, Fetch, Hangup, HttpCall, Opening, Output, Rotate
+from simulators.outputs import (
+    BringLog,
+    Connect,
+    ConnectTcp,
+    ConnectVendor,
+    Fetch,
+    Hangup,
+    HttpCall,
+    Opening,
+    Output,
+    Rotate,
+)
 from simulators.session import OPEN_TIMEOUT_S, Link, native_session, vendor_session
 from simulators.tcp import TcpLink
 from simulators.uplink import Phase
 from simulators.vendor import VendorCabinet
 
 T = TypeVar("T")
-_BEFORE_LEAVING_S: Final = 0.5
-#: A certificate whose renewal failed has a third of its life left to try again.
-_RENEW_AGAIN_S: Final = 60.0
-_LOOK_AT_LEAST_S: Final = 86_400.0
 
 
 class Environment(Protocol):
@@ -66,10 +72,10 @@ class Driver:
         self._wish: Opening | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms: int | None = None
-        self._renewal: asyncio.TimerHandle | None = None
         self._phase = cabinet.phase
         station = cabinet.board.station
         self.identity = None if station.claim is None else Identity(station.claim, station.code, environment.state)
+        self.errands = Errands(environment, self.identity, self._tell, lambda: self.disconnect(for_s=0.0, clean=True))
 
     @property
     def code(self) -> str:
@@ -92,7 +98,7 @@ class Driver:
                 self._phase = self.cabinet.phase
                 if self.identity is not None and self.welcomed:
                     self.identity.welcomed()
-                    self.renew_when_due()
+                    self.errands.renew_when_due()
                 self._env.phase_changed(self)
             self._arm()
 
@@ -142,9 +148,11 @@ class Driver:
                 case Hangup(clean=clean):
                     self._hang_up(clean=clean)
                 case Fetch():
-                    self._fetch(output)
+                    self.errands.fetch(output)
                 case Rotate():
-                    self._rotate(output)
+                    self.errands.rotate(output)
+                case BringLog():
+                    self.errands.bring_log(output)
 
     def answered(self, call: HttpCall, status: int, text: str) -> None:
         """The HTTP server answered a vendor's cabinet, or did not: status 0."""
@@ -152,6 +160,13 @@ class Driver:
         def tell(cabinet: AnyCabinet, now_ms: int) -> None:
             if isinstance(cabinet, VendorCabinet):
                 cabinet.answered(call, status, text, now_ms)
+
+        self.do(tell)
+
+    def _tell(self, action: Callable[[Cabinet, int], None]) -> None:
+        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
+            if isinstance(cabinet, Cabinet):
+                action(cabinet, now_ms)
 
         self.do(tell)
 
@@ -174,70 +189,6 @@ class Driver:
             return
         self.session = session
         self._env.loop.call_later(OPEN_TIMEOUT_S, self._give_up, session)
-
-    def _fetch(self, wish: Fetch) -> None:
-        done = self._env.loop.run_in_executor(self._env.dialers, download, wish.url, wish.size)
-        done.add_done_callback(lambda future: self._fetched(wish, future))
-
-    def _fetched(self, wish: Fetch, future: "asyncio.Future[Downloaded]") -> None:
-        got = Downloaded(0, "") if future.cancelled() or future.exception() is not None else future.result()
-
-        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
-            if isinstance(cabinet, Cabinet):
-                cabinet.fetched(wish.command_id, got.size, got.sha256, now_ms)
-
-        self.do(tell)
-
-    def _rotate(self, wish: Rotate) -> None:
-        if self.identity is None:
-            return
-        done = self._env.loop.run_in_executor(self._env.dialers, self.identity.rotate, wish.url, wish.token)
-        done.add_done_callback(lambda future: self._rotated(wish, future))
-
-    def _rotated(self, wish: Rotate, future: "asyncio.Future[bool]") -> None:
-        done = not future.cancelled() and future.exception() is None and future.result()
-
-        def tell(cabinet: AnyCabinet, now_ms: int) -> None:
-            if isinstance(cabinet, Cabinet):
-                cabinet.rotated(wish.command_id, now_ms, done=done)
-
-        self.do(tell)
-        if done and self.identity is not None and not self.identity.by_secret:
-            self._show_new_certificate()
-
-    def renew_when_due(self) -> None:
-        """Renew the certificate, now or when it is time; one that is not answered asks again."""
-        if self.identity is None:
-            return
-        now = datetime.fromtimestamp(self._env.now_ms() / 1000, UTC)
-        due_in = self.identity.renewal_due_in(now)
-        if self._renewal is not None:
-            self._renewal.cancel()
-            self._renewal = None
-        if due_in is None:
-            return
-        wait_s = min(max(0.0, due_in.total_seconds()), _LOOK_AT_LEAST_S)
-        self._renewal = self._env.loop.call_later(wait_s, self._renew)
-
-    def _renew(self) -> None:
-        identity, now = self.identity, datetime.fromtimestamp(self._env.now_ms() / 1000, UTC)
-        due_in = None if identity is None else identity.renewal_due_in(now)
-        if identity is None or due_in is None or due_in > timedelta(0):
-            self.renew_when_due()
-            return
-        self._renewal = None
-        done = self._env.loop.run_in_executor(self._env.dialers, identity.renew)
-        done.add_done_callback(self._renewed)
-
-    def _renewed(self, future: "asyncio.Future[bool]") -> None:
-        if not future.cancelled() and future.exception() is None and future.result():
-            self._show_new_certificate()
-        else:
-            self._renewal = self._env.loop.call_later(_RENEW_AGAIN_S, self._renew)
-
-    def _show_new_certificate(self) -> None:
-        """What is to be said leaves first; then the session is opened anew."""
-        self._env.loop.call_later(_BEFORE_LEAVING_S, lambda: self.disconnect(for_s=0.0, clean=True))
 
     def _link(self, wish: Opening) -> Link:
         env = self._env
@@ -264,8 +215,7 @@ class Driver:
     def stop(self) -> None:
         """Nothing happens by itself any more."""
         self.cancel_timer()
-        if self._renewal is not None:
-            self._renewal.cancel()
+        self.errands.stop()
 
     def _give_up(self, session: Link) -> None:
         if self.session is session and self.cabinet.phase is Phase.CONNECTING:

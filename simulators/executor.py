@@ -91,7 +91,8 @@ class Executor(Motor):
             case SetConfig() | GetConfig():
                 self.upkeep.configure(frame.command, now_ms)
             case CollectLogs():
-                self.upkeep.collect(frame.command, now_ms)
+                if not self.upkeep.collect(frame.command_id, frame.command, now_ms):
+                    return
             case UpdateFirmware():
                 if not self.upkeep.begin_update(frame.command_id, frame.command, now_ms):
                     return
@@ -232,6 +233,11 @@ class Executor(Motor):
             self._finish(command_id, CommandOutcome.SUCCEEDED, now_ms)
         else:
             self._finish(command_id, CommandOutcome.FAILED, now_ms, code="not_exchanged")
+
+    def brought(self, command_id: str, left: tuple[int, ...], now_ms: int) -> None:
+        """A log was brought over HTTP; pieces `left` go as messages."""
+        if self.upkeep.brought(command_id, left, now_ms):
+            self._finish(command_id, CommandOutcome.SUCCEEDED, now_ms)
 
     def fetched(self, command_id: str, size: int, sha256: str, now_ms: int) -> None:
         """A download has ended: the update goes on, or is answered with what is wrong."""

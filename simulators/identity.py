@@ -28,6 +28,7 @@ from msgspec import Struct
 from firmware_protocol.dialect import Published
 from firmware_protocol.dialects.native import sealed
 from firmware_protocol.signing import (
+    call_mac,
     mqtt_password,
     renewal_statement,
     rotation_proof,
@@ -77,7 +78,7 @@ class Identity:
 
     def __init__(self, claim: ClaimSpec, code: str, folder: Path | None) -> None:
         self._claim = claim
-        self._code = code
+        self.code = code
         self._file = None if folder is None else folder / f"identity-{code}.json"
         self.kept = Kept()
         if self._file is not None and self._file.exists():
@@ -105,6 +106,17 @@ class Identity:
         chosen = self.kept.next or self.kept.current
         assert chosen is not None
         return chosen
+
+    @property
+    def api(self) -> str:
+        """Where a device's calls go: beside the claim (20.1)."""
+        return self._claim.url.rsplit("/", 1)[0]
+
+    def signature(self, statement: bytes) -> tuple[str, bytes]:
+        """`key_id` of the credential that signs a call, and the signature (20.2)."""
+        if self.by_secret:
+            return self.signer.key_id, call_mac(self.signer.secret_bytes, statement)
+        return self.in_use.key_id, _signed(self.in_use, statement)
 
     def ready(self) -> None:
         """Claim a credential unless there is one. Blocks. Raises NotClaimed."""

@@ -67,5 +67,21 @@ class Rotate:
     token: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    index: int
+    last: bool
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BringLog:
+    """Bring these pieces over HTTP, signed, and tell `Cabinet.brought` which of them did not get there."""
+
+    command_id: str
+    request_id: str
+    pieces: tuple[LogPiece, ...]
+
+
 Opening = Connect | ConnectVendor | ConnectTcp
-Output = Published | Opening | HttpCall | Hangup | Fetch | Rotate
+Output = Published | Opening | HttpCall | Hangup | Fetch | Rotate | BringLog

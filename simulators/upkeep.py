@@ -14,7 +14,7 @@ from simulators.agenda import Scope
 from simulators.board import Board
 from simulators.errors import Refused
 from simulators.faults import FaultKind
-from simulators.outputs import Fetch
+from simulators.outputs import BringLog, Fetch, LogPiece
 
 Restart = Callable[[int, ResetCause], None]
 #: Logs that are kept to send pieces of them again.
@@ -34,6 +34,8 @@ class Upkeep:
         self._busy = busy
         #: The update under way: its command and what it installs.
         self._update: tuple[str, Release] | None = None
+        #: Logs on their way over HTTP, by command.
+        self._bringing: dict[str, BringLog] = {}
 
     def configure(self, command: SetConfig | GetConfig, now_ms: int) -> None:
         board = self._board
@@ -51,19 +53,44 @@ class Upkeep:
                     board.config[key] = value
         board.record(ConfigReport(version=board.config_version, values=dict(board.config)), now_ms)
 
-    def collect(self, command: CollectLogs, now_ms: int) -> None:
+    def collect(self, command_id: str, command: CollectLogs, now_ms: int) -> bool:
+        """True when the pieces are on their way as messages. Otherwise `brought` goes on with it.
+
+        A cabinet with a credential brings them over HTTP (20), where they cost the broker no frame.
+        """
         kept = self._board.sent_logs
         if command.request_id not in kept:
             kept[command.request_id] = self._pieces(command)
             while len(kept) > _KEPT_LOGS:
                 del kept[next(iter(kept))]
-        pieces = kept[command.request_id]
-        wanted = [index for index in command.indexes if index < len(pieces)] or range(len(pieces))
-        for index in wanted:
-            if self._board.faults.strikes(FaultKind.LOST_LOG_CHUNK) is None:
-                last = index == len(pieces) - 1
-                piece = LogChunk(request_id=command.request_id, index=index, last=last, content=pieces[index])
-                self._board.record(piece, now_ms)
+        contents = kept[command.request_id]
+        wanted = [index for index in command.indexes if index < len(contents)] or range(len(contents))
+        pieces = tuple(
+            LogPiece(index, index == len(contents) - 1, contents[index])
+            for index in wanted
+            if self._board.faults.strikes(FaultKind.LOST_LOG_CHUNK) is None
+        )
+        if self._board.station.claim is None:
+            self._send(command.request_id, pieces, now_ms)
+            return True
+        self._board.memory.begin(command_id)
+        wish = BringLog(command_id, command.request_id, pieces)
+        self._bringing[command_id] = wish
+        self._board.outputs.append(wish)
+        return False
+
+    def brought(self, command_id: str, left: tuple[int, ...], now_ms: int) -> bool:
+        """The upload has ended: send what is `left` of it. False: a restart has ended it before."""
+        wish = self._bringing.pop(command_id, None)
+        if wish is None:
+            return False
+        self._send(wish.request_id, tuple(piece for piece in wish.pieces if piece.index in left), now_ms)
+        return True
+
+    def _send(self, request_id: str, pieces: tuple[LogPiece, ...], now_ms: int) -> None:
+        for piece in pieces:
+            chunk = LogChunk(request_id=request_id, index=piece.index, last=piece.last, content=piece.content)
+            self._board.record(chunk, now_ms)
 
     def _pieces(self, command: CollectLogs) -> list[bytes]:
         since_ms = command.since_ms or 0
@@ -131,6 +158,7 @@ class Upkeep:
 
     def abandon(self) -> None:
         self._update = None
+        self._bringing.clear()
 
     def _start_when_quiet(self, now_ms: int) -> None:
         """No restart while a motor turns."""

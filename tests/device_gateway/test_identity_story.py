@@ -1,9 +1,11 @@
 """Cabinets with credentials, from the token to the end: API, database, broker, gateway and simulators, all real."""
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -21,7 +23,9 @@ from fleet.db import session_scope
 from fleet.devices import claim_tokens, credentials
 from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
-from fleet.devices.models import DeadLetter, DeviceSession
+from fleet.devices.logs import collect
+from fleet.devices.logs.models import LogState
+from fleet.devices.models import DeadLetter, DeviceEvent, DeviceSession
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.models import Station
@@ -58,6 +62,18 @@ class Story:
         with session_scope(self.database.engine) as session:
             query = select(func.count()).select_from(DeviceSession).where(DeviceSession.ended_at.is_(None))
             return session.scalar(query) or 0
+
+    def events(self, kind: str) -> int:
+        with session_scope(self.database.engine) as session:
+            query = select(func.count()).select_from(DeviceEvent).where(DeviceEvent.type == kind)
+            return session.scalar(query) or 0
+
+    def log(self, log: UUID) -> str:
+        """What it says once it is whole."""
+        with session_scope(self.database.engine) as session:
+            if collect.get_log(session, log).state is not LogState.COMPLETE:
+                return ""
+            return gzip.decompress(b"".join(collect.content_gzip(session, log))).decode()
 
     def welcomed(self) -> int:
         return self.cabinets.call(lambda fleet: fleet.welcomed)
@@ -119,13 +135,20 @@ def _renew_from_now(fleet: SimulatedFleet) -> None:
     assert driver.identity is not None
     assert driver.identity.kept.current is not None
     driver.identity.kept.current.renew_from = utc_now()
-    driver.renew_when_due()
+    driver.errands.renew_when_due()
 
 
 def test_claimed_rotated_revoked(story: Story) -> None:
     for code in KINDS:
         until(lambda code=code: story.states(code) == [CredentialState.CURRENT])  # type: ignore[misc]
     assert story.open_sessions() == 2
+
+    # Each brings its log over HTTP, signed with what it has; nothing of it passes the broker.
+    with session_scope(story.database.engine) as session:
+        asked = [collect.request_log(session, code, utc_now()).id for code in KINDS]
+    for log in asked:
+        until(lambda log=log: "boot 1" in story.log(log), 60)  # type: ignore[misc]
+    assert story.events("log_chunk") == 0
 
     now = utc_now()
     with session_scope(story.database.engine) as session:
