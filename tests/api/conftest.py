@@ -16,6 +16,7 @@ from api.main import Server, server_for
 from fleet.common import logs
 from fleet.settings import Settings
 from tests.databases import Database
+from tests.plain_http import NO_TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def serve(clean_database: Database, redis_url: str, tmp_path: Path) -> Iterator[
             }
         )
         server, thread = start(settings)
-        client = httpx.Client(base_url=settings.base_url, timeout=40)
+        client = httpx.Client(base_url=settings.base_url, timeout=40, verify=NO_TLS)
         live = Live(settings.base_url, settings, clean_database.engine, server, client)
         running.append((live, thread))
         return live

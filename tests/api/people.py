@@ -12,6 +12,7 @@ from fleet.db import session_scope
 from fleet.users import tokens
 from fleet.users.models import Role, User
 from tests.api.conftest import Live
+from tests.plain_http import NO_TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def signed_in(live: Live, role: Role = Role.RIDER) -> Iterator[Person]:
         session.flush()
         pair = tokens.issue(session, user, now, live.settings, keys=live.server.runtime.keys, user_agent="tests")
     headers = {"Authorization": f"Bearer {pair.access_token}"}
-    with httpx.Client(base_url=live.url, headers=headers, timeout=40) as client:
+    with httpx.Client(base_url=live.url, headers=headers, timeout=40, verify=NO_TLS) as client:
         yield Person(user, pair, client)
 
 

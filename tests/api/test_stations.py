@@ -17,13 +17,14 @@ from fleet.stations.models import Station, StationSlot, StationStatus
 from fleet.stations.service import set_status
 from tests.api.conftest import Live
 from tests.api.world import add_station, add_tariff, statements
+from tests.plain_http import NO_TLS
 
 
 @contextmanager
 def stream(live: Live, path: str, headers: dict[str, str] | None = None) -> Iterator["Queue[Any]"]:
     """Server-sent events as they arrive: (name, data); None when the stream has ended."""
     events: Queue[Any] = Queue()
-    client = httpx.Client(base_url=live.url, timeout=30)
+    client = httpx.Client(base_url=live.url, timeout=30, verify=NO_TLS)
     opened = threading.Event()
 
     def read() -> None:

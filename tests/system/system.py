@@ -22,6 +22,7 @@ from cli.processes import command_of
 from fleet.common.clock import utc_now
 from fleet.db import create_engine_from, session_scope
 from simulators.spec import FleetSpec
+from tests.plain_http import NO_TLS
 from tests.system.cabinets import Cabinets
 from tests.system.processes import ManagedProcess
 from tests.system.waiting import PATIENCE_S, until
@@ -197,7 +198,7 @@ class System:
             wanted = len(self.gateways) if not hasattr(self, "cabinets") else 1
             return bool(self.scalar(alive, began=began) >= wanted)
         if name == "api":
-            return httpx.get(f"{self.url}/health/live").is_success
+            return httpx.get(f"{self.url}/health/live", verify=NO_TLS).is_success
         return {"worker": " ready.", "relay": "relay_started", "beat": "Configuration ->"}[name] in self.processes[
             name
         ].said()
