@@ -17,9 +17,10 @@ from fleet.payments.models import AccountKind, PaymentIntent
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
 from fleet.payments.providers.sandbox import SLOW, Card, SandboxProvider
 from tests.fleet.parallel import together
-from tests.fleet.payments.conftest import NOW
+from tests.fleet.payments.conftest import NOW, THREADS
 from tests.fleet.payments.test_cards import deliver
 from tests.fleet.payments.test_refunds import Desk
+from tests.fleet.payments.test_webhooks import deliveries, process, receive
 
 
 @pytest.fixture
@@ -143,3 +144,24 @@ def test_fifty_words_of_one_dispute_are_one(desk: Desk) -> None:
     assert all(isinstance(outcome, CardDispute) for outcome in outcomes)
     assert the_dispute(desk).state is DisputeStatus.LOST
     assert (desk.wallet(), loss(desk)) == (1000, 0)
+
+
+def test_fifty_webhooks_of_a_chargeback_are_booked_once(desk: Desk) -> None:
+    """Received and applied by fifty at once, while the bank decides."""
+    disputed_top_up(desk)
+    desk.charge(2500)  # of 3000
+    calls = deliveries(desk)
+    opened = [number for call in calls if (number := receive(desk, call.body, call.headers)) is not None]
+    assert len(opened) == 2  # the charge and its dispute
+    assert together(THREADS, lambda n: process(desk, opened[n % 2])).count(True) == 2
+    assert (desk.wallet(), loss(desk), the_dispute(desk).state) == (0, 0, DisputeStatus.OPEN)
+    decide(desk, won=False)
+    (closed,) = deliveries(desk)
+
+    def hear(_: int) -> bool:
+        number = receive(desk, closed.body, closed.headers)
+        return number is not None and process(desk, number)
+
+    assert together(THREADS, hear).count(True) == 1
+    assert (desk.wallet(), loss(desk), the_dispute(desk).state) == (0, 1500, DisputeStatus.LOST)
+    assert told(desk) == ["payments.PaymentDisputed", "payments.PaymentDisputeClosed"]

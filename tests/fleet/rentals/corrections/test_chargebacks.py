@@ -24,7 +24,7 @@ from tests.fleet.rentals.starts.test_by_card import Card402, ride
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import POLICY
 
-MANY = 20
+MANY = 50
 
 
 class Quarrel(Card402):

@@ -15,7 +15,7 @@ from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
 from fleet.rentals.corrections.models import DisputeReason
 from fleet.rentals.corrections.service import Act
-from fleet.rentals.errors import DisputeDecided, RentalNotOpen
+from fleet.rentals.errors import ClaimNotFound, DisputeDecided, RentalNotOpen
 from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.starts.ejects import last_eject
 from fleet.rentals.underway import claims
@@ -112,6 +112,44 @@ def test_a_return_and_many_claims_of_it_at_once(town: Town) -> None:
         made = session.scalar(select(func.count()).select_from(ReturnClaim)) or 0
         assert len(rental.paused) == made
         assert made <= 1
+    town.check_books()
+
+
+def test_many_claims_at_once_are_one_and_are_decided_once(town: Town) -> None:
+    """A cabinet that tells nothing: the rider taps, two operators do not agree."""
+    rider, rental_id = riding(town)
+    town.station("B", 4, banks=0)
+    town.now += timedelta(hours=1)
+
+    def say(_: int) -> UUID:
+        with session_scope(town.engine) as session:
+            return claims.claim_return(
+                session, user_id=rider, rental_id=rental_id, station_code="B", slot=1, policy=POLICY, now=town.now
+            ).id
+
+    said = together(MANY, say)
+    assert [each for each in said if isinstance(each, Exception)] == []
+    assert len(set(said)) == 1
+    claimed_at = town.now
+    town.now += timedelta(hours=1)
+
+    def decide(n: int) -> str:
+        with session_scope(town.engine) as session:
+            click = Act(session, rental_id, "click", Actor(console="root"), town.now)
+            (corrections.confirm_claim if n % 2 else corrections.refute_claim)(click)
+        return "confirmed" if n % 2 else "refuted"
+
+    results = together(MANY, decide)
+    won = [each for each in results if isinstance(each, str)]
+    assert len(won) == 1, results
+    assert all(isinstance(each, str | ClaimNotFound | RentalNotOpen) for each in results), results
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        assert session.scalars(select(ReturnClaim.state)).all() == [won[0]]
+        if won == ["confirmed"]:
+            assert (rental.state, rental.ended_at, rental.charged_minor) == (RentalState.COMPLETED, claimed_at, 200)
+        else:
+            assert (rental.state, rental.paused) == (RentalState.ACTIVE, [])
     town.check_books()
 
 

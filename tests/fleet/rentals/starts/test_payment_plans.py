@@ -39,7 +39,7 @@ from tests.fleet.rentals.world import DAY, HOUR, POLICY, SECOND, World
 
 SPLIT = plan_of(PayMode.SPLIT)
 POINTS = plan_of(PayMode.POINTS)
-MANY = 20
+MANY = 50
 
 
 def give_points(world: World, minor: int, rider: UUID | None = None) -> None:
