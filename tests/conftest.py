@@ -2,6 +2,7 @@
 
 Each test process starts its own PostgreSQL, Redis and Mosquitto the moment a test asks for one, unless
 VOLTBAY_TEST_DATABASE_URL (a role that may create databases), VOLTBAY_TEST_REDIS_URL or VOLTBAY_TEST_MQTT_URL names it.
+VOLTBAY_TEST_TEMPLATE: a database on the first that is migrated already.
 """
 
 import os
@@ -60,7 +61,7 @@ def database_server(service_home: Home) -> Iterator[DatabaseServer]:
     """A PostgreSQL in which tests may create databases (`.create()` gives the address of a migrated one)."""
     given = os.environ.get("VOLTBAY_TEST_DATABASE_URL")
     if given:
-        server = DatabaseServer(given)
+        server = DatabaseServer(given, os.environ.get("VOLTBAY_TEST_TEMPLATE"))
         yield server
         server.close()
         return

@@ -25,29 +25,38 @@ class Database:
 
 
 class DatabaseServer:
-    """A PostgreSQL of which we may create and drop databases; `url` names any database of it."""
+    """A PostgreSQL of which we may create and drop databases; `url` names any database of it.
 
-    def __init__(self, url: str) -> None:
+    `template`: somebody else's database with the newest schema, which is then not made again.
+    """
+
+    def __init__(self, url: str, template: str | None = None) -> None:
         self.url = url
         self._prefix = f"voltbay_test_{uuid4().hex[:12]}"
         self._count = 0
-        self._template: str | None = None
+        self._template = template
+        self._shared = template is not None
 
     def url_of(self, name: str) -> str:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def create(self) -> str:
         """A new database with the newest schema; returns its address."""
+        template = self.template()
+        self._count += 1
+        name = f"{self._prefix}_{self._count}"
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
+        self._execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+        return self.url_of(name)
+
+    def template(self) -> str:
+        """The database that others are copied from, migrated at first use."""
         if self._template is None:
             template = f"{self._prefix}_template"
             self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(template)))
             upgrade(self.url_of(template))
             self._template = template
-        self._count += 1
-        name = f"{self._prefix}_{self._count}"
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
-        self._execute(statement.format(sql.Identifier(name), sql.Identifier(self._template)))
-        return self.url_of(name)
+        return self._template
 
     @contextmanager
     def empty(self) -> Iterator[str]:
@@ -76,7 +85,7 @@ class DatabaseServer:
         self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def close(self) -> None:
-        if self._template is not None:
+        if self._template is not None and not self._shared:
             self.drop(self.url_of(self._template))
 
     @contextmanager

@@ -1,27 +1,39 @@
 """`make mutants`: break one rule at a time in a copy of the tree, and see that a test notices.
 
-Each `*.patch` here says in its first lines what it breaks and which tests must catch it. Exit code 1: one survived, no
-longer applies, or its tests fail without it.
+Each `*.patch` here says in its first lines what it breaks and which tests must catch it. Exit code 1: one survived or
+no longer applies, or the tests fail without any.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Final, Self
+
+from cli.embedded.home import Home
+from cli.embedded.postgres import EmbeddedPostgres
+from tests.databases import DatabaseServer
 
 FOLDER: Final = Path(__file__).parent
 ROOT: Final = FOLDER.parents[1]
+#: For one mutant's tests, and for all of them without a mutant.
 TIMEOUT_S: Final = 300
+ALL_TIMEOUT_S: Final = 1800
 #: pytest's exit codes: tests ran and passed; some failed.
 _PASSED, _FAILED = 0, 1
 _CAUGHT_BY: Final = "Caught by: "
+#: A patch to one of these has databases of its own.
+_SCHEMA: Final = "+++ b/migrations/"
+_URL, _TEMPLATE = "VOLTBAY_TEST_DATABASE_URL", "VOLTBAY_TEST_TEMPLATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,10 @@ class Mutant:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def changes_the_schema(self) -> bool:
+        return _SCHEMA in self.path.read_text()
 
 
 def mutants() -> list[Mutant]:
@@ -68,12 +84,39 @@ def copy_tree(to: Path) -> None:
     (to / ".venv").symlink_to(ROOT / ".venv")
 
 
-def verdict(mutant: Mutant, tree: Path) -> tuple[bool, str]:
+@contextmanager
+def migrated() -> Iterator[dict[str, str]]:
+    """A PostgreSQL for all of them, with a database to copy: the environment that names both.
+
+    Starting one, and migrating it, takes longer than most of the tests.
+    """
+    with _server() as url:
+        server = DatabaseServer(url)
+        yield {_URL: server.url, _TEMPLATE: server.template()}
+        server.close()
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    given = os.environ.get(_URL)
+    if given:
+        yield given
+        return
+    with TemporaryDirectory(prefix="voltbay-test-", ignore_cleanup_errors=True) as home:
+        postgres = EmbeddedPostgres(Home(Path(home)), fsync=False)
+        postgres.start()
+        try:
+            yield postgres.url
+        finally:
+            postgres.stop()
+
+
+def verdict(mutant: Mutant, tree: Path, services: Mapping[str, str]) -> tuple[bool, str]:
     """Whether it was caught, and by what."""
     if not apply(mutant, tree):
         return False, "no longer applies"
     try:
-        run = _pytest(mutant.tests, tree)
+        run = _pytest(mutant.tests.split(), tree, {} if mutant.changes_the_schema else services)
     finally:
         apply(mutant, tree, "--reverse")
     if run.returncode == _PASSED:
@@ -84,35 +127,54 @@ def verdict(mutant: Mutant, tree: Path) -> tuple[bool, str]:
     return True, failed[0].removeprefix("FAILED ").split(" - ")[0]
 
 
-def _pytest(tests: str, tree: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests.split()]
+def _pytest(
+    tests: Iterable[str], tree: Path, services: Mapping[str, str], timeout_s: int = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, **services}
     try:
-        return subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        return subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, -1, "", f"not done in {TIMEOUT_S} s")
+        return subprocess.CompletedProcess(command, -1, "", f"not done in {timeout_s} s")
 
 
 def run(chosen: Sequence[Mutant], workers: int) -> int:
     """Prints a line for each; how many were not caught."""
     trees: SimpleQueue[Path] = SimpleQueue()
-
-    def one(mutant: Mutant) -> tuple[Mutant, bool, str]:
-        tree = trees.get()
-        try:
-            return mutant, *verdict(mutant, tree)
-        finally:
-            trees.put(tree)
-
     missed = 0
-    with TemporaryDirectory(prefix="voltbay-mutants-") as folder, ThreadPoolExecutor(workers) as pool:
+    with TemporaryDirectory(prefix="voltbay-mutants-") as name:
+        folder = Path(name)
         for number in range(workers):
-            tree = Path(folder) / str(number)
-            copy_tree(tree)
-            trees.put(tree)
-        for mutant, caught, how in pool.map(one, chosen):
-            missed += not caught
-            print(f"{'caught' if caught else 'MISSED'}  {mutant.name}: {mutant.breaks}\n        {how}", flush=True)
-    return missed
+            copy_tree(folder / str(number))
+            trees.put(folder / str(number))
+        with migrated() as services, ThreadPoolExecutor(workers) as pool:
+            for line, caught in pool.map(lambda mutant: _judge(mutant, trees, services), chosen):
+                missed += not caught
+                print(line, flush=True)
+            sound = _sound(chosen, folder / "0", services)
+    print(f"{len(chosen) - missed} of {len(chosen)} caught")
+    return missed + (not sound)
+
+
+def _judge(mutant: Mutant, trees: "SimpleQueue[Path]", services: Mapping[str, str]) -> tuple[str, bool]:
+    tree, began = trees.get(), monotonic()
+    try:
+        caught, how = verdict(mutant, tree, services)
+    finally:
+        trees.put(tree)
+    word = "caught" if caught else "MISSED"
+    return f"{word}  {mutant.name}: {mutant.breaks} ({monotonic() - began:.0f} s)\n        {how}", caught
+
+
+def _sound(chosen: Sequence[Mutant], tree: Path, services: Mapping[str, str]) -> bool:
+    """All these tests pass without a patch: else a failure would say nothing."""
+    tests = sorted({test for mutant in chosen for test in mutant.tests.split()})
+    run = _pytest(tests, tree, services, ALL_TIMEOUT_S)
+    if run.returncode != _PASSED:
+        print(f"the tests fail without any patch:\n{run.stdout[-2000:]}{run.stderr[-500:]}")
+    return run.returncode == _PASSED
 
 
 def main() -> int:
@@ -123,9 +185,7 @@ def main() -> int:
     chosen = [each for each in mutants() if not options.names or each.name in options.names]
     if not chosen or len(chosen) < len(options.names):
         parser.error("no such mutant")
-    missed = run(chosen, options.workers)
-    print(f"{len(chosen) - missed} of {len(chosen)} caught")
-    return 1 if missed else 0
+    return 1 if run(chosen, options.workers) else 0
 
 
 if __name__ == "__main__":
