@@ -13,10 +13,11 @@ from fleet.payments import wallets
 from fleet.payments.disputes.models import CardDispute
 from fleet.payments.models import IntentState, LedgerTransfer, PaymentIntent
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState
-from fleet.payments.providers.base import ChargeStatus, DisputeStatus, MoveStatus
+from fleet.payments.providers.base import ChargeStatus, DisputeStatus, MoveStatus, ObjectKind
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxMove
 from fleet.rentals.models import OPEN_STATES, Rental
 from tests.model.books import expected
+from tests.model.taken import Taken
 from tests.model.town import FUNDS, Town
 
 _OVER: Final = {IntentState.SUCCEEDED, IntentState.FAILED, IntentState.CANCELLED}
@@ -27,7 +28,7 @@ class Accounts:
         self._session = session
         self._town = town
         self._now = now
-        self._owners = {**town.top_ups, **{intent: deal.rider for intent, deal in town.card_starts.items()}}
+        self._taken = Taken(session, town)
 
     def check(self, rentals: Sequence[Rental]) -> None:
         """What came in, less what rentals and reservations cost, is there."""
@@ -36,12 +37,12 @@ class Accounts:
         for rider, funds in zip(self._town.riders, FUNDS, strict=True):
             own = [each for each in rentals if each.user_id == rider]
             spent = sum(self._paid(each) for each in own)
-            spent += self._fees(rider)
+            spent += self._fees(rider) + self._taken.fees(rider)
             lost, aside = self._disputed(rider)
             balance = wallets.balance(self._session, wallets.wallet_of(self._session, rider, "EUR", self._now))
             assert balance.available_minor + balance.held_minor == funds + came[rider] - spent - lost
             if not any(each.state in OPEN_STATES for each in own):
-                assert balance.held_minor == aside + self._on_the_way(rider)
+                assert balance.held_minor == aside + self._on_the_way(rider) + self._taken.aside(rider)
             if any(each.due_minor for each in own):
                 assert balance.available_minor == 0, "a debt, and money to pay it"
 
@@ -49,7 +50,7 @@ class Accounts:
         if rental.state in OPEN_STATES:
             return 0
         deal = self._town.rentals[rental.id]
-        return max(0, expected(rental, deal) - rental.due_minor - deal.refunded)
+        return max(0, expected(rental, deal) - rental.due_minor - rental.written_off_minor - deal.refunded)
 
     def _fees(self, rider: UUID) -> int:
         """As checked one by one."""
@@ -58,22 +59,25 @@ class Accounts:
         return sum(each.posted_minor or 0 for each in rows if each.idempotency_key.startswith(tuple(keys)))
 
     def _came(self) -> Counter[UUID]:
-        """By the card company's own books."""
+        """By the card company's own books: what it took of whom, what it gave back, what it paid out."""
+        riders = {str(rider): rider for rider in self._town.riders}
         came: Counter[UUID] = Counter()
-        references: dict[str, UUID] = {}
-        for charge in self._session.scalars(select(SandboxCharge)):
-            owner = self._owners.get(UUID(charge.idempotency_key))
-            if owner is not None and charge.status == ChargeStatus.SUCCEEDED:
-                came[owner] += charge.captured_minor or 0
-        for out in self._session.scalars(select(MoneyOut)):
-            references[str(out.id)] = out.user_id
-        for move in self._session.scalars(select(SandboxMove).where(SandboxMove.status == MoveStatus.SUCCEEDED)):
-            came[references[move.idempotency_key]] -= move.amount_minor
+        theirs = SandboxCharge.metadata_["user_id"].as_string()
+        charges = select(SandboxCharge).where(SandboxCharge.status == ChargeStatus.SUCCEEDED, theirs.in_(riders))
+        for charge in self._session.scalars(charges):
+            came[riders[charge.metadata_["user_id"]]] += charge.captured_minor or 0
+        outs = select(MoneyOut).where(MoneyOut.user_id.in_(self._town.riders))
+        owners = {str(out.id): out.user_id for out in self._session.scalars(outs)}
+        moves = select(SandboxMove).where(
+            SandboxMove.status == MoveStatus.SUCCEEDED, SandboxMove.idempotency_key.in_(owners)
+        )
+        for move in self._session.scalars(moves):
+            came[owners[move.idempotency_key]] -= move.amount_minor
         return came
 
     def _payments(self) -> None:
         """Nothing is left in the air, and no card paid more than it was asked for."""
-        for intent in self._session.scalars(select(PaymentIntent).where(PaymentIntent.id.in_(self._owners))):
+        for intent in self._session.scalars(select(PaymentIntent).where(PaymentIntent.user_id.in_(self._town.riders))):
             never = intent.state is IntentState.REQUIRES_CONFIRMATION and intent.id in self._town.top_ups
             under_way = intent.state is IntentState.AUTHORIZED and self._rides(intent)
             assert intent.state in _OVER or never or under_way, f"{intent.id} is {intent.state}"
@@ -98,5 +102,7 @@ class Accounts:
 
     def _on_the_way(self, rider: UUID) -> int:
         """Going back to a card, and not there yet."""
-        query = select(MoneyOut.amount_minor).where(MoneyOut.user_id == rider, MoneyOut.state == MoneyOutState.PENDING)
+        query = select(MoneyOut.amount_minor).where(
+            MoneyOut.user_id == rider, MoneyOut.state == MoneyOutState.PENDING, MoneyOut.kind == ObjectKind.REFUND
+        )
         return sum(self._session.scalars(query))

@@ -17,9 +17,13 @@ from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.rules import RIDING
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, StationSlot
+from tests.model import hearsay
 from tests.model.backend import Backend
+from tests.model.deals import Deal
 from tests.model.fares import used
-from tests.model.town import Deal, Town
+from tests.model.owed import Owed
+from tests.model.taken import Taken
+from tests.model.town import Town
 
 NOT_TAKEN: Final = timedelta(seconds=60)
 CALL_OFF: Final = timedelta(minutes=5)
@@ -49,7 +53,7 @@ def expected(rental: Rental, deal: Deal) -> int:
         assert (rental.station_in_id, rental.slot_in) == (rental.station_out_id, rental.slot_out)
         return 0
     packages = [each for each in deal.packages if each.bought_at is None or each.bought_at <= rental.ended_at]
-    time = used(rental.started_at, rental.ended_at, [*deal.pauses, *deal.stops])
+    time = used(rental.started_at, rental.ended_at, deal.stood_still())
     kept = is_kept(rental)
     if kept:
         assert deal.fare.may_be_kept_for_good(rental.started_at, time, packages), "bought too early"
@@ -70,6 +74,7 @@ class Books:
         self._town = town
         self._seen: int | None = None
         self._proven: str | None = None
+        self._owed = Owed(town)
 
     def check(self) -> None:
         with Session(self._backend.engine) as session:
@@ -79,7 +84,10 @@ class Books:
             self._seen = written
             rentals = session.scalars(select(Rental).where(Rental.user_id.in_(self._town.riders))).all()
             assert {each.id for each in rentals} == set(self._town.rentals), "a rental that nobody asked for"
+            hearsay.follow(session, self._town, [each.id for each in rentals])
             self._prices(session, rentals)
+            self._owed.check(session, rentals)
+            Taken(session, self._town).check()
             self._holds(session)
             self._reservations(session)
             self._banks(session, rentals)
@@ -102,10 +110,12 @@ class Books:
             deal = self._town.rentals[rental.id]
             price = 0 if rental.state in OPEN_STATES else expected(rental, deal)
             assert (rental.price_minor or 0) == price, f"{rental.id} {rental.state} costs {price}"
-            assert rental.charged_minor + rental.due_minor >= price
-            if not deal.refunded:
-                assert rental.charged_minor + rental.due_minor == price
-            assert paid[rental.id] == max(0, price - rental.due_minor - deal.refunded), f"{rental.id} {rental.state}"
+            given_up = 0 if deal.given_up is None else deal.given_up.left(price)
+            assert rental.written_off_minor == given_up
+            told = rental.charged_minor + rental.due_minor + given_up
+            assert told == price or (deal.refunded and told > price)
+            left = max(0, price - rental.due_minor - given_up - deal.refunded)
+            assert paid[rental.id] == left, f"{rental.id} {rental.state}"
             assert price == 0 or rental.id in got, "charged for a bank that never left"
 
     def _paid(self, session: Session, ids: Sequence[UUID]) -> Counter[UUID]:

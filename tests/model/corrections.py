@@ -85,6 +85,7 @@ class Operators(Machine):
         refused = operators.decide(self.backend, self.town.operator, rental_id, back, dies)
         if not check_refusal(refused, "dispute_not_found", "dispute_decided"):
             deal.at_most.append(price - back)
+            deal.disputed = False
 
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, amount=st.integers(1, 300), dies=dies)

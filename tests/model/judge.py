@@ -9,14 +9,21 @@ from sqlalchemy.orm import Session
 
 from fleet.devices.commands import EJECT
 from fleet.devices.models import DeviceCommand
+from fleet.payments.disputes.models import CardDispute
+from fleet.payments.models import PaymentIntent
+from fleet.payments.providers.base import DisputeStatus
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.rules import FAILED, RIDING
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.stations.models import PowerBank, Station, StationSlot
+from tests.model import hearsay
 from tests.model.accounts import Accounts
 from tests.model.cabinets import Arrival, Departure
-from tests.model.town import Deal, Town
+from tests.model.deals import Deal
+from tests.model.fares import used
+from tests.model.owed import Owed
+from tests.model.town import Town
 
 _S = RentalState
 
@@ -53,9 +60,13 @@ class Judge:
             rides = [self._ride(session, *each) for each in self._town.rentals.items()]
             for ride in rides:
                 self._rental(session, ride)
+                self._disputed(session, ride)
             self._banks(session)
             self._nothing_kept(session)
-            Accounts(session, self._town, self._now).check([ride.rental for ride in rides])
+            rentals = [ride.rental for ride in rides]
+            hearsay.judge(self._town, rentals)
+            Accounts(session, self._town, self._now).check(rentals)
+            Owed(self._town).nothing_runs(session)
             assert session.scalar(text("SELECT count(*) FROM dead_letter")) == 0
 
     def _slots(self, session: Session) -> None:
@@ -84,14 +95,12 @@ class Judge:
         left = sorted((d for c in cabinets for d in c.departures if d.command_id in ids), key=lambda d: d.at)
         serial = session.get_one(PowerBank, rental.power_bank_id).serial
         sent = [order.sent_at for order in orders if order.sent_at is not None]
-        return Ride(rental, deal, serial, sent, left, [self._arrival(each) for each in left])
+        return Ride(rental, deal, serial, sent, left, [self._arrival(each.serial, each.at) for each in left])
 
-    def _arrival(self, left: Departure) -> Arrival | None:
-        """The first time that the bank was put in somewhere after it had left."""
+    def _arrival(self, serial: str, since: datetime) -> Arrival | None:
+        """The first time that the bank was put in somewhere since then."""
         arrivals = (a for c in self._town.cabinets.values() for a in c.arrivals)
-        return min(
-            (a for a in arrivals if a.serial == left.serial and a.at >= left.at), key=lambda a: a.at, default=None
-        )
+        return min((a for a in arrivals if a.serial == serial and a.at >= since), key=lambda a: a.at, default=None)
 
     def _rental(self, session: Session, ride: Ride) -> None:
         rental = ride.rental
@@ -111,7 +120,7 @@ class Judge:
         rental, first = ride.rental, ride.left[0]
         assert rental.started_at is not None
         assert rental.started_at >= min([*ride.sent, first.at]), "billed before the order was out"
-        over_at = ride.over_at if ride.deal.swap_asked else None if ride.back[0] is None else ride.back[0].at
+        over_at = self._over_at(ride)
         if len(ride.left) == 1 and not ride.deal.corrected:
             assert ride.serial == first.serial or ride.deal.swap_asked, f"it is about {ride.serial}"
         if over_at is not None:
@@ -128,19 +137,40 @@ class Judge:
             assert out, f"the bank is out: {self._story(session, rental)}"
         if self._clear(ride):
             assert rental.started_at == first.at, f"billed from another time: {self._story(session, rental)}"
-            assert over_at is None or rental.ended_at == over_at, (
-                f"billed until another: {self._story(session, rental)}"
-            )
+            until = over_at is None or rental.ended_at == over_at or _kept_before(ride, over_at)
+            assert until, f"billed until another: {self._story(session, rental)}"
         if ride.deal.over_by is not None and rental.ended_at is not None:
             assert rental.ended_at <= ride.deal.over_by
         for left in ride.left:
-            back = self._arrival(left) is not None
+            back = self._arrival(left.serial, left.at) is not None
             theirs = left.serial == ride.serial and rental.state in {*RIDING, _S.BOUGHT_OUT, _S.DISPUTED}
             assert back or theirs or self._asked_for(session, left.serial)
 
+    def _disputed(self, session: Session, ride: Ride) -> None:
+        """For as long as the rider, or a rider's bank, waits for a decision."""
+        if ride.rental.state not in {_S.COMPLETED, _S.BOUGHT_OUT, _S.DISPUTED}:
+            return
+        open_ = (
+            select(CardDispute.id)
+            .join(PaymentIntent, PaymentIntent.id == CardDispute.intent_id)
+            .where(PaymentIntent.rental_id == ride.rental.id, CardDispute.state == DisputeStatus.OPEN)
+        )
+        waits = ride.deal.disputed or session.scalars(open_).first() is not None
+        assert (ride.rental.state is _S.DISPUTED) == waits, self._story(session, ride.rental)
+
+    def _over_at(self, ride: Ride) -> datetime | None:
+        """When the rider had nothing any more; by an operator's word, it is another bank that had to come back."""
+        said = ride.deal.reassigned
+        if said is not None and ride.serial == said.serial:
+            back = self._arrival(said.serial, said.since)
+            return None if back is None else back.at
+        if ride.deal.swap_asked or said is not None:
+            return ride.over_at
+        return None if ride.back[0] is None else ride.back[0].at
+
     def _forgotten(self, ride: Ride) -> bool:
         lost = {serial for cabinet in self._town.cabinets.values() for serial in cabinet.forgotten}
-        return any(each.serial in lost for each in ride.left)
+        return ride.serial in lost or any(each.serial in lost for each in ride.left)
 
     def _clear(self, ride: Ride) -> bool:
         """Nothing about it was lost, exchanged or put right: everybody can know how it was, to the moment."""
@@ -189,3 +219,13 @@ class Judge:
             .where(PowerBank.serial == serial, OrphanBankCase.state == CaseState.OPEN)
         )
         return session.scalars(query).first() is not None
+
+
+def _kept_before(ride: Ride, back_at: datetime) -> bool:
+    """It counted as lost or bought before it was back: the rental was over then, and what the bank cost came back."""
+    rental, deal = ride.rental, ride.deal
+    assert rental.started_at is not None
+    assert rental.ended_at is not None
+    had = used(rental.started_at, rental.ended_at, deal.stood_still())
+    may = deal.fare.may_be_kept_for_good(rental.started_at, had, deal.packages)
+    return rental.ended_at < back_at and may

@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 
 from fleet.rentals.models import Rental, RentalState
 from fleet.stations.models import PowerBank, Station
+from tests.model import counter
 from tests.model.backend import Backend
 from tests.model.books import Books
 from tests.model.cabinets import Cabinet
+from tests.model.deals import Deal
 from tests.model.judge import Judge
 from tests.model.till import Till
-from tests.model.town import RIDERS, STATIONS, Deal, Town, build, deliver
+from tests.model.town import RIDERS, STATIONS, Town, build, deliver
 
 riders = st.integers(0, RIDERS - 1)
 places = st.integers(0, STATIONS - 1)
@@ -137,9 +139,11 @@ class Machine(RuleBasedStateMachine):
     def _let_everything_be_told(self) -> None:
         """Orders run out, cabinets tell all they know and what is in their slots, the provider is asked."""
         backend, cabinets = self.backend, list(self.town.cabinets.values())
-        for _ in range(4):
+        for left in reversed(range(4)):
             backend.now += timedelta(minutes=16)
             backend.sweep()
+            if left > 1:  # what no provider answers is settled by then
+                self.collect(None)
             self.publish_orders(None)
             for cabinet in cabinets:
                 while cabinet.orders:
@@ -152,6 +156,12 @@ class Machine(RuleBasedStateMachine):
             self.till.janitor(None)
             self.workers(0, None)
         backend.sweep()
+
+    def collect(self, dies: int | None) -> None:
+        """The schedule's tries, looked at before and after."""
+        self.books.check()
+        counter.collect(self.backend, self.till.provider, dies)
+        self.books.check()
 
     def workers(self, seed: int, dies: int | None) -> None:
         """What waits in the outbox is done; rentals that a card stands for may begin by it."""

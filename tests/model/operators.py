@@ -13,7 +13,6 @@ from fleet.rentals.corrections import clocks as clock_corrections
 from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
 from fleet.rentals.corrections.service import Act
-from fleet.rentals.models import Rental
 from fleet.users.audit import Actor
 from tests.model.backend import Backend
 
@@ -88,6 +87,16 @@ def refund_top_up(
     return backend.once(rider, dies, work)
 
 
-def rentals(backend: Backend, ids: list[UUID]) -> list[Rental]:
-    with backend.transaction() as session:
-        return [session.get_one(Rental, each) for each in ids]
+def confirm_claim(backend: Backend, who: UUID, rental_id: UUID, dies: int | None) -> Refusal:
+    return _act(backend, who, rental_id, dies, corrections.confirm_claim)
+
+
+def refute_claim(backend: Backend, who: UUID, rental_id: UUID, dies: int | None) -> Refusal:
+    return _act(backend, who, rental_id, dies, corrections.refute_claim)
+
+
+def reassign(
+    backend: Backend, who: UUID, rental_id: UUID, serial: str, place: tuple[str, int] | None, dies: int | None
+) -> Refusal:
+    where = None if place is None else Place(*place)
+    return _act(backend, who, rental_id, dies, lambda act: corrections.reassign_bank(act, serial, place=where))

@@ -12,8 +12,9 @@ from fleet.common.errors import FleetError
 from fleet.rentals.models import Rental, RentalState, SwapReason
 from fleet.stations.models import PowerBank
 from tests.model import requests
+from tests.model.deals import Kept
 from tests.model.machine import ENDED, RIDING, Machine, dies, moods, numbers, places, riders
-from tests.model.town import OFFERS, RIDERS, Kept
+from tests.model.town import OFFERS, RIDERS
 
 NO_START = {
     "insufficient_funds", "money_owed", "no_bank_available", "station_offline", "too_many_open_rentals",
@@ -166,7 +167,8 @@ class Riders(Machine):
     def dispute(self, which: int, dies: int | None) -> None:
         rental_id, deal = self.pick(which, ENDED)
         refused = requests.dispute(self.backend, deal.rider, rental_id, dies)
-        check_refusal(refused, "dispute_decided", "rental_not_closed", "nothing_to_dispute", "dispute_too_late")
+        if not check_refusal(refused, "dispute_decided", "rental_not_closed", "nothing_to_dispute", "dispute_too_late"):
+            deal.disputed = True
 
     @precondition(lambda self: self.town.hands)
     @rule(which=numbers, place=numbers, told=st.booleans())

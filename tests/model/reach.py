@@ -15,6 +15,12 @@ _QUERIES: Final = (
     "SELECT 'dispute ' || state, count(*) FROM rental_dispute GROUP BY 1",
     "SELECT 'chargeback ' || state, count(*) FROM card_dispute GROUP BY 1",
     "SELECT 'extension', count(*) FROM rental_extension",
+    "SELECT 'debt ' || state, count(*) FROM debt GROUP BY 1",
+    "SELECT 'debt asked for, ' || coalesce(outcome, 'waits'), count(*) FROM debt_collection GROUP BY 1",
+    "SELECT 'debt asked for by its schedule', count(*) FROM debt_collection WHERE NOT by_rider",
+    "SELECT 'claim ' || state, count(*) FROM return_claim GROUP BY 1",
+    "SELECT 'withdrawal ' || state, count(*) FROM withdrawal GROUP BY 1",
+    "SELECT 'webhook ' || coalesce(split_part(error, ':', 1), 'applied'), count(*) FROM payment_webhook GROUP BY 1",
     "SELECT 'pause ' || kind, count(*) FROM rental_pause GROUP BY 1",
 )
 

@@ -12,7 +12,7 @@ from fleet.rentals.models import SwapReason
 from fleet.rentals.starts import reservations
 from fleet.rentals.starts import service as starts
 from fleet.rentals.starts.models import Reservation
-from fleet.rentals.underway import cancels, extensions, problems, swaps
+from fleet.rentals.underway import cancels, claims, extensions, problems, swaps
 from fleet.rentals.underway.problems import ProblemKind
 from tests.model.backend import POLICY, Backend
 
@@ -105,3 +105,23 @@ def dispute(backend: Backend, rider: UUID, rental_id: UUID, dies: int | None) ->
         )  # fmt: skip
 
     return backend.request(dies, work)
+
+
+def claim_return(
+    backend: Backend, rider: UUID, rental_id: UUID, code: str, slot: int, dies: int | None
+) -> UUID | FleetError:
+    """The bank is in a slot of a station that has not told of it; the claim's id."""
+    return backend.request(
+        dies,
+        lambda session: (
+            claims.claim_return(
+                session,
+                user_id=rider,
+                rental_id=rental_id,
+                station_code=code,
+                slot=slot,
+                policy=POLICY,
+                now=backend.now,
+            ).id
+        ),
+    )

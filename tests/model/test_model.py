@@ -13,17 +13,25 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from fleet.common.models import Country
+from fleet.config import service as config
 from fleet.db import session_scope
+from fleet.payments.outgoing import withdrawals
 from tests.databases import Database
 from tests.factories import add_tariff
 from tests.model.backend import Backend
 from tests.model.corrections import Operators
+from tests.model.debts import Debts
+from tests.model.forgers import Forgers
 from tests.model.metal import Metal
 from tests.model.payments import Payments
 from tests.model.people import Riders
+from tests.model.purses import Purses
 from tests.model.reach import reached
+from tests.model.taken import OFFERED
 from tests.model.till import Till
-from tests.model.town import COMMON
+from tests.model.town import COMMON, COUNTRY
+from tests.model.words import Words
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +42,7 @@ _STEPS: Final = 60
 _START: Final = datetime(2026, 3, 27, 20, tzinfo=UTC)
 
 
-class Rentals(Riders, Payments, Metal, Operators):
+class Rentals(Riders, Payments, Metal, Operators, Words, Debts, Purses, Forgers):
     """Rules are what people, cabinets, networks and time do; books are looked at after each, the world at the end."""
 
 
@@ -43,6 +51,10 @@ def test_riders_cabinets_cards_operators_clock_and_deaths(clean_database: Databa
     backend = Backend(clean_database.engine, _START)
     till = Till(backend)
     with session_scope(clean_database.engine) as session:
+        session.add(
+            Country(iso_code=COUNTRY, name="here", dial_code="+41", currency="EUR", locale="en", time_zone="UTC")
+        )
+        config.put(session, withdrawals.POLICY.name, {"EUR": OFFERED}, _START)
         add_tariff(
             session, _START, lost_after=COMMON.lost_after, lost_fee_minor=COMMON.lost_fee,
             reservation_fee_minor=COMMON.reservation_fee,

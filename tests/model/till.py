@@ -15,24 +15,32 @@ from fleet.common.outbox import claim_waiting, first_time, mark_dispatched
 from fleet.payments import intents, janitor, methods, topups, webhooks
 from fleet.payments.outgoing import money_out
 from fleet.payments.providers.base import DisputeStatus, OutcomeUnknown
-from fleet.payments.providers.sandbox import SandboxProvider, due_deliveries, mark_delivered
+from fleet.payments.providers.sandbox import Delivery, SandboxProvider, due_deliveries, mark_delivered
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxDispute
 from fleet.rentals.closing.dues import collect_dues
+from fleet.rentals.corrections import chargebacks
 from fleet.rentals.starts import by_card
 from tests.model.backend import POLICY, Backend
 from workers.routes import ROUTES
 
 SECRET: Final = "whsec_model"
 _BATCH: Final = 500
+#: Webhooks that somebody may send again.
+_SEEN: Final = 5
 
 
 class Till:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.provider = SandboxProvider(backend.engine, SECRET, lambda: backend.now)
+        #: Webhooks that were received, newest last: others may have seen them too.
+        self.received: list[Delivery] = []
         #: What the workers do with an event, in the transaction that notes it as done, or outside of one.
         self._inside: dict[str, Callable[[Session, dict[str, Any]], object]] = {
             "rentals.collect_dues": lambda session, it: collect_dues(session, UUID(it["user_id"]), backend.now),
+            "rentals.follow_chargeback": lambda session, it: (
+                it["rental_id"] is not None and chargebacks.follow(session, UUID(it["rental_id"]), backend.now)
+            ),
             "rentals.start_paid": lambda session, it: by_card.start_paid(
                 session, UUID(it["intent_id"]), backend.now, POLICY
             ),
@@ -130,6 +138,7 @@ class Till:
             )  # fmt: skip
             answer = backend.request(dies, lambda session, received=received: received(session) is None)  # type: ignore[misc]
             assert not isinstance(answer, FleetError), answer
+            self.received = [*self.received, delivery][-_SEEN:]
             with backend.transaction() as session:
                 mark_delivered(session, delivery.id, backend.now)
 

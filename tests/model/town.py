@@ -1,6 +1,4 @@
-"""One small town per example: cabinets, banks and riders in the backend's tables and in the world at once, and what
-people have agreed with the backend.
-"""
+"""One small town per example: cabinets, banks and riders in the backend's tables and in the world at once."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,10 +9,12 @@ from uuid import UUID
 from fleet.db import session_scope
 from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec, create_package
+from fleet.users.models import User
 from tests.factories import add_banks, add_rider, add_station, add_tariff
 from tests.model.backend import Backend
 from tests.model.cabinets import Cabinet
-from tests.model.fares import ZONE, Fare, Package, Pause
+from tests.model.deals import Deal, Kept, Wish
+from tests.model.fares import ZONE, Fare, Package
 
 STATIONS: Final = 3
 SLOTS: Final = 4
@@ -30,51 +30,9 @@ OFFERS: Final = (
     (PackageKind.PREPAID, Package(timedelta(hours=2), 180)),
     (PackageKind.POSTPAID, Package(timedelta(hours=5), 300)),
 )
+#: Where riders may take money out of their wallets.
+COUNTRY: Final = "CH"
 _numbers = count(1)
-
-
-@dataclass
-class Kept:
-    """A bank that is kept for a rider, in the model."""
-
-    rider: UUID
-    code: str
-    slot: int
-    serial: str
-    at: datetime
-    until: datetime
-    fee: int
-    #: The rider gave it up, or a rental at this station used it up.
-    over: bool = False
-    #: A sweep has seen that its time is over.
-    settled: bool = False
-    #: What it must cost in the end, where the model knows.
-    charge: int | None = None
-
-
-@dataclass
-class Deal:
-    """What a rider and the backend have agreed about one rental, in the model."""
-
-    rider: UUID
-    fare: Fare
-    packages: list[Package] = field(default_factory=list)
-    #: The clock stands still: for riders before full stations, and by operators.
-    pauses: list[Pause] = field(default_factory=list)
-    stops: list[Pause] = field(default_factory=list)
-    #: Ends of the pauses that the rider asked for.
-    problems: list[datetime] = field(default_factory=list)
-    #: Called off by the rider after the bank was back.
-    called_off: bool = False
-    #: Whatever becomes known later, it costs no more: decided by people.
-    at_most: list[int] = field(default_factory=list)
-    #: Given back on top of that.
-    refunded: int = 0
-    #: No later than this it was over, as an operator says.
-    over_by: datetime | None = None
-    #: An operator had a hand in it: books and world may differ.
-    corrected: bool = False
-    swap_asked: bool = False
 
 
 @dataclass
@@ -83,6 +41,8 @@ class Town:
     station_ids: list[int]
     riders: list[UUID]
     operator: UUID
+    #: Agrees, or does not, to what an operator may not do alone.
+    second: UUID
     #: Serials of the fleet.
     banks: list[str]
     #: Ids of OFFERS.
@@ -102,6 +62,8 @@ class Town:
     card_starts: dict[UUID, Deal] = field(default_factory=dict)
     #: Saved cards by rider.
     methods: dict[UUID, UUID] = field(default_factory=dict)
+    #: Money that riders wanted out of their wallets.
+    wishes: dict[UUID, Wish] = field(default_factory=dict)
 
     def fare(self, code: str) -> Fare:
         return OWN if code == list(self.cabinets)[-1] else COMMON
@@ -131,7 +93,9 @@ def build(backend: Backend, now: datetime) -> Town:
             late_hourly_minor=OWN.late_hour, total_cap_minor=OWN.cap,
         )  # fmt: skip
         riders = [add_rider(session, now, funds) for funds in FUNDS]
-        operator = add_rider(session, now, 0)
+        for each in riders:
+            session.get_one(User, each).country = COUNTRY
+        operator, second = add_rider(session, now, 0), add_rider(session, now, 0)
         offers = [
             create_package(
                 session, PackageSpec(f"town {number}: {kind}", kind, offer.duration, offer.price, "EUR"), now
@@ -141,7 +105,7 @@ def build(backend: Backend, now: datetime) -> Town:
     cabinets = {code: Cabinet(code, dict.fromkeys(range(1, SLOTS + 1))) for code in codes}
     for place, serial in enumerate(banks):
         cabinets[codes[place % STATIONS]].slots[place // STATIONS + 1] = serial
-    town = Town(cabinets, ids, riders, operator, banks, offers)
+    town = Town(cabinets, ids, riders, operator, second, banks, offers)
     for cabinet in cabinets.values():
         cabinet.inventory(now)
         backend.ingest([cabinet.booted(now)])

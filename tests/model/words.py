@@ -1,0 +1,90 @@
+"""What riders say of returns that no station tells of, and what operators make of it; and who has which bank."""
+
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fleet.rentals.models import Rental
+from fleet.stations.models import PowerBank
+from tests.model import operators, requests
+from tests.model.cabinets import Arrival
+from tests.model.deals import Claimed, Reassigned
+from tests.model.machine import RIDING, Machine, dies, numbers, places
+from tests.model.people import check_refusal
+from tests.model.town import SLOTS
+
+
+class Words(Machine):
+    def _serial(self, rental_id: UUID) -> str:
+        with Session(self.backend.engine) as session:
+            query = select(PowerBank.serial).join(Rental, Rental.power_bank_id == PowerBank.id)
+            return session.scalars(query.where(Rental.id == rental_id)).one()
+
+    @precondition(lambda self: self.town.rentals)
+    @rule(which=numbers, place=places, slot=st.integers(1, SLOTS), dies=dies)
+    def claim(self, which: int, place: int, slot: int, dies: int | None) -> None:
+        """It is where it is, if it is in a slot at all; else a rider says anything."""
+        rental_id, deal = self.pick(which, RIDING)
+        serial = self._serial(rental_id)
+        really = self.town.place_of(serial)
+        code, slot = really or (self.code(place), slot)
+        now = self.moment()
+        claimed = requests.claim_return(self.backend, deal.rider, rental_id, code, slot, dies)
+        if check_refusal(claimed, "rental_not_open", "return_claim_pending", "too_many_return_claims"):
+            return
+        assert isinstance(claimed, UUID)
+        if claimed not in [each.id for each in deal.claims]:
+            deal.claims.append(Claimed(claimed, now, code, slot, serial, true=really is not None))
+
+    @precondition(lambda self: self.town.rentals and self.town.hands)
+    @rule(which=numbers, place=places, slot=numbers, dies=dies)
+    def return_unheard(self, which: int, place: int, slot: int, dies: int | None) -> None:
+        """Into a cabinet that tells nobody, as its rider does."""
+        rental_id, _ = self.pick(which, RIDING)
+        serial, cabinet = self._serial(rental_id), self.cabinet(place)
+        free = [number for number, held in cabinet.slots.items() if held is None]
+        if serial in self.town.hands and free:
+            self.town.hands.remove(serial)
+            self.town.stolen.discard(serial)
+            cabinet.insert(free[slot % len(free)], serial, self.moment())
+            self.claim(which, place, 1, dies)
+
+    @precondition(lambda self: any(deal.claims for deal in self.town.rentals.values()))
+    @rule(which=numbers, true=st.booleans(), dies=dies)
+    def judge_claim(self, which: int, true: bool, dies: int | None) -> None:  # hypothesis names it
+        """By an operator, who may err."""
+        claimed = [each for each, deal in self.town.rentals.items() if deal.claims]
+        rental_id = claimed[-1 - which % min(3, len(claimed))]
+        deal = self.town.rentals[rental_id]
+        now = self.moment()
+        act = operators.confirm_claim if true else operators.refute_claim
+        refused = act(self.backend, self.town.operator, rental_id, dies)
+        if not check_refusal(refused, "rental_not_open", "return_claim_not_found", "slot_taken"):
+            deal.corrected = True
+            if true:
+                deal.over_by = min(now, deal.over_by or now)
+
+    @precondition(lambda self: self.town.rentals)
+    @rule(which=numbers, bank=numbers, out=st.booleans(), dies=dies)
+    def reassign(self, which: int, bank: int, out: bool, dies: int | None) -> None:  # hypothesis names it
+        """Mostly a bank that is in somebody's hands; whose, the operator has to believe."""
+        rental_id, deal = self.pick(which, RIDING)
+        known = self.town.hands if out and self.town.hands else self.town.banks
+        serial, before = known[bank % len(known)], self._serial(rental_id)
+        now = self.moment()
+        place = self.town.place_of(before)
+        refused = operators.reassign(self.backend, self.town.operator, rental_id, serial, place, dies)
+        if check_refusal(refused, "rental_not_open", "bank_is_here", "bank_taken", "slot_taken") or serial == before:
+            return
+        back = self._back_unheard(serial)
+        deal.corrected, deal.reassigned = True, Reassigned(serial, now if back is None else back.at)
+
+    def _back_unheard(self, serial: str) -> Arrival | None:
+        """It is in a slot again, and nobody knows."""
+        if self.town.place_of(serial) is None:
+            return None
+        arrivals = (a for cabinet in self.town.cabinets.values() for a in cabinet.arrivals if a.serial == serial)
+        return max(arrivals, key=lambda a: a.at, default=None)
