@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli import fleet_views
 from cli.desk import AsJson, Limit, Reason, desk, print_json, print_table
 from cli.station_desk import print_history
 from fleet.rentals.cases import banks as decisions
@@ -15,6 +16,7 @@ from fleet.stations.models import PowerBankState
 from fleet.users import audit
 
 app = typer.Typer(help="Power banks: list, show, add, hold, release, adopt, history, export.", no_args_is_help=True)
+app.command("health")(fleet_views.bank_health)
 _Serial = Annotated[str, typer.Argument(help="The bank's serial.")]
 _COLUMNS: Final = ("serial", "state", "known", "station", "slot", "charge_pct", "cycles", "health_pct", "reason")
 

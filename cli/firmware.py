@@ -23,6 +23,7 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from cli.database import fleet_session
+from cli.desk import Reason
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.firmware.documents import (
     ROOT_TYPE,
@@ -41,8 +42,11 @@ from fleet.common.blobs import FolderBlobs
 from fleet.common.clock import utc_now
 from fleet.devices.firmware import releases
 from fleet.settings import Settings
+from fleet.users import audit
 
-app = typer.Typer(help="Signed firmware: keygen, root, release, sign, verify, add, list.", no_args_is_help=True)
+app = typer.Typer(
+    help="Signed firmware: keygen, root, release, sign, verify, add, list, withdraw.", no_args_is_help=True
+)
 _Keys = Annotated[list[Path], typer.Option("--key", help="Public key file; once for each key.")]
 _File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
 _PART_BYTES = 1 << 20
@@ -195,6 +199,16 @@ def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
                 f"{row.expires_at:%Y-%m-%d}", str(row.size),
             )  # fmt: skip
         Console().print(table if rows else "no release yet")
+
+
+@app.command()
+def withdraw(release_id: Annotated[int, typer.Argument(help="As `list` shows it.")], reason: Reason) -> None:
+    """Give a release out no more: its rollouts halt, cabinets that have it keep it."""
+    with fleet_session("firmware") as (session, _):
+        row = releases.withdraw(session, release_id)
+        detail = {"by": "voltbay", "reason": reason}
+        audit.record(session, action="firmware.withdraw", now=utc_now(), target=str(release_id), detail=detail)
+        typer.echo(f"{row.version}: {row.state}")
 
 
 def _public(path: Path) -> Ed25519PublicKey:

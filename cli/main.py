@@ -6,6 +6,7 @@ from cli import (
     alerts,
     banks,
     broker_sync,
+    cases,
     dead_letters,
     decode,
     demo,
@@ -15,12 +16,14 @@ from cli import (
     doctor,
     firmware,
     fixtures,
+    fleet_views,
     jobs,
     ledger,
     migrate,
     operators,
     payments,
     processes,
+    rollouts,
     secrets,
     simulate,
     stations,
@@ -50,7 +53,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(payments.app, name="payments")
-app.add_typer(device_upkeep.rollouts, name="rollouts")
+app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(device_upkeep.config, name="device-config")
 app.add_typer(device_upkeep.logs, name="device-logs")
 app.add_typer(device_groups.app, name="device-groups")
@@ -61,6 +64,8 @@ app.command()(tools.version)
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(stations.app, name="stations")
 app.add_typer(banks.app, name="banks")
+app.add_typer(cases.app, name="cases")
+app.add_typer(fleet_views.app, name="fleet")
 processes.register(app)
 
 

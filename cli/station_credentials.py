@@ -1,4 +1,4 @@
-"""`voltbay stations claim-batch|rotate|revoke|certificates`: what stations prove themselves with."""
+"""`voltbay stations claim-batch|rotate|revoke|credentials|certificates`: what stations prove themselves with."""
 
 import csv
 import sys
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command("claim-batch")(claim_batch)
     app.command()(rotate)
     app.command()(revoke)
+    app.command("credentials")(list_credentials)
     app.command()(certificates)
 
 
@@ -88,6 +89,24 @@ def revoke(
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
             typer.echo(f"{code}: {revoked} revoked")
+
+
+def list_credentials(code: Annotated[str, typer.Argument(help="Station code.")], as_json: AsJson = False) -> None:
+    """What a station proves itself with, and did; newest first."""
+    with _work() as (session, _, _now):
+        rows = credentials.credentials_of(session, find_station(session, code).id)
+    columns = (
+        "key_id",
+        "kind",
+        "state",
+        "username",
+        "issued_at",
+        "expires_at",
+        "revoked_at",
+        "revoked_reason",
+        "cut_at",
+    )
+    print_table(columns, ([getattr(row, name) for name in columns] for row in rows), as_json=as_json)
 
 
 def certificates(

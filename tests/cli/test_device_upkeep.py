@@ -45,6 +45,13 @@ def test_what_operators_do_from_a_shell(voltbay: Any, clean_database: Database, 
     assert shown["desired"] == {"volume_pct": 30, "language": "de", "night_mode": True}
     assert "volume_pct must be" in voltbay("device-config", "set", "A", "volume_pct=300", status=1)
     voltbay("device-config", "set", "A", "volume_pct", status=2)
+    assert "night_mode" in voltbay("device-config", "keys")
+    assert [row["name"] for row in json.loads(voltbay("device-config", "layers", "--json"))] == ["native"]
+    pending = json.loads(voltbay("device-config", "stations", "--standing", "pending", "--json"))
+    assert [row["station"] for row in pending] == ["A"]
+    voltbay("device-config", "drop-layer", "dialect", "native")
+    assert json.loads(voltbay("device-config", "layers", "--json")) == []
+    assert "no configuration" in voltbay("device-config", "drop-layer", "dialect", "native", status=1)
     log = voltbay("device-logs", "fetch", "A")
     with session_scope(clean_database.engine) as session:
         chunk = LogChunk(request_id=log, index=0, last=True, content=b"line\n")
@@ -60,6 +67,14 @@ def test_what_operators_do_from_a_shell(voltbay: Any, clean_database: Database, 
     assert voltbay("rollouts", "steer", rollout, "approve") == "running"
     assert "1 waiting" in voltbay("rollouts", "show", rollout)
     assert "cannot go from" in voltbay("rollouts", "steer", rollout, "approve", status=1)
-    voltbay("rollouts", "show", uuid4(), status=1)
+    for what in ("show", "targets", "events"):
+        voltbay("rollouts", what, uuid4(), status=1)
+    assert [(row["id"], row["state"]) for row in json.loads(voltbay("rollouts", "list", "--json"))] == [
+        (rollout, "running")
+    ]
+    (target,) = json.loads(voltbay("rollouts", "targets", rollout, "--json"))
+    assert (target["station"], target["group"], target["state"]) == ("A", 1, "waiting")
+    assert "draft" in voltbay("rollouts", "events", rollout)
+    assert voltbay("firmware", "withdraw", release, "--reason", "a test").endswith("withdrawn")
     with session_scope(clean_database.engine) as session:
-        assert len(session.scalars(select(UserAuditLog.id)).all()) == 6
+        assert len(session.scalars(select(UserAuditLog.id)).all()) == 8
