@@ -1,10 +1,6 @@
 """What Volinks cabinets call over HTTP: who gets credentials, and how little is believed."""
 
-import os
 from datetime import timedelta
-from itertools import count
-from random import Random
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -21,7 +17,6 @@ from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent
 from fleet.config import service as config
 from fleet.db import session_scope
-from fleet.devices import calls
 from fleet.devices.models import DeadLetter, DeviceCommand
 from fleet.devices.vendor_models import DeviceCall, DeviceProfile
 from fleet.stations.models import Station
@@ -223,23 +218,3 @@ def test_little_is_kept_of_what_strangers_send_and_not_much_of_anybody(live: Liv
     strangers, known = (bytes(each.payload).partition(b"\n\n")[2] for each in rows(live, DeadLetter))
     assert (len(strangers), len(known)) == (1024, 64 * 1024)
     assert [len(each.body) for each in rows(live, DeviceCall)] == [64 * 1024]
-
-
-def test_garbage_gets_declared_answers_and_is_kept(live: Live) -> None:
-    rng = Random(7)
-    paths = ("rentbox/client/connect", "rentbox/client/upload", "rentbox/client/return", "rentbox/config/data")
-    began, seconds = monotonic(), float(os.environ.get("VOLTBAY_GARBAGE_S", "0"))
-    for turn in count():
-        if turn >= 80 and monotonic() - began >= seconds:
-            break
-        body = rng.randbytes(rng.randrange(200))
-        query = f"rentboxSN={IMEI}&uuid=%{rng.randrange(256):02x}&hole={rng.randrange(999)}&singleSN=%00&{turn}"
-        if turn % 2:
-            query = "".join(f"%{byte:02x}" for byte in rng.randbytes(40))
-        answer = live.client.post(f"/api/{paths[turn // 2 % 4]}?{query}", content=body)
-        assert answer.status_code in {200, 400, 403, 404}, (answer.status_code, answer.text)
-        assert "code" in answer.json()
-    uploads = [each for each in rows(live, DeadLetter) if "upload" in each.topic and each.station_code == "V-1"]
-    assert uploads
-    with session_scope(live.engine) as session:
-        assert calls.forget_old(session, utc_now() + timedelta(days=3)) > 0
