@@ -85,6 +85,8 @@ def test_strangers_and_wrong_signs_get_nothing_and_leave_a_trace(live: Live) -> 
     assert "864601068412891" in letters[1].error
     with Session(live.engine) as session:
         assert session.scalar(text("SELECT count(*) FROM device_credential")) == 0
+        # An unknown cabinet is nowhere: nobody makes a station of it, at 0, 0 or anywhere else.
+        assert session.scalars(select(Station.code)).all() == ["V-1"]
 
 
 def test_a_call_from_outside_the_cabinets_networks_gets_nothing(serve: Serve) -> None:

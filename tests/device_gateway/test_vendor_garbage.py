@@ -161,10 +161,12 @@ def test_garbage_disturbs_nobody(
         kept, different = session.execute(
             text("SELECT count(*), count(DISTINCT (station_code, error_code, payload)) FROM dead_letter")
         ).one()
+        stations = session.scalar(text("SELECT count(*) FROM station"))
         online = session.scalar(text("SELECT online FROM station WHERE hardware_id = :imei"), {"imei": IMEI})
     assert codes <= DECLARED, codes - DECLARED
     assert {"checksum", "head", "unknown_station", "unknown_type", "malformed"} <= codes
     assert kept == different
+    assert stations == 3, "a cabinet that nobody knows is made no station, at 0, 0 or anywhere else"
     assert online
     assert growth < MOST_GROWTH, growth
 
