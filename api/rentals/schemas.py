@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
-from fleet.rentals.closing.service import prepaid_of
+from fleet.rentals.agreement import prepaid_of
 from fleet.rentals.models import PayMode, Rental, RentalState, SwapReason
 from fleet.rentals.pricing.price import LineKind, Price, PriceLine
 from fleet.rentals.pricing.terms import Prepaid

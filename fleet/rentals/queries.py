@@ -8,7 +8,7 @@ from sqlalchemy import Select, Uuid, bindparam, select
 from sqlalchemy.orm import Session, joinedload
 
 from fleet.common.plans import PLANNED
-from fleet.rentals.closing.service import price_at, terms_of
+from fleet.rentals.agreement import price_at, terms_of
 from fleet.rentals.errors import RentalNotFound
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.pricing.price import Price, PriceLine, recorded

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from fleet.payments.disputes.models import CardDispute
 from fleet.payments.models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus
-from fleet.rentals.closing.service import closed_as
+from fleet.rentals.agreement import closed_as
 from fleet.rentals.corrections.models import DisputeState, RentalDispute
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState

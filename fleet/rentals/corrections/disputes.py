@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.common.outbox import publish
-from fleet.rentals.closing.service import closed_as, reduce_price
+from fleet.rentals.agreement import closed_as
+from fleet.rentals.closing.charges import reduce_price
 from fleet.rentals.corrections import chargebacks
 from fleet.rentals.corrections.models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.corrections.service import Act, locked, noted, snapshot

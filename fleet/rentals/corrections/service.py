@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.devices.commands import cancel_command
+from fleet.rentals.agreement import is_kept
 from fleet.rentals.cases.banks import target_of
 from fleet.rentals.cases.places import Place, look_around, settle_bank
 from fleet.rentals.cases.service import settle_case
-from fleet.rentals.closing.service import Return, annul, complete, correct_end, give_up, is_kept
+from fleet.rentals.closing.annulment import annul, give_up
+from fleet.rentals.closing.completion import Return, complete, correct_end
 from fleet.rentals.errors import BankIsHere, BankTaken, ClaimNotFound, RentalNotClosed, RentalNotFound, RentalNotOpen
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState

@@ -15,7 +15,7 @@ from fleet.devices.commands import take_back_success
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
 from fleet.rentals.cases.service import open_case
-from fleet.rentals.closing.service import annul
+from fleet.rentals.closing.annulment import annul
 from fleet.rentals.locking import lock_rentals, slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING

@@ -7,7 +7,8 @@ from sqlalchemy import select
 from fleet.devices.commands import EJECT
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.cases.service import QUARANTINE, open_case, settle_case
-from fleet.rentals.closing.service import correct_start, count_use
+from fleet.rentals.closing.completion import correct_start
+from fleet.rentals.closing.discharge import count_use
 from fleet.rentals.errors import TooManyOpenRentals
 from fleet.rentals.evidence.returns import finish, finish_where_seen
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence

@@ -8,9 +8,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
+from fleet.rentals.agreement import is_kept
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.service import settle_case
-from fleet.rentals.closing.service import NOT_TAKEN, Return, bring_back, complete, correct_end, is_kept
+from fleet.rentals.closing.completion import NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.locking import lock_rentals, slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING

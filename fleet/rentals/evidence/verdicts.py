@@ -7,7 +7,7 @@ from firmware_protocol.messages import Inventory
 from firmware_protocol.types import SlotState
 from fleet.devices.commands import give_verdict
 from fleet.devices.models import CommandState, DeviceCommand
-from fleet.rentals.closing.service import give_up
+from fleet.rentals.closing.annulment import give_up
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import WAITING
 from fleet.rentals.scene import Scene

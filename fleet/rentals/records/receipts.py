@@ -11,7 +11,7 @@ from fleet.payments.holds import paid_by, refunded_for
 from fleet.payments.invoices import invoices_of_rental
 from fleet.payments.models import AccountKind
 from fleet.payments.outgoing.queries import card_kept
-from fleet.rentals.closing.service import paused_of, terms_of
+from fleet.rentals.agreement import paused_of, terms_of
 from fleet.rentals.errors import RentalNotClosed
 from fleet.rentals.models import Rental
 from fleet.rentals.pricing.meter import used

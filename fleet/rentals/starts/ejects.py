@@ -11,7 +11,8 @@ from firmware_protocol.types import CommandOutcome
 from fleet.devices import rules as command_rules
 from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventory_is_coming, queue_command
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
-from fleet.rentals.closing.service import give_up, set_start
+from fleet.rentals.agreement import set_start
+from fleet.rentals.closing.annulment import give_up
 from fleet.rentals.locking import slot_out
 from fleet.rentals.models import Rental, RentalState, RentalSwap, StartEvidence, SwapState
 from fleet.rentals.rules import WAITING, RentalPolicy

@@ -7,7 +7,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fleet.devices.commands import cancel_command
-from fleet.rentals.closing.service import NOT_TAKEN, call_off, give_up
+from fleet.rentals.closing.annulment import call_off, give_up
+from fleet.rentals.closing.completion import NOT_TAKEN
 from fleet.rentals.errors import RentalNotCancellable
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState

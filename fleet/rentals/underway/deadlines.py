@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import QueryInventory
 from fleet.devices.commands import EJECT, give_verdict, kind_of, mark_expired, mark_unknown, overdue_commands
 from fleet.devices.models import CommandState, DeviceCommand
+from fleet.rentals.closing.annulment import give_up
+from fleet.rentals.closing.buyout import buy_out
 from fleet.rentals.closing.dues import collect_some
-from fleet.rentals.closing.service import buy_out, give_up
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.rules import RIDING, WAITING, RentalPolicy

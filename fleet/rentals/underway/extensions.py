@@ -10,7 +10,7 @@ from fleet.common.money import Money
 from fleet.payments import holds
 from fleet.payments.models import AccountKind
 from fleet.payments.wallets import lock_points, lock_purse
-from fleet.rentals.closing.service import adjustments_of, prepaid_of, set_due, terms_of
+from fleet.rentals.agreement import adjustments_of, prepaid_of, set_due, terms_of
 from fleet.rentals.errors import NotExtendable
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from fleet.rentals.closing.service import set_due
+from fleet.rentals.agreement import set_due
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.pricing.meter import instant
 from fleet.rentals.states import note

@@ -15,7 +15,7 @@ from firmware_protocol.commands import EjectPowerBank
 from fleet.common.notify import Channel, notify
 from fleet.db import new_id
 from fleet.devices.commands import queue_command
-from fleet.rentals.closing.service import count_use
+from fleet.rentals.closing.discharge import count_use
 from fleet.rentals.errors import NotSwappable
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState, RentalSwap, SwapReason, SwapState

@@ -40,8 +40,7 @@ from fleet.payments.outgoing import money_out, refunds
 from fleet.payments.outgoing.models import MoneyOut
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from fleet.payments.providers.sandbox.models import SandboxCharge
-from fleet.rentals.closing import dues
-from fleet.rentals.closing import service as closing
+from fleet.rentals.closing import charges, dues
 from fleet.rentals.errors import MoneyOwed
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
@@ -108,7 +107,7 @@ class Paper:
     def cheaper(self, minor: int, key: str = "k") -> None:
         with self.transactions() as session:
             rental = lock_rentals(session, [self.rental])[self.rental]
-            closing.reduce_price(session, rental, minor, text="a mistake", key=key, now=self.now)
+            charges.reduce_price(session, rental, minor, text="a mistake", key=key, now=self.now)
 
     def write_off(self, actor: UUID, limit: int = 1000) -> UUID:
         with self.transactions() as session:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from fleet.rentals.closing.service import price_at
+from fleet.rentals.agreement import price_at
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.models import RentalState
 from fleet.rentals.pricing.adjustments import Adjustment, AdjustmentKind, Effect, Occasion, Part

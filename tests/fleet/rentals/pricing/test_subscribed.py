@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from firmware_protocol.types import CommandOutcome
 from fleet.common.money import Money
 from fleet.payments import holds
-from fleet.rentals.closing import service as closing
-from fleet.rentals.closing.service import Return, price_at
+from fleet.rentals.agreement import price_at
+from fleet.rentals.closing import charges, completion
+from fleet.rentals.closing.completion import Return
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.pricing import subscribed
 from fleet.rentals.pricing.adjustments import Adjustment, AdjustmentKind, Applied, Effect
@@ -117,7 +118,7 @@ def test_an_earlier_return_gives_back_what_it_did_not_use(world: World, operator
     assert rental.started_at is not None
     earlier = Return(rental.started_at + 10 * MINUTE, None, None, "told_later")
     for _ in range(2):
-        closing.correct_end(world.session, rental, earlier, evidence={}, now=world.now)
+        completion.correct_end(world.session, rental, earlier, evidence={}, now=world.now)
     assert uses(world.session) == [(1800, 600)]
 
 
@@ -136,9 +137,9 @@ def test_a_rental_that_is_refunded_whole_gives_them_back(world: World, operator:
 def test_a_person_who_lowers_the_price_takes_no_minutes(world: World, operator: UUID) -> None:
     given(world, operator)
     rental = returned(world, world.rent(), 50 * MINUTE)
-    closing.reduce_price(world.session, rental, 30, text="sorry", key="1", now=world.now)
+    charges.reduce_price(world.session, rental, 30, text="sorry", key="1", now=world.now)
     assert uses(world.session) == [(1800, 1800)]
-    closing.reduce_price(world.session, rental, 120, text="very sorry", key="2", now=world.now)
+    charges.reduce_price(world.session, rental, 120, text="very sorry", key="2", now=world.now)
     assert uses(world.session) == [(1800, 0)]
 
 

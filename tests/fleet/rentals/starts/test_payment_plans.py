@@ -19,8 +19,7 @@ from fleet.payments.errors import InsufficientFunds
 from fleet.payments.models import AccountKind
 from fleet.payments.points import as_points
 from fleet.payments.providers.sandbox import SandboxProvider
-from fleet.rentals.closing import dues
-from fleet.rentals.closing import service as closing
+from fleet.rentals.closing import charges, dues
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import PayMode, Rental, RentalState
 from fleet.rentals.records import receipts
@@ -160,7 +159,7 @@ def test_what_comes_back_goes_to_the_wallet_first_and_to_points_as_points(gifted
     back(gifted, rental, 5)
     locked = lock_rentals(gifted.session, [rental.id])[rental.id]
     for key, expected in (("1", ((0, 0), (4900, 0))), ("2", ((100, 0), (5000, 0))), ("3", ((300, 0), (5000, 0)))):
-        closing.reduce_price(gifted.session, locked, 200, text="a mistake", key=key, now=gifted.now)
+        charges.reduce_price(gifted.session, locked, 200, text="a mistake", key=key, now=gifted.now)
         assert (points(gifted), gifted.money()) == expected
     gifted.check_everything()
 

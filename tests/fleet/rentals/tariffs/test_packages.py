@@ -8,7 +8,7 @@ import pytest
 
 from fleet.payments.errors import InsufficientFunds
 from fleet.rentals import queries
-from fleet.rentals.closing.service import price_at, set_due
+from fleet.rentals.agreement import price_at, set_due
 from fleet.rentals.errors import NotExtendable, PackageExists, PackageNotFound, PackageTooDear
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.starts import service as starts

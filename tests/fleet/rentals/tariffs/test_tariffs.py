@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
 from fleet.payments.taxes import load_tax_rates, set_rate
-from fleet.rentals.closing.service import terms_of
+from fleet.rentals.agreement import terms_of
 from fleet.rentals.errors import TariffNotFound, TariffOverlap, TariffRevised
 from fleet.rentals.pricing.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
 from fleet.rentals.tariffs.edits import TariffSpec, create_tariff, end_tariff, revise_tariff
