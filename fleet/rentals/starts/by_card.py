@@ -27,7 +27,8 @@ from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.payment_plans import PaymentPlan
-from fleet.rentals.starts.service import Secured, start, to_hold
+from fleet.rentals.starts.securities import to_hold
+from fleet.rentals.starts.service import Secured, start
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.queries import InForce
 from fleet.stations.availability import best_bank

@@ -20,7 +20,7 @@ from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan
-from fleet.rentals.starts.service import to_hold
+from fleet.rentals.starts.securities import to_hold
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.models import RentalPackage
 from fleet.stations.availability import best_bank

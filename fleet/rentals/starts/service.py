@@ -8,23 +8,22 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
-from fleet.common.money import Money
 from fleet.db import new_id
-from fleet.payments.holds import hold_from
 from fleet.payments.wallets import lock_points
 from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
+from fleet.rentals.pricing.adjustments import AdjustmentSource, Occasion, granted
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks, reservations
 from fleet.rentals.starts.choices import choose
 from fleet.rentals.starts.ejects import order_eject
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan, Purses
+from fleet.rentals.starts.securities import set_aside, to_hold
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import packages
-from fleet.rentals.tariffs.models import PackageKind, RentalPackage
+from fleet.rentals.tariffs.models import RentalPackage
 from fleet.rentals.tariffs.queries import InForce
-from fleet.stations.models import Station
+from fleet.stations.models import PowerBank, Station, StationSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +56,24 @@ def start(
     TooManyOpenRentals, MoneyOwed, PackageNotFound, PackageTooDear, InsufficientFunds, NoBankAvailable,
     SlotNotAvailable.
     """
-    promised = None if secured is None else secured.tariff
     admitted = checks.admit(
-        session, user_id=user_id, station_code=station_code, policy=policy, now=now, tariff=promised
+        session,
+        user_id=user_id,
+        station_code=station_code,
+        policy=policy,
+        now=now,
+        tariff=None if secured is None else secured.tariff,
     )
-    station, tariff, purse, rider = admitted.station, admitted.tariff, admitted.purse, admitted.rider
-    points = None if plan.points_minor == 0 else lock_points(session, user_id, purse, now)
-    package = None
-    if package_id is not None:
-        funds = plan.funds(purse.available_minor, 0 if points is None else points.available_minor)
-        package = packages.chosen(session, package_id, purse.currency, funds, secured=secured is not None)
-    rental_id = rental_id or new_id()
-    chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=rider.reservation_id)
-    kept_for = chosen.reserved_for
-    if rider.reservation_id is not None:
-        purse = reservations.free_fee(session, rider.reservation_id, station, purse, now)
-    adjustments = granted(session, policy.sources, Occasion(user_id, station.id, tariff.terms, now, rental_id))
-    money = to_hold(tariff.terms, package, adjustments, now)
-    hold_id = set_aside(session, Purses(purse, points), rental_id, money, plan, now=now, by_card=secured is not None)
+    station, reservation_id = admitted.station, admitted.rider.reservation_id
+    points = None if plan.points_minor == 0 else lock_points(session, user_id, admitted.purse, now)
+    purses = Purses(admitted.purse, points)
+    package = None if package_id is None else _package(session, package_id, purses, plan, secured=secured is not None)
+    chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=reservation_id)
+    if reservation_id is not None:
+        freed = reservations.free_fee(session, reservation_id, station, purses.wallet, now)
+        purses = Purses(freed, points)
     rental = Rental(
-        id=rental_id,
+        id=rental_id or new_id(),
         user_id=user_id,
         state=RentalState.EJECTING,
         open_place=admitted.place,
@@ -85,63 +82,67 @@ def start(
         slot_out=chosen.number,
         charge_out_pct=bank.charge_pct,
         requested_at=now,
-        hold_transfer_id=hold_id,
         pay=plan.mode,
         points_max_minor=plan.points_minor,
         intent_id=None if secured is None else secured.intent_id,
         request_id=request_id,
-        **_frozen(tariff, station),
-        adjustments=[each.to_json() for each in adjustments],
-        package_id=package_id,
-        prepaid=[] if package is None else [packages.bought(package).to_json()],
+        **_frozen(admitted.tariff, station),
     )
-    session.add(rental)
-    session.flush()  # what follows refers to it
-    if rider.reservation_id is not None:
-        reservations.use(session, rider.reservation_id, rental, fetched=kept_for is not None, now=now)
-    note(session, rental, None, why="requested", evidence={"request": request_id}, at=now, now=now)
-    order_eject(session, rental, bank, chosen, policy=policy, now=now)
-    session.flush()  # a refusal of the database belongs to this call, not to the commit
+    _secure(session, rental, admitted.tariff.terms, purses, package=package, plan=plan, sources=policy.sources)
+    _begin(session, rental, bank, chosen, reservation_id, policy=policy, now=now)
     for name, found in (("station_out", station), ("station_in", None), ("power_bank", bank)):
         set_committed_value(rental, name, found)
     return rental
 
 
-def to_hold(
-    terms: TariffTerms, package: RentalPackage | None, adjustments: Sequence[Adjustment], now: datetime
-) -> Money:
-    """What a start sets aside: the price of a prepaid package, else what the tariff says. Raises PackageTooDear."""
-    if package is None:
-        return terms.money(terms.hold_minor)
-    due = packages.at_once(terms, (packages.bought(package),), adjustments, now)
-    return terms.money(due if package.kind is PackageKind.PREPAID else terms.hold_minor)
+def _package(session: Session, package_id: UUID, purses: Purses, plan: PaymentPlan, *, secured: bool) -> RentalPackage:
+    """Raises PackageNotFound, InsufficientFunds."""
+    funds = plan.funds(purses.wallet.available_minor, purses.points_minor)
+    return packages.chosen(session, package_id, purses.wallet.currency, funds, secured=secured)
 
 
-def set_aside(
+def _secure(
     session: Session,
+    rental: Rental,
+    terms: TariffTerms,
     purses: Purses,
-    rental_id: UUID,
-    money: Money,
-    plan: PaymentPlan,
     *,
-    now: datetime,
-    by_card: bool = False,
-    key: str | None = None,
-) -> UUID | None:
-    """Hold `money` as the plan says: of the points first, the rest of the wallet unless a card stands for it.
-
-    Returns the first hold; None: nothing was to be held. `key` tells an extension's from the start's. Raises
-    InsufficientFunds: what was held so far goes with the caller's transaction.
+    package: RentalPackage | None,
+    plan: PaymentPlan,
+    sources: Sequence[AdjustmentSource],
+) -> None:
+    """What the rider is granted, what they buy with it, and what is held for both. Raises PackageTooDear,
+    InsufficientFunds.
     """
-    by_points = plan.for_points(money.amount_minor, purses.points_minor)
-    by_wallet = 0 if by_card else money.amount_minor - by_points
-    first = None
-    for purse, minor, name in ((purses.points, by_points, "points"), (purses.wallet, by_wallet, None)):
-        if minor and purse is not None:
-            names = ":".join(each for each in (key, name) if each) or None
-            held = hold_from(session, purse, rental_id, Money(minor, money.currency), now, key=names)
-            first = first or held.id
-    return first
+    now = rental.requested_at
+    adjustments = granted(session, sources, Occasion(rental.user_id, rental.station_out_id, terms, now, rental.id))
+    money = to_hold(terms, package, adjustments, now)
+    by_card = rental.intent_id is not None
+    rental.hold_transfer_id = set_aside(session, purses, rental.id, money, plan, now=now, by_card=by_card)
+    rental.adjustments = [each.to_json() for each in adjustments]
+    rental.package_id = None if package is None else package.id
+    rental.prepaid = [] if package is None else [packages.bought(package).to_json()]
+
+
+def _begin(
+    session: Session,
+    rental: Rental,
+    bank: PowerBank,
+    slot: StationSlot,
+    reservation_id: UUID | None,
+    *,
+    policy: RentalPolicy,
+    now: datetime,
+) -> None:
+    """The rental is written, and its order given."""
+    fetched = slot.reserved_for is not None
+    session.add(rental)
+    session.flush()  # what follows refers to it
+    if reservation_id is not None:
+        reservations.use(session, reservation_id, rental, fetched=fetched, now=now)
+    note(session, rental, None, why="requested", evidence={"request": rental.request_id}, at=now, now=now)
+    order_eject(session, rental, bank, slot, policy=policy, now=now)
+    session.flush()  # a refusal of the database belongs to this call, not to the commit
 
 
 def _frozen(tariff: InForce, station: Station) -> dict[str, object]:

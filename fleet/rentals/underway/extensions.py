@@ -16,7 +16,7 @@ from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.queries import rental_of
 from fleet.rentals.starts.payment_plans import PaymentPlan, Purses
-from fleet.rentals.starts.service import set_aside
+from fleet.rentals.starts.securities import set_aside
 from fleet.rentals.states import note
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.models import PackageKind, RentalPackage
