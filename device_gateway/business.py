@@ -29,7 +29,8 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.evidence.service import apply_fact, command_named
+from fleet.rentals.evidence.answers import command_named
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 

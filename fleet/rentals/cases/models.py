@@ -5,12 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ForeignKey,
-    Index,
-    String,
-    text,
-)
+from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fleet.db import Base, text_enum, uuid_pk

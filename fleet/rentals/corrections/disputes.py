@@ -15,13 +15,7 @@ from fleet.rentals.closing.charges import reduce_price
 from fleet.rentals.corrections import chargebacks
 from fleet.rentals.corrections.models import DisputeReason, DisputeState, RentalDispute
 from fleet.rentals.corrections.service import Act, locked, noted, snapshot
-from fleet.rentals.errors import (
-    DisputeDecided,
-    DisputeNotFound,
-    DisputeTooLate,
-    NothingToDispute,
-    RentalNotClosed,
-)
+from fleet.rentals.errors import DisputeDecided, DisputeNotFound, DisputeTooLate, NothingToDispute, RentalNotClosed
 from fleet.rentals.events import DisputeSettled, RentalDisputed
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.queries import rental_of

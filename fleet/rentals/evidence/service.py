@@ -4,12 +4,10 @@ One function for the gateway. It may be called twice for the same event, and lat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import (
@@ -22,41 +20,28 @@ from firmware_protocol.messages import (
     SlotFault,
     StationFault,
 )
-from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
-from fleet.common.prepared import ByKey, Prepared
 from fleet.devices import reconcile
-from fleet.devices.commands import EJECT, find_command, settle_command, unknown_ejects
+from fleet.devices.commands import find_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
-from fleet.devices.models import CommandState, DeviceCommand
+from fleet.devices.models import DeviceCommand
 from fleet.rentals.evidence import conflicts
-from fleet.rentals.evidence.contradictions import never_left
-from fleet.rentals.evidence.departures import bank_left, bank_vanished
+from fleet.rentals.evidence.answers import answered, ejected
+from fleet.rentals.evidence.departures import bank_vanished
 from fleet.rentals.evidence.doubts import check_needed, result_uncertain
 from fleet.rentals.evidence.returns import bank_came, loose_ends
 from fleet.rentals.evidence.verdicts import judge
-from fleet.rentals.locking import lock_rentals
-from fleet.rentals.models import Rental, RentalState, StartEvidence
-from fleet.rentals.rules import WAITING, RentalPolicy
+from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.scene import Scene, observation, open_scene
-from fleet.rentals.starts import ejects
-from fleet.rentals.starts.ejects import IN_FLIGHT
 from fleet.rentals.underway import claims
 from fleet.stations import inventory
 from fleet.stations.events import FaultReported
 from fleet.stations.health import note_incident
 from fleet.stations.inventory import Change
-from fleet.stations.models import MovementKind, PowerBank
+from fleet.stations.models import MovementKind
 from fleet.stations.picture import look
 from fleet.stations.rules import Incident
-
-#: The cabinet saw something else in its slots than we thought: ask what is there.
-_OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_empty", "slot_locked"})
-
-#: How far a cabinet's corrected clock may be off.
-_CLOCKS_DIFFER = timedelta(seconds=5)
-_RENTAL: Final = ByKey(Rental)
 
 
 def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: datetime) -> None:
@@ -68,11 +53,9 @@ def apply_fact(session: Session, fact: DeviceFact, policy: RentalPolicy, now: da
     if isinstance(message, PowerBankInserted):
         _inserted(session, fact, message, policy, now)
     elif isinstance(message, PowerBankEjected):
-        command = command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
-        left = _Left(command, message.slot, message.serial, message.charge_pct, StartEvidence.MOVEMENT)
-        _departed(session, fact, left, policy, now)
+        ejected(session, fact, message, policy, now)
     elif isinstance(message, CommandResult):
-        _answered(session, fact, message, policy, now)
+        answered(session, fact, message, policy, now)
     elif isinstance(message, Inventory):
         _inventory(session, fact, message, policy, now)
     elif isinstance(message, CommandUncertain):
@@ -173,160 +156,3 @@ def _follow_up(scene: Scene, changes: Sequence[Change], orders: dict[UUID, Devic
 def _arrived_too(change: Change, changes: Sequence[Change]) -> bool:
     """The same event brought the bank, and tells that it is gone again."""
     return any(other.came and other.bank is change.bank for other in changes)
-
-
-def _answered(session: Session, fact: DeviceFact, result: CommandResult, policy: RentalPolicy, now: datetime) -> None:
-    """The end of a command. For an eject the bank counts more than the outcome, and either may come alone."""
-    named = command_named(session, fact, result.command_id)
-    if named is None:
-        return
-    known = named.state is CommandState.SUCCEEDED and result.outcome is CommandOutcome.SUCCEEDED
-    # What a station tells is applied in its order, so a success that is known already needs no lock to stay one.
-    command = None if known else settle_command(session, result.command_id, result, now)
-    if named.kind != EJECT:
-        return
-    if result.outcome is not CommandOutcome.SUCCEEDED:
-        if command is not None:
-            _refused(session, fact, result, command, policy=policy, now=now)
-        else:
-            never_left(session, fact, result, named, now)
-    elif command is not None or _is_news(session, named):
-        slot, serial = result.slot or named.args.get("slot"), result.serial or named.args.get("serial")
-        _departed(session, fact, _Left(named, slot, serial, None, StartEvidence.RESULT), policy, now)
-
-
-def _is_news(session: Session, command: DeviceCommand) -> bool:
-    """The command was known to have succeeded, but not by the cabinet's own word on when."""
-    rental = None if command.rental_id is None else _RENTAL.get(session, command.rental_id)
-    return rental is not None and rental.start_evidence is StartEvidence.ORDER
-
-
-def _refused(
-    session: Session,
-    fact: DeviceFact,
-    result: CommandResult,
-    command: DeviceCommand,
-    *,
-    policy: RentalPolicy,
-    now: datetime,
-) -> None:
-    code = result.code or result.outcome.value
-    if code in _OUR_PICTURE_IS_WRONG:
-        ejects.ask_inventory(session, fact.station_id, policy, now)
-    if command.rental_id is None:
-        return
-    rental = lock_rentals(session, [command.rental_id])[command.rental_id]
-    latest = ejects.last_eject(session, rental.id)
-    if rental.state not in WAITING or latest is None or latest.id != command.id:
-        return  # the bank has spoken already, or another slot is being tried
-    evidence = {"device_event": fact.ref, "command": str(command.id)}
-    ejects.fail_or_retry(session, rental, code=code, evidence=evidence, at=fact.occurred_at, policy=policy, now=now)
-    notify(session, Channel.STATION, str(fact.station_id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """What an event tells of a departure, and what kind of word it is."""
-
-    command: DeviceCommand | None
-    slot: int | None
-    serial: str | None
-    charge_pct: int | None
-    told: StartEvidence
-
-
-def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPolicy, now: datetime) -> None:
-    """A bank left. What the event leaves out is taken from the order, then from what the slot was known to hold."""
-    command = left.command
-    meant = _meant(session, command)
-    slot = left.slot if left.slot is not None or meant is None else meant.slot
-    if slot is None:
-        return
-    scene = open_scene(
-        session,
-        fact,
-        policy,
-        now,
-        numbers={slot},
-        serials={each for each in (left.serial, None if meant is None else meant.serial) if each is not None},
-        rental_ids=() if meant is None else {meant.rental_id},
-        command_ids=() if command is None else {command.id},
-    )
-    bank = _bank_that_left(scene, slot, left.serial, meant)
-    if bank is None:
-        return  # an unknown thing left a slot that was thought to be empty: there is nothing to account for
-    if command is not None:
-        ejects.confirm(session, command, slot, bank.serial, now)
-    overtaken = _is_back_elsewhere(scene.rental_of(command), bank, fact.station_id)
-    changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, left.charge_pct, overtaken=overtaken)
-    for change in changes:
-        if change.kind is MovementKind.VANISHED:
-            bank_vanished(scene, change, {})
-        else:
-            bank_left(scene, change, command, told=left.told)
-
-
-class _Meant(NamedTuple):
-    """What the order was about, before anything is locked."""
-
-    rental_id: UUID
-    slot: int
-    serial: str
-
-
-_MEANT: Final = Prepared(
-    select(Rental.id, Rental.slot_out, PowerBank.serial)
-    .join(PowerBank, PowerBank.id == Rental.power_bank_id)
-    .where(Rental.id == bindparam("rental_id", type_=Uuid())),
-    planned=True,
-)
-
-
-def _meant(session: Session, command: DeviceCommand | None) -> _Meant | None:
-    if command is None or command.rental_id is None:
-        return None
-    rows = _MEANT.all(session, rental_id=command.rental_id)
-    return _Meant(*rows[0]) if rows else None
-
-
-def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: _Meant | None) -> PowerBank | None:
-    if serial is not None:
-        return scene.picture.banks[serial]
-    held = scene.picture.bank_in(scene.picture.slot(slot))
-    return held if held is not None or meant is None else scene.picture.banks.get(meant.serial)
-
-
-def _is_back_elsewhere(rental: Rental | None, bank: PowerBank, station_id: int) -> bool:
-    """The rental is over because the bank came back at another station: that was after it left, whatever the clocks."""
-    return (
-        rental is not None
-        and rental.state in {RentalState.COMPLETED, RentalState.DISPUTED}
-        and rental.power_bank_id == bank.id
-        and rental.station_in_id not in {None, station_id}
-    )
-
-
-def command_named(session: Session, fact: DeviceFact, command_id: str | None) -> DeviceCommand | None:
-    """The command that the event names, if it is one of this station's."""
-    command = None if command_id is None else find_command(session, command_id)
-    return command if command is not None and command.station_id == fact.station_id else None
-
-
-def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEjected) -> DeviceCommand | None:
-    """Cabinets without command ids: at most one eject is in flight per station, and slot or serial must be its own.
-
-    What happened before the order went out is not its doing, whenever it is told.
-    """
-    if message.command_id is not None:
-        return None
-    query = select(DeviceCommand).where(
-        DeviceCommand.station_id == fact.station_id,
-        DeviceCommand.kind == EJECT,
-        DeviceCommand.state.in_(IN_FLIGHT),
-    )
-    command = session.scalars(query).one_or_none()
-    if command is None or (command.sent_at is not None and fact.occurred_at < command.sent_at - _CLOCKS_DIFFER):
-        return None
-    if message.serial is not None and "serial" in command.args:
-        return command if command.args["serial"] == message.serial else None
-    return command if command.args.get("slot") == message.slot else None

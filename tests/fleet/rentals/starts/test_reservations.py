@@ -13,13 +13,7 @@ from fleet.common.errors import FleetError
 from fleet.db import session_scope
 from fleet.payments.errors import InsufficientFunds
 from fleet.payments.invoices import invoices_of
-from fleet.rentals.errors import (
-    AlreadyReserved,
-    NoBankAvailable,
-    ReservationNotFound,
-    ReservationOver,
-    ReservedLately,
-)
+from fleet.rentals.errors import AlreadyReserved, NoBankAvailable, ReservationNotFound, ReservationOver, ReservedLately
 from fleet.rentals.starts import quotes, reservations
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.rentals.tariffs.models import Tariff
