@@ -11,6 +11,7 @@ from fleet.devices.firmware import models as firmware
 from fleet.devices.logs import models as device_logs
 from fleet.partners import models as partners
 from fleet.partners.proof import CHECKS as PARTNERS_CHECKS
+from fleet.payments import intent_models as payments_intents
 from fleet.payments import models as payments
 from fleet.payments.debts import models as payments_debts
 from fleet.payments.disputes import models as payments_disputes
@@ -46,6 +47,7 @@ AREAS = (
     telemetry,
     payments,
     payments_debts,
+    payments_intents,
     payments_disputes,
     payments_outgoing,
     payments_reconciliation,

@@ -14,7 +14,7 @@ from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.common.errors import NotFound
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.outgoing import queries, refunds, withdrawals
 from fleet.payments.outgoing.models import RefundState, WithdrawalState
 from fleet.rentals.queries import rental_by_id

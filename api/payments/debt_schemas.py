@@ -9,7 +9,7 @@ from api.payments.schemas import IntentOut, Token
 from api.schemas import Input, Instant, MoneyOut, Schema
 from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState, DebtWriteOff
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 
 
 class DebtOut(Schema):

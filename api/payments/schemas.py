@@ -4,7 +4,8 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyIn, MoneyOut, Schema
-from fleet.payments.models import IntentState, PaymentIntent, TransferState
+from fleet.payments.intent_models import IntentState, PaymentIntent
+from fleet.payments.models import TransferState
 from fleet.payments.statements import StatementLine
 from fleet.payments.wallets import WalletBalance
 

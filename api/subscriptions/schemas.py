@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.payments.schemas import IntentOut
 from api.schemas import Input, Instant, MoneyOut, Schema
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.subscriptions import benefits, queries
 from fleet.subscriptions.models import (
     PeriodState,

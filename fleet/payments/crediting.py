@@ -19,7 +19,8 @@ from fleet.payments.events import (
     TopUpFailed,
     TopUpSucceeded,
 )
-from fleet.payments.models import AccountKind, IntentPurpose, PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, PaymentIntent
+from fleet.payments.models import AccountKind
 from fleet.payments.wallets import wallet_of
 
 _FAILED: Final[dict[str, type[RentalPaymentFailed | SubscriptionPaymentFailed]]] = {

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 
 

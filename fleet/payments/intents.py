@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import NotFound
 from fleet.payments import crediting, ledger, methods, rules
 from fleet.payments.errors import ChargeMismatch, IntentNotOpen
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.providers.base import (
     ChargeOrder,
     ChargeStatus,

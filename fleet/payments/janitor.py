@@ -8,8 +8,8 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from fleet.payments import crediting, rules
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.intents import ASK_AFTER, apply_or_note, locked, move, order_of
-from fleet.payments.models import IntentState, PaymentIntent
 from fleet.payments.providers.base import ChargeOrder, ChargeStatus, PaymentProvider, ProviderCharge, ProviderRefused
 from fleet.payments.transactions import Transactions
 

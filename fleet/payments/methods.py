@@ -20,7 +20,7 @@ from fleet.payments.errors import (
     TooManyPaymentMethods,
 )
 from fleet.payments.events import PaymentMethodRemoved
-from fleet.payments.models import IntentState, PaymentIntent, PaymentMethod
+from fleet.payments.intent_models import IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.providers.base import OutcomeUnknown, PaymentProvider, ProviderRefused, SavedMethod
 from fleet.payments.transactions import Transactions
 from fleet.users.models import User

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from fleet.common.money import Money
 from fleet.payments import crediting, demands, intents
 from fleet.payments.errors import IntentNotOpen
-from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 
 #: How long the price that the rider was shown holds while they pay.

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from fleet.common.errors import IllegalTransition
 from fleet.payments.errors import ChargeMismatch
-from fleet.payments.models import AccountKind, IntentState, NormalSide
+from fleet.payments.intent_models import IntentState
+from fleet.payments.models import AccountKind, NormalSide
 from fleet.payments.providers.base import ChargeStatus
 
 #: Which side makes an account grow: what the house owes and earns is credit, what it has and gives away is debit.

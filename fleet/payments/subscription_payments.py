@@ -13,14 +13,9 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.payments import invoices, ledger
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.invoices import Bill, Line
-from fleet.payments.models import (
-    AccountKind,
-    Invoice,
-    LedgerTransfer,
-    PaymentIntent,
-    TransferState,
-)
+from fleet.payments.models import AccountKind, Invoice, LedgerTransfer, TransferState
 from fleet.payments.wallets import Purse
 
 HOLD: Final = "subscription_hold"

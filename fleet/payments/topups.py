@@ -11,7 +11,7 @@ from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.config.service import PUBLIC, ConfigKey, get, registry
 from fleet.payments.demands import demand
-from fleet.payments.models import IntentPurpose, PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 
 

@@ -11,8 +11,8 @@ from fleet.common.errors import FleetError, NotFound
 from fleet.common.outbox import publish
 from fleet.payments.disputes.service import apply_dispute
 from fleet.payments.events import WebhookReceived
+from fleet.payments.intent_models import PaymentWebhook
 from fleet.payments.intents import apply_charge
-from fleet.payments.models import PaymentWebhook
 from fleet.payments.outgoing.money_out import apply_move
 from fleet.payments.providers.base import (
     ObjectKind,

@@ -12,7 +12,8 @@ from fleet.common.errors import Conflict, InvalidInput
 from fleet.common.money import Money, rounded
 from fleet.common.outbox import publish
 from fleet.payments import subscription_payments
-from fleet.payments.models import Invoice, PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.models import Invoice
 from fleet.payments.outgoing import refunds
 from fleet.subscriptions import charging, plans, queries, rules
 from fleet.subscriptions.errors import AlreadySubscribed, SubscriptionNotOpen

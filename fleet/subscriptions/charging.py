@@ -18,8 +18,8 @@ from fleet.common.outbox import publish
 from fleet.config.service import get
 from fleet.payments import intents, methods, subscription_payments, taxes
 from fleet.payments.demands import demand
+from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.invoices import Line
-from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.outgoing import refunds
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.subscription_payments import Fee

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy.orm import Session
 
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.rules import IN_FLIGHT
 from fleet.payments.transactions import Transactions

@@ -12,7 +12,8 @@ from fleet.common.models import OutboxEvent
 from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.payments import wallets
-from fleet.payments.models import LedgerTransfer, PaymentIntent, PaymentWebhook
+from fleet.payments.intent_models import PaymentIntent, PaymentWebhook
+from fleet.payments.models import LedgerTransfer
 from fleet.payments.proof import prove
 from fleet.payments.providers.sandbox import SIGNATURE_HEADER, Card
 from fleet.payments.providers.signing import sign

@@ -13,7 +13,7 @@ from fleet.common.clock import utc_now
 from fleet.common.money import Money
 from fleet.db import session_scope
 from fleet.payments import intents, topups
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from fleet.payments.providers.sandbox.models import SandboxCharge
 from fleet.payments.reconciliation.service import SETTLED_AFTER

@@ -16,7 +16,8 @@ from cli.migrations import upgrade
 from fleet.common.clock import utc_now
 from fleet.db import create_engine_from
 from fleet.devices.models import DeadLetter, DeviceCommand, DeviceEvent, DeviceSession, DeviceStream
-from fleet.payments.models import LedgerAccount, LedgerTransfer, PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.models import LedgerAccount, LedgerTransfer
 from fleet.payments.proof import prove
 from fleet.payments.wallets import balance, wallet_of
 from fleet.rentals.cases.models import OrphanBankCase

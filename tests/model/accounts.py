@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from fleet.payments import wallets
 from fleet.payments.disputes.models import CardDispute
-from fleet.payments.models import IntentState, LedgerTransfer, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
+from fleet.payments.models import LedgerTransfer
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState
 from fleet.payments.providers.base import ChargeStatus, DisputeStatus, MoveStatus, ObjectKind
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxMove

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from fleet.devices.commands import EJECT
 from fleet.devices.models import DeviceCommand
 from fleet.payments.disputes.models import CardDispute
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.models import Rental, RentalEvent, RentalState

@@ -20,7 +20,7 @@ from fleet.payments import intents, methods
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState
 from fleet.payments.debts.service import POLICY
 from fleet.payments.errors import DebtBeingCollected, DebtNotOpen, MethodLimitReached
-from fleet.payments.models import IntentPurpose, IntentState, PaymentIntent, PaymentMethod
+from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.providers.base import ChargeOrder, PaymentProvider
 
 #: When there is no card to try, or it may not pay more today: looked at again.

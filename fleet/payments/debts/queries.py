@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fleet.payments.approval_models import AdjustmentState
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState, DebtWriteOff
 from fleet.payments.errors import DebtNotFound
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 
 
 def find_debts(

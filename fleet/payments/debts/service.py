@@ -20,7 +20,8 @@ from fleet.payments import ledger
 from fleet.payments.debts.models import Debt, DebtCollection, DebtState
 from fleet.payments.debts.rules import RetryPolicy, next_try, state_of
 from fleet.payments.events import DebtClosed, DebtCollectionFailed, DebtIncurred, RentalDuePaid
-from fleet.payments.models import AccountKind, LedgerTransfer, PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.models import AccountKind, LedgerTransfer
 from fleet.payments.wallets import wallet_of
 
 INCURRED: Final = "debt"

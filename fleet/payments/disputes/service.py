@@ -15,8 +15,9 @@ from fleet.payments import ledger
 from fleet.payments.disputes.models import CardDispute
 from fleet.payments.errors import ChargeMismatch
 from fleet.payments.events import PaymentDisputeClosed, PaymentDisputed
+from fleet.payments.intent_models import IntentPurpose, PaymentIntent
 from fleet.payments.intents import locked
-from fleet.payments.models import AccountKind, IntentPurpose, LedgerTransfer, PaymentIntent
+from fleet.payments.models import AccountKind, LedgerTransfer
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
 from fleet.payments.rules import must_agree
 from fleet.payments.wallets import wallet_of

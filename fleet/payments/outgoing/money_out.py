@@ -18,14 +18,7 @@ from fleet.payments import ledger
 from fleet.payments.events import MoneyOutDue, MoneyOutSettled
 from fleet.payments.models import LedgerTransfer
 from fleet.payments.outgoing import rules
-from fleet.payments.outgoing.models import (
-    MoneyOut,
-    MoneyOutState,
-    Refund,
-    RefundState,
-    Withdrawal,
-    WithdrawalState,
-)
+from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Refund, RefundState, Withdrawal, WithdrawalState
 from fleet.payments.providers.base import (
     MoveOrder,
     MoveStatus,

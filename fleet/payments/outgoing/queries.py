@@ -5,15 +5,8 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from fleet.payments.models import PaymentIntent
-from fleet.payments.outgoing.models import (
-    MoneyOut,
-    MoneyOutState,
-    Refund,
-    RefundState,
-    Withdrawal,
-    WithdrawalState,
-)
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Refund, RefundState, Withdrawal, WithdrawalState
 
 
 def find_refunds(

@@ -16,7 +16,8 @@ from fleet.common.money import Money
 from fleet.payments import holds, ledger
 from fleet.payments.disputes.service import disputed_of
 from fleet.payments.errors import RefundNotOpen, RefundTooLarge
-from fleet.payments.models import AccountKind, IntentPurpose, IntentState, LedgerAccount, LedgerTransfer, PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer
 from fleet.payments.outgoing import money_out
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Refund, RefundState
 from fleet.payments.providers.base import ObjectKind

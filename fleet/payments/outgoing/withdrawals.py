@@ -13,7 +13,8 @@ from fleet.config.service import PUBLIC, ConfigKey, get, registry
 from fleet.db import new_id
 from fleet.payments import ledger, methods
 from fleet.payments.errors import WithdrawalLimitReached, WithdrawalNotOpen, WithdrawalsNotOffered
-from fleet.payments.models import AccountKind, PaymentMethod
+from fleet.payments.intent_models import PaymentMethod
+from fleet.payments.models import AccountKind
 from fleet.payments.outgoing import money_out, rules
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Withdrawal, WithdrawalState
 from fleet.payments.outgoing.rules import WithdrawalPolicy

@@ -11,21 +11,10 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import NotFound
 from fleet.payments.errors import NothingToRepair
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState
-from fleet.payments.providers.base import (
-    ObjectKind,
-    PaymentProvider,
-    ProviderCharge,
-    ProviderMove,
-    ProviderObject,
-)
-from fleet.payments.reconciliation.models import (
-    DifferenceKind,
-    Proposal,
-    ReconciliationDifference,
-    ReconciliationRun,
-)
+from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderMove, ProviderObject
+from fleet.payments.reconciliation.models import DifferenceKind, Proposal, ReconciliationDifference, ReconciliationRun
 from fleet.payments.transactions import Transactions
 from fleet.payments.webhooks import apply_object
 

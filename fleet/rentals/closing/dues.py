@@ -15,7 +15,8 @@ from fleet.payments import intents
 from fleet.payments.debts import collecting, service, write_offs
 from fleet.payments.debts.models import Debt, DebtWriteOff
 from fleet.payments.debts.queries import debt_by_id
-from fleet.payments.models import AccountKind, LedgerAccount, PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.models import AccountKind, LedgerAccount
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.transactions import Transactions
 from fleet.rentals.locking import lock_rentals

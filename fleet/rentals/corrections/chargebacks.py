@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.payments.disputes.models import CardDispute
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus
 from fleet.rentals.agreement import closed_as
 from fleet.rentals.corrections.models import DisputeState, RentalDispute

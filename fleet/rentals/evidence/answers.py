@@ -8,10 +8,7 @@ from uuid import UUID
 from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
-from firmware_protocol.messages import (
-    CommandResult,
-    PowerBankEjected,
-)
+from firmware_protocol.messages import CommandResult, PowerBankEjected
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
 from fleet.common.prepared import ByKey, Prepared

@@ -15,7 +15,7 @@ from fleet.common.errors import FleetError
 from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.payments.errors import InsufficientFunds
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.rental_payments import claim, demand, give_back
 from fleet.payments.wallets import Purse, lock_points

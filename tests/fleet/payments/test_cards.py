@@ -13,7 +13,8 @@ from fleet.common.money import Money
 from fleet.db import new_id, session_scope
 from fleet.payments import intents, janitor, proof, rental_payments, webhooks
 from fleet.payments.errors import ChargeMismatch, IntentNotOpen
-from fleet.payments.models import IntentState, LedgerTransfer, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
+from fleet.payments.models import LedgerTransfer
 from fleet.payments.providers import sandbox
 from fleet.payments.providers.base import ChargeOrder, ChargeStatus, OutcomeUnknown, ProviderCharge, ProviderRefused
 from fleet.payments.providers.sandbox import Card, SandboxProvider

@@ -13,7 +13,8 @@ from fleet.payments import ledger, proof
 from fleet.payments.disputes import service
 from fleet.payments.disputes.models import CardDispute
 from fleet.payments.errors import ChargeMismatch, RefundTooLarge
-from fleet.payments.models import AccountKind, PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.models import AccountKind
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
 from fleet.payments.providers.sandbox import SLOW, Card, SandboxProvider
 from tests.fleet.parallel import together

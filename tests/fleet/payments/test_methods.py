@@ -19,7 +19,7 @@ from fleet.payments.errors import (
     ProviderUnavailable,
     TooManyPaymentMethods,
 )
-from fleet.payments.models import IntentState, PaymentIntent, PaymentMethod
+from fleet.payments.intent_models import IntentState, PaymentIntent, PaymentMethod
 from fleet.payments.providers.base import OutcomeUnknown, SavedMethod
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from tests.fleet.parallel import together

@@ -11,7 +11,8 @@ from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.payments import adjustments, holds, ledger, proof, wallets
 from fleet.payments.adjustments import AdjustmentRequest
-from fleet.payments.models import AccountKind, IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
+from fleet.payments.models import AccountKind
 from tests.fleet.payments.conftest import NOW, add_rider
 
 

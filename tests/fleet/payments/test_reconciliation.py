@@ -12,7 +12,7 @@ from fleet.common.errors import NotFound
 from fleet.db import new_id, session_scope
 from fleet.payments import proof
 from fleet.payments.errors import NothingToRepair
-from fleet.payments.models import IntentState
+from fleet.payments.intent_models import IntentState
 from fleet.payments.outgoing import money_out
 from fleet.payments.outgoing.models import MoneyOutState
 from fleet.payments.providers.base import ChargeOrder, OutcomeUnknown, ProviderCharge, ProviderObject

@@ -15,7 +15,7 @@ from fleet.common.money import Money
 from fleet.db import new_id, session_scope
 from fleet.payments import janitor, methods, proof, rental_payments, webhooks
 from fleet.payments.errors import PaymentMethodRefused, WebhookRefused
-from fleet.payments.models import IntentState, PaymentIntent, PaymentWebhook
+from fleet.payments.intent_models import IntentState, PaymentIntent, PaymentWebhook
 from fleet.payments.outgoing import money_out
 from fleet.payments.outgoing.models import MoneyOutState
 from fleet.payments.providers import provider_from

@@ -17,7 +17,7 @@ from fleet.config import service as config
 from fleet.db import new_id, session_scope
 from fleet.payments import intents, janitor, proof, topups
 from fleet.payments.errors import ChargeMismatch, IntentNotOpen
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.providers.base import (
     ChargeOrder,
     ChargeStatus,

@@ -13,7 +13,8 @@ from fleet.common.models import OutboxEvent
 from fleet.db import new_id, session_scope
 from fleet.payments import janitor, proof, webhooks
 from fleet.payments.errors import WebhookRefused
-from fleet.payments.models import IntentState, LedgerTransfer, PaymentWebhook
+from fleet.payments.intent_models import IntentState, PaymentWebhook
+from fleet.payments.models import LedgerTransfer
 from fleet.payments.providers import sandbox, signing
 from fleet.payments.providers.base import ChargeOrder
 from fleet.payments.providers.sandbox import SIGNATURE_HEADER, Card, Delivery

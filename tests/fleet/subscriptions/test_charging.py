@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from fleet.config import service as config
 from fleet.payments import intents, methods
 from fleet.payments.errors import PaymentMethodNotFound
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.outgoing.models import MoneyOut
 from fleet.payments.providers.sandbox import Card
 from fleet.subscriptions import changes, charging, plans, queries, renewals, subscribing

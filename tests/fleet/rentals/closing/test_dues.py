@@ -29,7 +29,8 @@ from fleet.payments.errors import (
     SecondPersonNeeded,
     WriteOffPending,
 )
-from fleet.payments.models import AccountKind, IntentState, LedgerTransfer, PaymentIntent, PaymentMethod
+from fleet.payments.intent_models import IntentState, PaymentIntent, PaymentMethod
+from fleet.payments.models import AccountKind, LedgerTransfer
 from fleet.payments.outgoing import money_out, refunds
 from fleet.payments.outgoing.models import MoneyOut
 from fleet.payments.providers.sandbox import Card, SandboxProvider

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from fleet.db import session_scope
 from fleet.payments.disputes.service import apply_dispute
-from fleet.payments.models import PaymentIntent
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.providers.base import DisputeStatus, ProviderDispute
 from fleet.payments.providers.sandbox import SandboxProvider
 from fleet.rentals.corrections import chargebacks, disputes

@@ -12,7 +12,7 @@ from firmware_protocol.messages import PowerBankEjected, PowerBankInserted
 from fleet.common.models import OutboxEvent
 from fleet.db import session_scope
 from fleet.payments import intents, janitor
-from fleet.payments.models import IntentState, PaymentIntent
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.errors import NoBankAvailable
