@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cli import alert_rules
 from cli.database import fleet_session
+from cli.desk import AsJson, Limit, print_table
 from fleet.common.clock import utc_now
 from fleet.telemetry import alerts
 from fleet.telemetry.alerts import Only
@@ -23,26 +22,19 @@ def list_(
     station: Annotated[str | None, typer.Option(help="Only of this station.")] = None,
     severity: Annotated[Severity | None, typer.Option(help="Only of this one.")] = None,
     closed: Annotated[bool, typer.Option("--closed", help="Those that are over instead.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Limit = 50,
+    as_json: AsJson = False,
 ) -> None:
     """Those that are not over, newest first."""
     state = AlertState.CLOSED if closed else None
     only = Only(state=state, severity=severity, station=station, current=not closed)
     with fleet_session("alerts") as (session, _):
         found = alerts.list_alerts(session, only, limit)
-    table = Table("id", "since", "severity", "what", "where", "value", "state", box=None)
-    for alert in found:
-        value = "" if alert.value is None else f"{alert.value:g}"
-        table.add_row(
-            str(alert.id),
-            f"{alert.since:%Y-%m-%d %H:%M}",
-            alert.severity,
-            alert.kind,
-            _where(alert),
-            value,
-            alert.state,
-        )
-    Console().print(table if found else "no alerts")
+    columns = ("id", "since", "severity", "what", "where", "value", "state")
+    rows = (
+        (each.id, each.since, each.severity, each.kind, _where(each), _number(each.value), each.state) for each in found
+    )
+    print_table(columns, rows, as_json=as_json)
 
 
 @app.command()
@@ -64,17 +56,29 @@ def acknowledge(alert_id: _Id, note: Annotated[str | None, typer.Option(help="Wh
 
 
 @app.command()
-def rules() -> None:
+def rules(as_json: AsJson = False) -> None:
     """The rules that make alerts."""
     with fleet_session("alerts") as (session, _):
         found = alerts.list_rules(session)
-    table = Table("id", "name", "kind", "severity", "threshold", "for", "where", "enabled", box=None)
-    for rule in found:
-        place = rule.station.code if rule.station is not None else rule.city or "all"
-        threshold = "" if rule.threshold is None else f"{rule.threshold:g}"
-        enabled = "yes" if rule.enabled else "no"
-        table.add_row(str(rule.id), rule.name, rule.kind, rule.severity, threshold, str(rule.duration), place, enabled)
-    Console().print(table if found else "no rules")
+    columns = ("id", "name", "kind", "severity", "threshold", "for", "where", "enabled")
+    rows = (
+        (
+            rule.id,
+            rule.name,
+            rule.kind,
+            rule.severity,
+            _number(rule.threshold),
+            rule.duration,
+            rule.station.code if rule.station is not None else rule.city or "all",
+            rule.enabled,
+        )
+        for rule in found
+    )
+    print_table(columns, rows, as_json=as_json)
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:g}"
 
 
 def _where(alert: Alert) -> str:

@@ -6,8 +6,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from cli.database import fleet_session
@@ -141,14 +139,14 @@ def fetch_log(code: _Code) -> None:
 
 
 @logs.command("list")
-def list_logs(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
+def list_logs(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Newest first."""
-    table = Table("id", "station", "state", "bytes", "asked for", box=None)
     with fleet_session("devices") as (session, _):
-        for log in collect.logs_of(session, station_id=None, limit=limit):
-            code = session.get_one(Station, log.station_id).code
-            table.add_row(str(log.id), code, log.state, str(log.size), f"{log.created_at:%Y-%m-%d %H:%M}")
-    Console(width=140).print(table)
+        rows = [
+            (log.id, session.get_one(Station, log.station_id).code, log.state, log.size, log.created_at)
+            for log in collect.logs_of(session, station_id=None, limit=limit)
+        ]
+    print_table(("id", "station", "state", "bytes", "asked for"), rows, as_json=as_json)
 
 
 @logs.command("save")

@@ -18,12 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from cli.database import fleet_session
-from cli.desk import Reason
+from cli.desk import AsJson, Limit, Reason, print_table
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.firmware.documents import (
     ROOT_TYPE,
@@ -188,17 +186,14 @@ def _add_release(session: Session, settings: Settings, data: bytes, image: Path,
 
 
 @app.command("list")
-def list_(limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
+def list_(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Releases, newest first."""
     with _refusals(), fleet_session("firmware") as (session, _):
-        table = Table("id", "version", "counter", "hardware", "state", "expires", "bytes", box=None)
-        rows = releases.releases(session, limit=limit)
-        for row in rows:
-            table.add_row(
-                str(row.id), row.version, str(row.counter), ", ".join(row.hardware), row.state,
-                f"{row.expires_at:%Y-%m-%d}", str(row.size),
-            )  # fmt: skip
-        Console().print(table if rows else "no release yet")
+        rows = [
+            (row.id, row.version, row.counter, ", ".join(row.hardware), row.state, row.expires_at, row.size)
+            for row in releases.releases(session, limit=limit)
+        ]
+    print_table(("id", "version", "counter", "hardware", "state", "expires", "bytes"), rows, as_json=as_json)
 
 
 @app.command()

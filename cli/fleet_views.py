@@ -72,13 +72,16 @@ def station_charge(
         print_json({"resolution": chart.resolution, "at": chart.at, "slots": slots})
         return
     columns = ("at", *(f"slot {line.slot}" for line in chart.slots))
-    every = -(-len(chart.at) // _MOST_ROWS)  # people scroll no more than this
-    rows = [
-        (moment, *(None if (value := line.charge_pct[number]) is None else round(value) for line in chart.slots))
-        for number, moment in enumerate(chart.at)
-        if number % every == 0
+    known = [
+        (moment, values)
+        for moment, *values in zip(chart.at, *(line.charge_pct for line in chart.slots), strict=True)
+        if any(value is not None for value in values)
     ]
-    print_table(columns, rows if chart.slots else [], as_json=False)
+    rows = [
+        (moment, *(None if value is None else round(value) for value in values))
+        for moment, values in known[:: -(-len(known) // _MOST_ROWS) or 1]
+    ]
+    print_table(columns, rows, as_json=False)
 
 
 def station_health(code: Annotated[str, typer.Argument(help="Station code.")], as_json: AsJson = False) -> None:

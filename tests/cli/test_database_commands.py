@@ -163,14 +163,14 @@ def test_a_larger_fleet_later_adds_to_the_smaller(clean_database: Database) -> N
 def test_alerts_are_listed_shown_and_acknowledged(voltbay: Any, clean_database: Database) -> None:
     assert voltbay("loaddata", str(_FIXTURES)).exit_code == 0
     assert "smoke" in voltbay("alerts", "rules").output
-    assert "no alerts" in voltbay("alerts", "list").output
+    assert "none" in voltbay("alerts", "list").output
     with session_scope(clean_database.engine) as session:
         station = add_station(session, NOON, "VB-0007", online=False)
         station.online_changed_at = NOON
         session.flush()
         alerting.sweep(session, NOON + timedelta(minutes=11))
     assert "VB-0007" in voltbay("alerts", "list").output
-    assert "no alerts" in voltbay("alerts", "list", "--closed").output
+    assert "none" in voltbay("alerts", "list", "--closed").output
     assert voltbay("alerts", "acknowledge", "1", "--note", "on my way").exit_code == 0
     assert "acknowledged: on my way" in voltbay("alerts", "show", "1").output
     missing = voltbay("alerts", "show", "99")
