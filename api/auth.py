@@ -38,7 +38,7 @@ def _verified(connection: HTTPConnection, now: datetime) -> AccessClaims | None:
         return None
 
 
-def _claims(request: Request, now: Now, _: Annotated[object, Depends(_bearer)]) -> AccessClaims:
+async def _claims(request: Request, now: Now, _: Annotated[object, Depends(_bearer)]) -> AccessClaims:
     claims = claims_of(request, now)
     if claims is None:
         raise NotAuthenticated("sign in first: this needs a valid access token")
@@ -57,14 +57,14 @@ def _waiting_user(runtime: RuntimeDep, claims: Claims, now: Now) -> User:
         return signed_in_user(session, claims, now)
 
 
-def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
+async def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
     if user.role is not Role.OPERATOR:
         raise Forbidden("this is for operators")
     return user
 
 
-def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> User:
-    return _current_operator(user)
+async def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> User:
+    return await _current_operator(user)
 
 
 #: In the request's own transaction.

@@ -12,8 +12,10 @@ from api.runtime import Runtime, runtime_of
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
 
+# Dependencies that wait for nothing are coroutines: FastAPI sends plain functions to a thread and back, each.
 
-def _runtime(request: Request) -> Runtime:
+
+async def _runtime(request: Request) -> Runtime:
     return runtime_of(request)
 
 
@@ -29,14 +31,19 @@ def _session(runtime: RuntimeDep) -> Iterator[Session]:
 #: error that the caller sees.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 
-Now = Annotated[datetime, Depends(utc_now)]
+
+async def _now() -> datetime:
+    return utc_now()
 
 
-def _request_id(request: Request) -> str | None:
+Now = Annotated[datetime, Depends(_now)]
+
+
+async def _request_id(request: Request) -> str | None:
     return request_id_of(request)
 
 
-def _address(request: Request) -> str:
+async def _address(request: Request) -> str:
     return address_of(request)
 
 

@@ -8,7 +8,7 @@ import uvicorn
 
 from api.app import create_app
 from api.runtime import Runtime
-from fleet.common import logs
+from fleet.common import interpreter, logs
 from fleet.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -57,5 +57,7 @@ def main() -> None:
     logs.configure(settings, "api")
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     log.info("api_starts", host=settings.http_host, port=settings.http_port)
-    server_for(settings).run()
+    server = server_for(settings)
+    interpreter.tune()
+    server.run()
     log.info("api_stopped")

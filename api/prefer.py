@@ -15,7 +15,7 @@ def wait_seconds(prefer: str | None) -> int:
     return min(int(found.group(1)), MAX_WAIT_S) if found else 0
 
 
-def _wait(
+async def _wait(
     prefer: Annotated[
         str | None,
         Header(

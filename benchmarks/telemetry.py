@@ -29,11 +29,11 @@ from benchmarks.whole import processes_of
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
 from device_gateway.duties import BANKS_EVERY_S, SampleDuties, Timer
-from device_gateway.interpreter import tune
 from device_gateway.lanes import SAMPLE_BATCH, SAMPLE_LANES
 from device_gateway.received import Received
 from device_gateway.sample_ingest import SampleIngest, Shared
 from fleet.common.clock import utc_now
+from fleet.common.interpreter import tune
 
 TARGET: Final = 0.5
 

@@ -10,10 +10,9 @@ import structlog
 from prometheus_client import REGISTRY, start_http_server
 
 import fleet.registry  # noqa: F401  # every table: foreign keys of some point into areas that this process has no use for
-from device_gateway import interpreter
 from device_gateway.business import fact_handler
 from device_gateway.gateway import Gateway, default_name
-from fleet.common import logs
+from fleet.common import interpreter, logs
 from fleet.db import create_engine_from
 from fleet.settings import Settings
 
