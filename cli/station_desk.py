@@ -5,6 +5,7 @@ The same services as the operators' API; acts are in the same audit log, under t
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -16,9 +17,11 @@ from firmware_protocol.dialects.registry import capabilities_of
 from fleet.common.errors import InvalidInput
 from fleet.devices import availability, orders
 from fleet.rentals.records import histories
-from fleet.stations import operators, queries
+from fleet.stations import operators, queries, service
 from fleet.stations.exports import EXPORTS
 from fleet.stations.queries import find_station
+from fleet.stations.specs import parse_row, read_rows
+from fleet.users import audit
 
 _Code = Annotated[str, typer.Argument(help="Station code.")]
 _Slot = Annotated[int, typer.Argument(min=1, help="Slot number.")]
@@ -28,6 +31,7 @@ _Within = Annotated[float, typer.Option(min=1, max=3600, help="Seconds after whi
 def register(app: typer.Typer) -> None:
     app.command("list")(list_)
     app.command()(show)
+    app.command("import")(import_stations)
     app.command()(commands)
     app.command()(command)
     app.command()(eject)
@@ -84,6 +88,26 @@ def show(code: _Code, as_json: AsJson = False) -> None:
     presence_now = "online" if station.online else f"offline ({station.offline_cause or 'never heard'})"
     typer.echo(f"{station.code}  {station.name}  {station.status}, {presence_now}, speaks {station.dialect}")
     print_table(columns, slots, as_json=False)
+
+
+def import_stations(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header, or .json.")],
+) -> None:
+    """Make or change many stations at once, vendors' cabinets too; the columns are those of the API's import.
+
+    Rows with problems change nothing and are named (exit 1); the others are done.
+    """
+    with desk() as at:
+        rows = read_rows(file.read_bytes(), as_csv=file.suffix.lower() != ".json")
+        report = service.import_stations(at.session, [parse_row(row) for row in rows], at.now)
+        done = {name: getattr(report, name) for name in ("created", "updated", "unchanged")}
+        detail = {"rows": done, "refused": len(report.problems), "console": at.actor.console}
+        audit.record(at.session, action="station.import", now=at.now, detail=detail)
+    typer.echo(", ".join(f"{count} {what}" for what, count in done.items()))
+    for problem in report.problems:
+        typer.echo(f"row {problem.row}, {problem.field or problem.code}: {problem.message}", err=True)
+    if report.problems:
+        raise typer.Exit(1)
 
 
 def commands(code: _Code) -> None:

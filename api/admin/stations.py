@@ -1,9 +1,5 @@
-import csv
-import io
-import json
-from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
@@ -26,10 +22,9 @@ from api.problems import problems
 from api.runtime import Runtime
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
-from fleet.common.errors import InvalidInput
 from fleet.stations import operators, queries, service
 from fleet.stations.models import Station
-from fleet.stations.specs import StationSpec, parse_row
+from fleet.stations.specs import StationSpec, parse_row, read_rows
 from fleet.users.audit import act
 
 router = area("admin", "admin")
@@ -190,21 +185,9 @@ async def _raw_body(request: Request) -> bytes:
 )
 def import_stations(request: Request, body: Annotated[bytes, Depends(_raw_body)], acts: ActsDep) -> ImportOut:
     """Rows with problems change nothing and are named; the others are done. The same file again changes nothing."""
-    rows = _rows(request.headers.get("content-type", ""), body)
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    rows = read_rows(body, as_csv=content_type == _CSV)
     report = service.import_stations(acts.session, [parse_row(row) for row in rows], acts.now)
     done = ImportOut.model_validate(report)
     acts.record("station.import", detail={"rows": done.model_dump(exclude={"problems"}), "refused": len(done.problems)})
     return done
-
-
-def _rows(content_type: str, body: bytes) -> Iterable[dict[str, Any]]:
-    try:
-        text = body.decode("utf-8-sig")
-        if content_type.partition(";")[0].strip().lower() == _CSV:
-            return list(csv.DictReader(io.StringIO(text), strict=True))
-        found = json.loads(text)
-    except (ValueError, csv.Error) as error:
-        raise InvalidInput(f"this can be read neither as CSV nor as JSON: {error}", field="body") from error
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InvalidInput("a JSON import is a list of objects", field="body")
-    return found

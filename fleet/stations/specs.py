@@ -1,5 +1,8 @@
 """What operators say of a station before it exists, and what is wrong with it."""
 
+import csv
+import io
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +12,7 @@ from zoneinfo import available_timezones
 import h3
 
 from firmware_protocol.limits import MAX_SLOTS
+from fleet.common.errors import InvalidInput
 
 CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Also a level of MQTT topics and part of a user name: nothing in it may mean anything there.
@@ -95,6 +99,20 @@ def h3_cell(latitude: float, longitude: float) -> int:
     """The cell's index as a signed 64-bit integer, as the database keeps it."""
     index = int(h3.str_to_int(h3.latlng_to_cell(latitude, longitude, H3_RESOLUTION)))
     return index - 2**64 if index >= 2**63 else index
+
+
+def read_rows(body: bytes, *, as_csv: bool) -> list[dict[str, Any]]:
+    """The rows of an import, CSV with a header or a JSON list of objects. Raises InvalidInput."""
+    try:
+        text = body.decode("utf-8-sig")
+        if as_csv:
+            return list(csv.DictReader(io.StringIO(text), strict=True))
+        found = json.loads(text)
+    except (ValueError, csv.Error) as error:
+        raise InvalidInput(f"this can be read neither as CSV nor as JSON: {error}", field="body") from error
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise InvalidInput("a JSON import is a list of objects", field="body")
+    return found
 
 
 def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:

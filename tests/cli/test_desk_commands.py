@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,21 @@ def test_stations_are_looked_at(voltbay: Any) -> None:
     assert "unknown" in ok(voltbay("stations", "presence", "A"))
     missing = voltbay("stations", "show", "NOPE")
     assert (missing.exit_code, "station_not_found" in missing.stderr) == (1, True)
+
+
+def test_stations_are_imported(voltbay: Any, clean_database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "stations.csv"
+    head = "code,name,latitude,longitude,slots,dialect,imei"
+    file.write_text(f"{head}\nV-1,Volinks,38.7,-9.1,8,volinks,860000000000017\nA,Station A,47.4,8.5,2,,\n")
+    assert ok(voltbay("stations", "import", str(file))) == "1 created, 1 updated, 0 unchanged\n"
+    file.write_text(f"{head}\nV-1,Volinks,38.7,-9.1,8,volinks,860000000000017\nB,North,up,8.5,2,,\n")
+    again = voltbay("stations", "import", str(file))
+    assert (again.exit_code, again.stdout) == (1, "0 created, 0 updated, 1 unchanged\n")
+    assert again.stderr == "row 2, latitude: 'up' is not a number\n"
+    rows = tmp_path / "stations.json"
+    rows.write_text("{")
+    assert "neither as CSV nor as JSON" in voltbay("stations", "import", str(rows)).stderr
+    assert log(clean_database) == [("station.import", None)] * 2
 
 
 def test_orders_are_queued_and_noted_under_the_consoles_name(voltbay: Any, clean_database: Database) -> None:
