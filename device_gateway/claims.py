@@ -3,17 +3,17 @@
 What a cabinet's dialect can do decides, never its name (`Capabilities`, decision 0087).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import Row, Uuid, any_, bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import ExecutableReturnsRows
 
 from device_gateway import dialects
 from firmware_protocol.commands import CommandFrame
@@ -22,9 +22,11 @@ from firmware_protocol.errors import ProtocolError
 from firmware_protocol.vendor import Known
 from fleet.common.bulk import array
 from fleet.common.plans import PLANNED
+from fleet.common.prepared import table_of
 from fleet.common.vault import Vault
 from fleet.devices import commands, profiles
 from fleet.devices.models import CommandState, DeviceCommand
+from fleet.stations.models import Station
 
 #: Commands in one claim; more are claimed right after.
 MOST: Final = 200
@@ -35,14 +37,23 @@ NEVER_ANSWERED: Final = "never_answered"
 #: A heartbeat may be this much late (share of its period) and the cabinet still counts as heard of within one.
 HEARTBEAT_SLACK: Final = 1.1
 
+
+def _commands(query: str) -> ExecutableReturnsRows:
+    """The rows of `query` as commands, each with its station's code and dialect."""
+    table = table_of(DeviceCommand)
+    columns = (*table.c, table_of(Station).c.code, table_of(Station).c.dialect)
+    named = text(query.replace("{COMMAND}", ", ".join(f"c.{column.name}" for column in table.c)))
+    return select(DeviceCommand, Station.code, Station.dialect).from_statement(named.columns(*columns))
+
+
 #: Cabinets without numbers answer one question of a kind at a time: the answer does not say which one it answers. One
 #: whose session silence ended is asked for its inventory once it was heard again, and for nothing else.
-_QUEUED: Final = text("""
+_QUEUED: Final = _commands("""
 WITH can AS (
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:living AS bool[]), CAST(:bound AS bool[]),
                          CAST(:gap_s AS float[]), CAST(:answer_s AS float[]), CAST(:period_s AS float[]))
            AS v(dialect, living, bound, gap_s, answer_s, period_s))
-SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
+SELECT {COMMAND}, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN can ON can.dialect = t.dialect
   JOIN LATERAL (SELECT * FROM device_session WHERE station_id = c.station_id ORDER BY epoch DESC LIMIT 1) s ON true
@@ -66,14 +77,9 @@ SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
 """).execution_options(**PLANNED)
-_THESE: Final = (
-    select(DeviceCommand)
-    .where(DeviceCommand.id == any_(bindparam("ids", type_=ARRAY(Uuid()))))
-    .execution_options(**PLANNED)
-)
 _ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')").execution_options(**PLANNED)
-_UNANSWERED: Final = text("""
-SELECT c.id, c.station_id, t.code, t.dialect FROM device_command c
+_UNANSWERED: Final = _commands("""
+SELECT {COMMAND}, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'sent' AND c.deadline > :now AND c.attempt > 0
@@ -103,6 +109,16 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class _Addressed:
+    """A command with the station it is for. `known`: what a vendor's cabinet is known to be."""
+
+    command: DeviceCommand
+    code: str
+    dialect: str
+    known: Known | None
+
+
+@dataclass(frozen=True, slots=True)
 class Claimant:
     """The gateway that claims."""
 
@@ -125,16 +141,17 @@ def claim(session: Session, claimant: Claimant, now: datetime) -> tuple[list[Ord
     """
     asked = {"now": now, "most": MOST, "slack": HEARTBEAT_SLACK, "gateway": claimant.name}
     rows = session.execute(_QUEUED, {**_CAN, **asked, "connected": array(sorted(claimant.connected))}).all()
-    foreign = {row.station_id for row in rows if dialects.vendor(row.dialect) is not None}
+    foreign = {command.station_id for command, _, dialect in rows if dialects.vendor(dialect) is not None}
     known = profiles.known(session, foreign, now, claimant.vault) if foreign else {}
     orders: list[Order] = []
     taken: set[tuple[int, str]] = set()
-    for row, command in _commands(session, rows):
-        if command.kind == commands.EJECT or row.station_id in known:
+    for command, code, dialect in rows:
+        if command.kind == commands.EJECT or command.station_id in known:
             if (command.station_id, command.kind) in taken:
                 continue
             taken.add((command.station_id, command.kind))
-        order = _send(session, row, command, known.get(row.station_id), claimant.name, now)
+        sent = _Addressed(command, code, dialect, known.get(command.station_id))
+        order = _send(session, sent, claimant.name, now)
         if order is not None:
             orders.append(order)
     return orders, len(rows)
@@ -145,36 +162,20 @@ def repeat(session: Session, now: datetime) -> list[Order]:
     able = [name for name, dialect in dialects.DIALECTS.items() if dialect.capabilities.command_ids]
     rows = session.execute(_UNANSWERED, {"now": now, "after": REPEAT_AFTER, "dialects": able, "most": MOST}).all()
     orders: list[Order] = []
-    for row, command in _commands(session, rows):
+    for command, code, dialect in rows:
         command.attempt += 1
-        message = dialects.named(row.dialect).encode_command(row.code, _frame(command, command.attempt))
+        message = dialects.named(dialect).encode_command(code, _frame(command, command.attempt))
         command.payload = message.payload
         orders.append(Order(message, command.deadline, command.kind))
     session.flush()
     return orders
 
 
-def _commands(
-    session: Session, rows: Sequence[Row[tuple[Any, ...]]]
-) -> list[tuple[Row[tuple[Any, ...]], DeviceCommand]]:
-    """The rows' commands, in one statement: they are locked already."""
-    if not rows:
-        return []
-    found = {command.id: command for command in session.scalars(_THESE, {"ids": [row.id for row in rows]})}
-    return [(row, found[row.id]) for row in rows if row.id in found]
-
-
-def _send(  # noqa: PLR0917  # one caller
-    session: Session,
-    row: Row[tuple[Any, ...]],
-    command: DeviceCommand,
-    known: Known | None,
-    gateway: str,
-    now: datetime,
-) -> Order | None:
+def _send(session: Session, sent: _Addressed, gateway: str, now: datetime) -> Order | None:
     """Mark it SENT with its frame. None: another gateway has an eject under way there, or it cannot be said at all."""
+    command = sent.command
     try:
-        message = _encode(row, command, known)
+        message = _encode(sent)
     except ProtocolError as error:
         command.attempt = 1
         _cannot_be_said(command, f"{error.code}: {error}"[:256], now)
@@ -185,7 +186,7 @@ def _send(  # noqa: PLR0917  # one caller
             command.attempt = 1
             command.state, command.sent_at, command.claimed_by = CommandState.SENT, now, gateway
             command.topic, command.payload = message.topic, message.payload
-            _as_the_dialect_has_it(command, row.dialect, now)
+            _as_the_dialect_has_it(command, sent.dialect, now)
             session.flush()
     except IntegrityError as error:
         if not isinstance(error.orig, UniqueViolation):
@@ -212,11 +213,11 @@ def _as_the_dialect_has_it(command: DeviceCommand, dialect: str, now: datetime) 
         command.check_after = now + timedelta(seconds=can.self_check_s)
 
 
-def _encode(row: Row[tuple[Any, ...]], command: DeviceCommand, known: Known | None) -> Published:
-    dialect = dialects.vendor(row.dialect)
-    if dialect is None or known is None:
-        return dialects.named(row.dialect).encode_command(row.code, _frame(command, 1))
-    return dialect.encode(known, _frame(command, 1))
+def _encode(sent: _Addressed) -> Published:
+    dialect = dialects.vendor(sent.dialect)
+    if dialect is None or sent.known is None:
+        return dialects.named(sent.dialect).encode_command(sent.code, _frame(sent.command, 1))
+    return dialect.encode(sent.known, _frame(sent.command, 1))
 
 
 def _frame(command: DeviceCommand, attempt: int) -> CommandFrame:

@@ -75,8 +75,7 @@ class Dispatcher(Thread):
             while not self._ending.is_set():
                 self.beat = monotonic()
                 try:
-                    self._wait()
-                    self._work()
+                    self._work(told=self._wait())
                     backoff.reset()
                 except Exception as error:
                     if not faults.is_transient(error):
@@ -87,12 +86,12 @@ class Dispatcher(Thread):
         finally:
             self._close()
 
-    def _work(self) -> None:
+    def _work(self, *, told: bool) -> None:
+        """`told`: somebody says that there is something to send, which is not asked twice."""
         # Disconnected, a command would be claimed by a gateway that cannot send it.
         if self._link.connected_since is None:
             return
-        with Session(self._engine) as session:
-            more = claims.waiting(session)
+        more = told or self._any_waits()
         while more and not self._ending.is_set():
             with session_scope(self._engine) as session:
                 claimant = Claimant(self._gateway, self._vault, self._connected())
@@ -103,6 +102,10 @@ class Dispatcher(Thread):
             with session_scope(self._engine) as session:
                 orders = claims.repeat(session, self._clock())
             self._publish(orders, "repeated")
+
+    def _any_waits(self) -> bool:
+        with Session(self._engine) as session:
+            return claims.waiting(session)
 
     def _publish(self, orders: Sequence[Order], action: str) -> None:
         for order in orders:
@@ -115,18 +118,21 @@ class Dispatcher(Thread):
             self._link.publish(order.message, max(1, int(remaining)))
             self._metrics.commands.labels(action).inc()
 
-    def _wait(self) -> None:
-        """For a notification, a wake-up or the poll, whichever comes first."""
+    def _wait(self) -> bool:
+        """For a notification, a wake-up or the poll, whichever comes first; whether it was a notification."""
         listener = self._listen()
         if listener.notifies:
             listener.notifies.clear()
-            return
+            return True
         readable, _, _ = select.select([listener, self._wake_r], [], [], POLL_S)
         if self._wake_r in readable:
             self._wake_r.recv(4096)
-        if listener in readable:
-            listener.poll()
-            listener.notifies.clear()
+        if listener not in readable:
+            return False
+        listener.poll()
+        told = bool(listener.notifies)
+        listener.notifies.clear()
+        return told
 
     def _listen(self) -> Any:
         if self._listener is None:

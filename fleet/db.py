@@ -16,6 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from uuid_utils.compat import uuid7
 
 from fleet.common.plans import plan_once
+from fleet.common.roundtrips import Connection
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -80,8 +81,10 @@ def create_engine_from(url: str, *, pool_size: int = 10, max_overflow: int = 20,
         url,
         pool_size=pool_size,
         max_overflow=max_overflow,
+        use_native_hstore=False,  # one question less for each new connection
         pool_use_lifo=True,  # few connections in use often, so that most need not be asked
         connect_args={
+            "connection_factory": Connection,
             "application_name": name,
             "connect_timeout": 5,
             "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",

@@ -16,6 +16,7 @@ from api.rentals.schemas import RentalOut, StartIn
 from api.runtime import Runtime
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
+from fleet.common.roundtrips import may_be_lost
 from fleet.db import new_id, session_scope
 from fleet.rentals import queries
 from fleet.rentals.models import PayMode, Rental, RentalState
@@ -119,6 +120,7 @@ class Start:
                 return None
             answer = _answer(rental)
             self.once.replace(session, answer)
+            may_be_lost(session)  # the first answer is kept already, and is as true
             return answer
 
 

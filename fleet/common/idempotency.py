@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from fleet.common.models import IdempotencyKey
-from fleet.common.prepared import table_of, write
+from fleet.common.prepared import table_of, write, write_later
 
 KEPT = timedelta(hours=24)
 _KEYS: Final = table_of(IdempotencyKey)
@@ -39,7 +39,7 @@ def begin(
     """
     print_ = fingerprint(route, body)
     asked = {"scope": scope, "key": key, "route": route, "fingerprint": print_}
-    claimed = write(session, _CLAIM, {**asked, "request_id": request_id, "created_at": now}).scalar()
+    claimed = write(session, _CLAIM, {**asked, "request_id": request_id, "created_at": now})
     if claimed is not None:
         return None
     row = session.scalars(
@@ -57,13 +57,13 @@ def begin(
 def finish(session: Session, *, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None:
     """Keep `answer` under the key that `begin` claimed in this transaction."""
     found = {"of_scope": scope, "of_key": key}
-    write(session, _ANSWER, {**found, "status": answer.status, "body": answer.body, "finished_at": now})
+    write_later(session, _ANSWER, {**found, "status": answer.status, "body": answer.body, "finished_at": now})
 
 
 def replace(session: Session, *, scope: str, key: str, answer: StoredAnswer) -> None:
     """Keep a later answer of the same effect in place of the first one."""
     found = {"of_scope": scope, "of_key": key}
-    write(session, _ANSWER, {**found, "status": answer.status, "body": answer.body})
+    write_later(session, _ANSWER, {**found, "status": answer.status, "body": answer.body})
 
 
 def forget_old(session: Session, now: datetime) -> int:

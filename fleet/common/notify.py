@@ -3,17 +3,18 @@
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import event, text
+from sqlalchemy import column, event, func, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import Prepared
 
 #: Where a session keeps what it is to tell.
 _WAITING: Final = "voltbay_notify"
-_NOTIFY: Final = text(
-    "SELECT pg_notify(v.channel, v.payload)"
-    " FROM unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS v(channel, payload)"
-).execution_options(**PLANNED)
+_NOTIFY: Final = Prepared(
+    select(func.pg_notify(column("channel"), column("payload"))).select_from(
+        text("unnest(CAST(:channels AS text[]), CAST(:payloads AS text[])) AS v(channel, payload)")
+    )
+)
 
 
 class Channel(StrEnum):
@@ -46,7 +47,7 @@ def _tell(session: Session) -> None:
     waiting = session.info.pop(_WAITING, None)
     if waiting:
         channels, payloads = zip(*waiting, strict=True)
-        session.execute(_NOTIFY, {"channels": list(channels), "payloads": list(payloads)})
+        _NOTIFY.later(session, channels=list(channels), payloads=list(payloads))
 
 
 @event.listens_for(Session, "after_transaction_end")

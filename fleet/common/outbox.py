@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.common.notify import Channel, notify
-from fleet.common.prepared import table_of, write
+from fleet.common.prepared import table_of, write_later
 from fleet.db import UtcDateTime
 
-_WRITE: Final = insert(table_of(OutboxEvent))
+_WRITE: Final = insert(table_of(OutboxEvent)).inline()
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def _plain(value: object) -> object:
 
 def publish(session: Session, event: DomainEvent, now: datetime) -> None:
     """Write `event` to the outbox and wake the relay when the transaction commits."""
-    write(session, _WRITE, {"name": event.name, "payload": event.payload(), "created_at": now}, flush=False)
+    write_later(session, _WRITE, {"name": event.name, "payload": event.payload(), "created_at": now}, flush=False)
     notify(session, Channel.OUTBOX)
 
 

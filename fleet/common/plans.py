@@ -11,10 +11,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.sql.compiler import SQLCompiler
 
 #: Execution option: `statement.execution_options(**PLANNED)`.
 PLANNED: Final = {"voltbay_planned": True}
 _OPTION: Final = "voltbay_planned"
+#: Execution option: planned, and sent with what comes next, because nobody needs its answer.
+LATER: Final = {**PLANNED, "voltbay_later": True}
+_LATER: Final = "voltbay_later"
 #: Shapes of statements remembered per connection; what comes after them is sent as text.
 MOST: Final = 400
 #: SQLAlchemy runs what a session writes with the mapper's own cache.
@@ -29,22 +33,39 @@ def plan_once(engine: Engine) -> None:
     def _execute(  # noqa: PLR0917  # SQLAlchemy's order
         connection: Connection, cursor: Any, statement: str, parameters: Any, context: ExecutionContext, many: bool
     ) -> tuple[str, Any]:
-        if many or not isinstance(parameters, dict) or not _wanted(context):
+        if many or not isinstance(parameters, dict):
             return statement, parameters
+        if not _wanted(context):
+            return _marked(cursor, context, statement, parameters)
         known: dict[str, str] = connection.connection.info.setdefault(_OPTION, {})
         call = known.get(statement)
         if call is None:
             if len(known) >= MOST:
-                return statement, parameters
+                return _marked(cursor, context, statement, parameters)
             text, call = _prepared(statement, f"vb_{len(known)}")
             cursor.execute(text)
             known[statement] = call
-        return call, parameters
+        return _marked(cursor, context, call, parameters)
+
+
+def _marked(cursor: Any, context: ExecutionContext, statement: str, parameters: Any) -> tuple[str, Any]:
+    if _may_wait(context):
+        cursor.later = True
+    return statement, parameters
 
 
 def _wanted(context: ExecutionContext) -> bool:
     options = context.execution_options
     return _OPTION in options or (_UNIT_OF_WORK in options and (context.isinsert or context.isupdate))
+
+
+def _may_wait(context: ExecutionContext) -> bool:
+    """Whether nobody needs the answer now: rows that a session writes wait for the last of the same flush."""
+    options = context.execution_options
+    if _LATER in options:
+        return True
+    writes = _UNIT_OF_WORK in options and (context.isinsert or context.isupdate)
+    return writes and isinstance(context.compiled, SQLCompiler) and not context.compiled.effective_returning
 
 
 def _prepared(statement: str, name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from firmware_protocol.commands import Command
 from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
 from fleet.common.prepared import ByKey
+from fleet.common.roundtrips import flush_later
 from fleet.db import new_id
 from fleet.devices import rules
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
@@ -143,7 +144,7 @@ def settle_command(session: Session, command_id: str, result: CommandResult, now
     row.result_slot, row.result_serial = result.slot, result.serial
     forget_secrets(row)
     _station_is_free(session, row)
-    session.flush()  # queries of the same transaction must see the eject as no longer in flight
+    flush_later(session)  # queries of the same transaction must see the eject as no longer in flight
     return row
 
 
@@ -160,7 +161,7 @@ def give_verdict(
     command.state, command.settled_at, command.code = state, now, code or command.code
     forget_secrets(command)
     _station_is_free(session, command)
-    session.flush()  # see settle_command
+    flush_later(session)  # see settle_command
 
 
 def doubt_command(session: Session, command: DeviceCommand, code: str, look_at: datetime) -> bool:
@@ -176,7 +177,7 @@ def doubt_command(session: Session, command: DeviceCommand, code: str, look_at: 
         return False
     command.code = code
     command.check_after = look_at if command.check_after is None else max(command.check_after, look_at)
-    session.flush()  # see settle_command
+    flush_later(session)  # see settle_command
     return True
 
 
@@ -197,7 +198,7 @@ def take_back_success(session: Session, command: DeviceCommand, result: CommandR
     command.state, command.settled_at = rules.STATE_OF[result.outcome], now
     command.outcome, command.code = result.outcome, result.code
     command.result_slot, command.result_serial = result.slot, result.serial
-    session.flush()  # see settle_command
+    flush_later(session)  # see settle_command
 
 
 def overdue_commands(session: Session, now: datetime, grace: timedelta, limit: int) -> list[DeviceCommand]:
@@ -227,7 +228,7 @@ def mark_unknown(session: Session, command: DeviceCommand, now: datetime) -> Non
     command.state = CommandState.UNKNOWN
     if command.check_after is not None and command.sent_at is not None:
         command.check_after = max(command.check_after, now + (command.check_after - command.sent_at))
-    session.flush()  # see settle_command
+    flush_later(session)  # see settle_command
 
 
 def mark_expired(session: Session, command: DeviceCommand, now: datetime) -> None:

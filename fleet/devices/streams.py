@@ -103,6 +103,7 @@ def save_level(session: Session, cursors: Sequence[Cursor]) -> None:
         array(c.offset_ms for c in cursors),
     )
     with raw_cursor(session) as cursor:
+        cursor.later = cursor.certain = True  # the rows are locked
         cursor.execute(_ADVANCE, columns)
 
 

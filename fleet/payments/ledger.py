@@ -242,7 +242,7 @@ def _insert(session: Session, wanted: LedgerTransfer) -> LedgerTransfer | None:
     """None when the key is there already."""
     wanted.id = new_id()
     values = {name: getattr(wanted, name) for name in _COLUMNS}
-    if write(session, _INSERT, values).scalar() is None:
+    if write(session, _INSERT, values) is None:
         return None
     make_transient_to_detached(wanted)  # it is that row, and the session need not ask for it
     session.add(wanted)

@@ -1,10 +1,23 @@
 """One order of locks for whatever changes a rental: commands, riders' wallets, rentals, slots, banks; each by id."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, String, Uuid, any_, bindparam, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    String,
+    Uuid,
+    any_,
+    bindparam,
+    or_,
+    select,
+    text,
+    union,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -47,15 +60,28 @@ _RENTALS: Final = (
 )
 
 
+class Around(NamedTuple):
+    """A rental that an event may be about, as it was before anything was locked."""
+
+    rental_id: UUID
+    slot_out: int
+    serial: str
+
+
 def _around(*slots: ColumnElement[bool]) -> Prepared:
-    in_slots = select(StationSlot.power_bank_id).where(
-        StationSlot.station_id == bindparam("station_id"), StationSlot.power_bank_id.is_not(None), *slots
+    named = bindparam("rental_id", type_=Uuid())
+    banks: CompoundSelect[int] = union_all(
+        select(StationSlot.power_bank_id).where(
+            StationSlot.station_id == bindparam("station_id"), StationSlot.power_bank_id.is_not(None), *slots
+        ),
+        select(PowerBank.id).where(PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String())))),
+        select(Rental.power_bank_id).where(Rental.id == named),
     )
-    named = select(PowerBank.id).where(PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String()))))
-    query = select(Rental.id).where(
-        text(IS_OPEN), or_(Rental.power_bank_id.in_(in_slots), Rental.power_bank_id.in_(named))
-    )
-    return Prepared(query, planned=True)
+    serial = select(PowerBank.serial).where(PowerBank.id == Rental.power_bank_id).scalar_subquery()
+    found = select(Rental.id, Rental.slot_out, serial)
+    # Each part by an index of its own: joined by OR they would be a look at every open rental there is.
+    open_ = found.where(text(IS_OPEN), Rental.power_bank_id.in_(banks))
+    return Prepared(union(open_, found.where(Rental.id == named)), planned=True)
 
 
 _AROUND_ALL: Final = _around()
@@ -71,18 +97,24 @@ def lock_rentals(
         session.scalars(_COMMANDS, {"ids": ids, "command_ids": list(command_ids)}).all()
     if not ids:
         return {}
-    _WALLETS.all(session, ids=ids)
+    _WALLETS.later(session, ids=ids)  # nobody looks at them
     return {rental.id: rental for rental in session.scalars(_RENTALS, {"ids": ids})}
 
 
-def open_rentals_around(
-    session: Session, station_id: int, numbers: Collection[int] | None, serials: Collection[str]
-) -> list[UUID]:
-    """Open rentals of the banks named and of the banks in these slots (None: all of the station). Not locked."""
-    asked = {"station_id": station_id, "serials": list(serials)}
+def rentals_around(
+    session: Session,
+    station_id: int,
+    numbers: Collection[int] | None,
+    serials: Collection[str],
+    rental_id: UUID | None = None,
+) -> list[Around]:
+    """Open rentals of the banks named and of the banks in these slots (None: all of the station); the rental named,
+    open or not, and who else has its bank. Not locked.
+    """
+    asked = {"station_id": station_id, "serials": list(serials), "rental_id": rental_id}
     if numbers is None:
-        return [row[0] for row in _AROUND_ALL.all(session, **asked)]
-    return [row[0] for row in _AROUND.all(session, **asked, numbers=list(numbers))]
+        return [Around(*row) for row in _AROUND_ALL.all(session, **asked)]
+    return [Around(*row) for row in _AROUND.all(session, **asked, numbers=list(numbers))]
 
 
 def slot_out(session: Session, rental: Rental, *, lock: bool = False) -> StationSlot:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from fleet.common.notify import Channel, notify
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.locking import lock_rentals, open_rentals_around
+from fleet.rentals.locking import lock_rentals, rentals_around
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import Evidence
@@ -63,10 +63,15 @@ def open_scene(
     numbers: Collection[int] | None,
     serials: Collection[str],
     rental_ids: Collection[UUID] = (),
+    around: Collection[UUID] | None = None,
     command_ids: Collection[UUID] = (),
 ) -> Scene:
-    """Lock the rentals around these slots and banks, those named, then the slots (None: all) and banks themselves."""
-    ids = {*rental_ids, *open_rentals_around(session, fact.station_id, numbers, serials)}
+    """Lock the rentals around these slots and banks (`around`: they are known), those named, then the slots (None:
+    all) and banks themselves.
+    """
+    if around is None:
+        around = {each.rental_id for each in rentals_around(session, fact.station_id, numbers, serials)}
+    ids = {*rental_ids, *around}
     rentals = lock_rentals(session, ids, command_ids)
     picture = look(session, fact.station_id, numbers, serials, now)
     notify(session, Channel.STATION, str(fact.station_id))

@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session
 
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
-from fleet.common.prepared import table_of, write
+from fleet.common.prepared import table_of, write_later
 from fleet.rentals import rules
 from fleet.rentals.events import RentalClosed, RentalOverdue, RentalStarted, RentalSwapped
 from fleet.rentals.models import OPEN_STATES, Rental, RentalEvent, RentalState
 from fleet.stations.models import StationSlot
 
 Evidence = dict[str, Any]
-_NOTE: Final = insert(table_of(RentalEvent))
+_NOTE: Final = insert(table_of(RentalEvent)).inline()
 
 
 def move(
@@ -72,7 +72,7 @@ def note(
         "rental_id": rental.id, "from_state": before, "to_state": rental.state, "why": why, "evidence": evidence,
         "at": at, "recorded_at": now,
     }  # fmt: skip
-    write(session, _NOTE, values, flush=before is None)
+    write_later(session, _NOTE, values, flush=before is None)
     if before is not None:
         notify(session, Channel.RENTAL, str(rental.id))
 

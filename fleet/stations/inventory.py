@@ -270,7 +270,7 @@ def record_movement(session: Session, seen: Observation, change: Change, rental_
         "seq": seen.seq,
         "at": seen.at,
     }
-    return write(session, _MOVE, values).scalar() is not None
+    return write(session, _MOVE, values) is not None
 
 
 def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: PowerBank | None) -> list[Change]:

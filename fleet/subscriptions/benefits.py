@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, String, Uuid, any_, bindparam, func, literal, select, update
+from sqlalchemy import ColumnElement, Select, String, Uuid, any_, bindparam, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, joinedload
 
@@ -28,16 +28,18 @@ from fleet.subscriptions.plans import allowance_of
 
 _GIVING = (SubscriptionState.ACTIVE, SubscriptionState.PAST_DUE)
 
-#: Built once: every start asks it, and most riders have none.
-_LOCK: Final = Prepared(
-    select(Subscription.id)
-    .where(
-        Subscription.user_id == bindparam("user_id", type_=Uuid()),
-        Subscription.state == any_(literal([state.value for state in _GIVING], ARRAY(String()))),
-    )
-    .with_for_update(),
-    planned=True,
-)
+
+def _of(user_id: ColumnElement[UUID]) -> Select[UUID]:
+    giving = literal([state.value for state in _GIVING], ARRAY(String()))
+    return select(Subscription.id).where(Subscription.user_id == user_id, Subscription.state == any_(giving))
+
+
+_LOCK: Final = Prepared(_of(bindparam("user_id", type_=Uuid())).with_for_update(), planned=True)
+
+
+def subscribed(user_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Whether the rider has one that gives something, as part of another query."""
+    return _of(user_id).exists()
 
 
 @dataclass(frozen=True, slots=True)

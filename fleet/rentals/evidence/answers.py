@@ -1,23 +1,23 @@
 """What cabinets say of orders, and of banks that left: which order it is about, and whether it is news."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
-from uuid import UUID
+from typing import Final
 
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import CommandResult, PowerBankEjected
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
-from fleet.common.prepared import ByKey, Prepared
+from fleet.common.prepared import ByKey
 from fleet.devices.commands import EJECT, find_command, settle_command
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.evidence.contradictions import never_left
 from fleet.rentals.evidence.departures import bank_left, bank_vanished
-from fleet.rentals.locking import lock_rentals
+from fleet.rentals.locking import Around, lock_rentals, rentals_around
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.scene import Scene, open_scene
@@ -103,8 +103,12 @@ class _Left:
 def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPolicy, now: datetime) -> None:
     """A bank left. What the event leaves out is taken from the order, then from what the slot was known to hold."""
     command = left.command
-    meant = _meant(session, command)
-    slot = left.slot if left.slot is not None or meant is None else meant.slot
+    numbers = set() if left.slot is None else {left.slot}
+    serials = set() if left.serial is None else {left.serial}
+    ordered = None if command is None else command.rental_id
+    around = rentals_around(session, fact.station_id, numbers, serials, ordered)
+    meant = _meant(around, command)
+    slot = left.slot if left.slot is not None or meant is None else meant.slot_out
     if slot is None:
         return
     scene = open_scene(
@@ -113,8 +117,10 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
         policy,
         now,
         numbers={slot},
-        serials={each for each in (left.serial, None if meant is None else meant.serial) if each is not None},
+        serials=serials if meant is None else serials | {meant.serial},
         rental_ids=() if meant is None else {meant.rental_id},
+        # Another slot than the one told of is looked up with whatever rental has to do with it.
+        around=None if left.slot is None else {each.rental_id for each in around},
         command_ids=() if command is None else {command.id},
     )
     bank = _bank_that_left(scene, slot, left.serial, meant)
@@ -131,30 +137,12 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
             bank_left(scene, change, command, told=left.told)
 
 
-class _Meant(NamedTuple):
+def _meant(around: Sequence[Around], command: DeviceCommand | None) -> Around | None:
     """What the order was about, before anything is locked."""
-
-    rental_id: UUID
-    slot: int
-    serial: str
+    return next((each for each in around if command is not None and each.rental_id == command.rental_id), None)
 
 
-_MEANT: Final = Prepared(
-    select(Rental.id, Rental.slot_out, PowerBank.serial)
-    .join(PowerBank, PowerBank.id == Rental.power_bank_id)
-    .where(Rental.id == bindparam("rental_id", type_=Uuid())),
-    planned=True,
-)
-
-
-def _meant(session: Session, command: DeviceCommand | None) -> _Meant | None:
-    if command is None or command.rental_id is None:
-        return None
-    rows = _MEANT.all(session, rental_id=command.rental_id)
-    return _Meant(*rows[0]) if rows else None
-
-
-def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: _Meant | None) -> PowerBank | None:
+def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: Around | None) -> PowerBank | None:
     if serial is not None:
         return scene.picture.banks[serial]
     held = scene.picture.bank_in(scene.picture.slot(slot))

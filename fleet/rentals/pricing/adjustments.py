@@ -153,6 +153,8 @@ class Occasion:
     terms: TariffTerms
     at: datetime
     rental_id: UUID | None
+    #: False: the rider has no subscription, and nobody need look for one.
+    subscribed: bool = True
 
 
 class AdjustmentSource(Protocol):

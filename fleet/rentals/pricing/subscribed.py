@@ -24,6 +24,8 @@ class SubscriptionBenefits:
 
     def adjustments(self, session: Session, occasion: Occasion) -> Iterable[Adjustment]:
         """A start sets the free minutes aside; a quote looks only."""
+        if not occasion.subscribed:
+            return ()
         if occasion.rental_id is not None and not benefits.lock_for_use(session, occasion.user_id):
             return ()
         station = session.get_one(Station, occasion.station_id)

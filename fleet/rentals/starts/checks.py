@@ -27,6 +27,7 @@ from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.rentals.tariffs.queries import InForce, tariff_in_force
 from fleet.stations.models import Station, StationStatus
 from fleet.stations.queries import find_station
+from fleet.subscriptions import benefits
 from fleet.users.models import User, UserStatus
 
 
@@ -39,6 +40,7 @@ class Standing:
     owed: Mapping[str, int]
     #: A bank is kept for the rider.
     reservation_id: UUID | None = None
+    subscribed: bool = False
 
 
 def standing_of(session: Session, user_id: UUID) -> Standing:
@@ -46,11 +48,11 @@ def standing_of(session: Session, user_id: UUID) -> Standing:
     row = session.execute(_STANDING, {"user_id": user_id}).one_or_none()
     if row is None:
         return Standing(None, frozenset(), {})
-    status, places, owed, reservation_id = row
-    return Standing(status, frozenset(places or ()), owed or {}, reservation_id)
+    status, places, owed, reservation_id, subscribed = row
+    return Standing(status, frozenset(places or ()), owed or {}, reservation_id, subscribed)
 
 
-def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, UUID | None]:
+def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, UUID | None, bool]:
     user_id = bindparam("user_id", type_=Uuid())
     open_places = select(func.array_agg(Rental.open_place)).where(
         Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)
@@ -63,7 +65,9 @@ def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, U
     )
     owed = select(func.jsonb_object_agg(due.c.currency, due.c.due, type_=JSONB)).select_from(due)
     kept = select(Reservation.id).where(Reservation.user_id == user_id, Reservation.state == ReservationState.ACTIVE)
-    parts = (open_places.scalar_subquery(), owed.scalar_subquery(), kept.scalar_subquery())
+    parts = (
+        open_places.scalar_subquery(), owed.scalar_subquery(), kept.scalar_subquery(), benefits.subscribed(user_id)
+    )  # fmt: skip
     return select(User.status, *parts).where(User.id == user_id)
 
 

@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from fleet.common.roundtrips import flush_later
 from fleet.db import new_id
 from fleet.payments.wallets import lock_points
 from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.pricing.adjustments import AdjustmentSource, Occasion, granted
+from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks, reservations
@@ -88,7 +89,10 @@ def start(
         request_id=request_id,
         **_frozen(admitted.tariff, station),
     )
-    _secure(session, rental, admitted.tariff.terms, purses, package=package, plan=plan, sources=policy.sources)
+    terms = admitted.tariff.terms
+    occasion = Occasion(user_id, station.id, terms, now, rental.id, subscribed=admitted.rider.subscribed)
+    adjustments = granted(session, policy.sources, occasion)
+    _secure(session, rental, terms, purses, adjustments, package=package, plan=plan)
     _begin(session, rental, bank, chosen, reservation_id, policy=policy, now=now)
     for name, found in (("station_out", station), ("station_in", None), ("power_bank", bank)):
         set_committed_value(rental, name, found)
@@ -106,16 +110,15 @@ def _secure(
     rental: Rental,
     terms: TariffTerms,
     purses: Purses,
+    adjustments: Sequence[Adjustment],
     *,
     package: RentalPackage | None,
     plan: PaymentPlan,
-    sources: Sequence[AdjustmentSource],
 ) -> None:
     """What the rider is granted, what they buy with it, and what is held for both. Raises PackageTooDear,
     InsufficientFunds.
     """
     now = rental.requested_at
-    adjustments = granted(session, sources, Occasion(rental.user_id, rental.station_out_id, terms, now, rental.id))
     money = to_hold(terms, package, adjustments, now)
     by_card = rental.intent_id is not None
     rental.hold_transfer_id = set_aside(session, purses, rental.id, money, plan, now=now, by_card=by_card)
@@ -137,7 +140,7 @@ def _begin(
     """The rental is written, and its order given."""
     fetched = slot.reserved_for is not None
     session.add(rental)
-    session.flush()  # what follows refers to it
+    flush_later(session)  # what follows refers to it
     if reservation_id is not None:
         reservations.use(session, reservation_id, rental, fetched=fetched, now=now)
     note(session, rental, None, why="requested", evidence={"request": rental.request_id}, at=now, now=now)

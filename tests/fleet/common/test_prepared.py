@@ -60,7 +60,7 @@ def test_what_the_session_changed_is_seen(session: Session) -> None:
 
 def test_write_makes_a_row_in_the_session_s_transaction(session: Session) -> None:
     later = NOON + timedelta(hours=1)
-    key = write(session, _INSERT, {"name": "a", "payload": {"x": [1]}, "created_at": later}).scalar_one()
+    key = write(session, _INSERT, {"name": "a", "payload": {"x": [1]}, "created_at": later})
     row = session.get(OutboxEvent, key)
     assert row is not None
     assert (row.payload, row.created_at, row.attempts) == ({"x": [1]}, later, 0)
@@ -70,9 +70,9 @@ def test_write_comes_after_what_the_session_was_given_unless_told_otherwise(sess
     first, second = (OutboxEvent(name=name, payload={}, created_at=NOON) for name in "ab")
     session.add(first)
     values = {"name": "c", "payload": {}, "created_at": NOON}
-    written = write(session, _INSERT, values).scalar_one()
+    written = write(session, _INSERT, values)
     assert first.id < written
     session.add(second)
-    written = write(session, _INSERT, values, flush=False).scalar_one()
+    written = write(session, _INSERT, values, flush=False)
     session.flush()
     assert written < second.id
