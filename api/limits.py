@@ -6,12 +6,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.addresses import PREFIX
 from api.auth import claims_of
 from api.devices.names import hardware_id
 from api.problems import problem, request_id_of
 from api.ratelimit import Rule, Verdict
 from api.runtime import runtime_of
-from api.v1 import PREFIX
 from fleet.common.clock import utc_now
 
 #: Everybody, everywhere. Riders behind one mobile operator share an address, so it has room for many of them.

@@ -1,6 +1,6 @@
 from fastapi import APIRouter
 
-PREFIX = "/api/v1"
+from api.addresses import PREFIX
 
 
 def area(path: str, tag: str) -> APIRouter:

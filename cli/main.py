@@ -1,72 +1,67 @@
 """The `voltbay` command. Each module holds one command, or one group of them."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import typer
 
-from cli import (
-    alerts,
-    banks,
-    broker_sync,
-    cases,
-    dead_letters,
-    decode,
-    demo,
-    demo_data,
-    device_groups,
-    device_upkeep,
-    doctor,
-    firmware,
-    fixtures,
-    fleet_views,
-    jobs,
-    ledger,
-    migrate,
-    operators,
-    payments,
-    processes,
-    rollouts,
-    secrets,
-    simulate,
-    stations,
-    tools,
-    up,
-)
+from cli.lazy import Lazy, LazyGroup
+
+_PROCESS = {"rich_help_panel": "Processes"}
+
+
+class Voltbay(LazyGroup):
+    lazy: ClassVar[Mapping[str, Lazy]] = {
+        "up": Lazy("cli.up", "up"),
+        "demo": Lazy("cli.demo", "demo"),
+        "simulate": Lazy("cli.simulate", "simulate"),
+        "doctor": Lazy("cli.doctor", "doctor"),
+        "broker-sync": Lazy("cli.broker_sync", "broker_sync", _PROCESS),
+        "decode": Lazy("cli.decode", "decode"),
+        "migrate": Lazy("cli.migrate", "migrate"),
+        "loaddata": Lazy("cli.fixtures", "loaddata"),
+        "seed": Lazy("cli.demo_data", "seed"),
+        "createsuperuser": Lazy("cli.operators", "createsuperuser"),
+        "jobs": Lazy("cli.jobs", "jobs"),
+        "psql": Lazy(
+            "cli.tools", "psql", {"context_settings": {"allow_extra_args": True, "ignore_unknown_options": True}}
+        ),
+        "shell": Lazy("cli.tools", "shell"),
+        "openapi": Lazy("cli.tools", "openapi"),
+        "version": Lazy("cli.tools", "version"),
+        "gateway": Lazy("cli.processes", "gateway", _PROCESS),
+        "api": Lazy("cli.processes", "api", _PROCESS),
+        "worker": Lazy("cli.processes", "worker", _PROCESS),
+        "beat": Lazy("cli.processes", "beat", _PROCESS),
+        "relay": Lazy("cli.processes", "relay", _PROCESS),
+        "alerts": Lazy("cli.alerts"),
+        "dead-letters": Lazy("cli.dead_letters"),
+        "firmware": Lazy("cli.firmware"),
+        "ledger": Lazy("cli.ledger"),
+        "payments": Lazy("cli.payments"),
+        "rollouts": Lazy("cli.rollouts"),
+        "device-config": Lazy("cli.device_upkeep", "config"),
+        "device-logs": Lazy("cli.device_upkeep", "logs"),
+        "device-groups": Lazy("cli.device_groups"),
+        "secrets": Lazy("cli.secrets"),
+        "stations": Lazy("cli.stations"),
+        "banks": Lazy("cli.banks"),
+        "cases": Lazy("cli.cases"),
+        "fleet": Lazy("cli.fleet_views"),
+    }
+
 
 app = typer.Typer(
     name="voltbay",
-    help="Open backend for fleets of power-bank charging cabinets.",
+    cls=Voltbay,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they would show passwords
 )
-app.command()(up.up)
-app.command()(demo.demo)
-app.command()(simulate.simulate)
-app.command()(doctor.doctor)
-app.command(rich_help_panel="Processes")(broker_sync.broker_sync)
-app.command()(decode.decode)
-app.command()(migrate.migrate)
-app.command()(fixtures.loaddata)
-app.command()(demo_data.seed)
-app.command()(operators.createsuperuser)
-app.command()(jobs.jobs)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(dead_letters.app, name="dead-letters")
-app.add_typer(firmware.app, name="firmware")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(payments.app, name="payments")
-app.add_typer(rollouts.app, name="rollouts")
-app.add_typer(device_upkeep.config, name="device-config")
-app.add_typer(device_upkeep.logs, name="device-logs")
-app.add_typer(device_groups.app, name="device-groups")
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(tools.psql)
-app.command()(tools.shell)
-app.command()(tools.openapi)
-app.command()(tools.version)
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(stations.app, name="stations")
-app.add_typer(banks.app, name="banks")
-app.add_typer(cases.app, name="cases")
-app.add_typer(fleet_views.app, name="fleet")
-processes.register(app)
+
+
+@app.callback()
+def voltbay() -> None:
+    """Open backend for fleets of power-bank charging cabinets."""
 
 
 if __name__ == "__main__":

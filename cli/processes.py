@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
-
 from cli.running import adopt, default_home, find_running
 from fleet.settings import Settings
 
@@ -31,19 +29,7 @@ def command_of(name: str, *, home: Path) -> list[str]:
 APPLICATION = ("gateway", "api", "worker", "relay", "beat")
 
 
-def register(app: typer.Typer) -> None:
-    """One command per process: `voltbay gateway`, … They run beside a running system, or alone by the environment."""
-    for name, what in {
-        "gateway": "the MQTT side: cabinets' messages in, commands out",
-        "api": "HTTP: REST, live events, health",
-        "worker": "background tasks",
-        "beat": "the schedule of recurring tasks; exactly one per fleet",
-        "relay": "outbox to tasks",
-    }.items():
-        app.command(name, help=f"Run one process: {what}.", rich_help_panel="Processes")(_runner(name))
-
-
-def _runner(name: str) -> Callable[[], None]:
+def _runner(name: str, what: str) -> Callable[[], None]:
     def run() -> None:
         home = default_home()
         state = find_running(home)
@@ -52,4 +38,13 @@ def _runner(name: str) -> Callable[[], None]:
         command = command_of(name, home=Path(Settings().home).absolute())
         os.execv(command[0], command)  # noqa: S606  # this process becomes that one, signals and all
 
+    run.__doc__ = f"Run one process: {what}."
     return run
+
+
+# One command per process: `voltbay gateway`, … They run beside a running system, or alone by the environment.
+gateway = _runner("gateway", "the MQTT side: cabinets' messages in, commands out")
+api = _runner("api", "HTTP: REST, live events, health")
+worker = _runner("worker", "background tasks")
+beat = _runner("beat", "the schedule of recurring tasks; exactly one per fleet")
+relay = _runner("relay", "outbox to tasks")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from api.devices.provisioning import claim_url
+from api.addresses import claim_url
 from cli.desk import AsJson, Limit, print_table
 from cli.running import settings_with_database
 from fleet.common.clock import utc_now

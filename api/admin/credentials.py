@@ -6,11 +6,11 @@ from typing import Annotated, Final
 from fastapi import Response
 from pydantic import ConfigDict, Field, model_validator
 
+from api.addresses import claim_url
 from api.admin.acts import ActsDep
 from api.admin.schemas import Code, Reason
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
-from api.devices.provisioning import claim_url
 from api.problems import problems
 from api.schemas import Input, Instant, Schema
 from api.v1 import area

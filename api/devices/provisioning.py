@@ -5,10 +5,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from api.addresses import renew_url
 from api.deps import Now, RuntimeDep, SessionDep
 from api.devices.schemas import ClaimIn, ClaimOut, RenewalIn
 from api.problems import problems
-from api.v1 import PREFIX, area
+from api.v1 import area
 from firmware_protocol.signing import secret_text
 from fleet.devices import authority, claims, renewal
 from fleet.devices.claims import Claim
@@ -18,16 +19,6 @@ from fleet.devices.renewal import Renewal
 from fleet.settings import Settings
 
 router = area("device", "devices")
-
-
-def claim_url(settings: Settings) -> str:
-    """Where devices reach `claim`."""
-    return f"{settings.base_url}{PREFIX}/device/claim"
-
-
-def renew_url(settings: Settings) -> str:
-    """Where devices reach `renew`."""
-    return f"{settings.base_url}{PREFIX}/device/renew"
 
 
 @router.post(

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
+from api.addresses import PREFIX
 from api.deps import Address, Now, RuntimeDep, SessionDep
 from api.devices.envelope import BAD_REQUEST, FORBIDDEN, NOT_CONFIGURED, NOT_FOUND, envelope
 from api.devices.names import hardware_id
 from api.runtime import Runtime
-from api.v1 import PREFIX
 from firmware_protocol.dialects.volinks import codec
 from firmware_protocol.dialects.volinks.boards import Inventory
 from firmware_protocol.dialects.volinks.signature import sign_ok

@@ -51,9 +51,12 @@ LOOKED_FOR = {"attr"}
 #: What the image's processes import, the queue's transport included, which is loaded by its address only.
 _IMPORTS = """
 import sys
+from importlib import import_module
 before = set(sys.modules)
 import api.main, cli.main, device_gateway.main, simulators.main, workers.app, workers.relay
 import flower.command, kombu.transport.redis
+for command in cli.main.Voltbay.lazy.values():
+    import_module(command.module)
 workers.app.app.loader.import_default_modules()
 print(*(set(sys.modules) - before))
 """

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from api.devices.provisioning import claim_url
+from api.addresses import claim_url
 from cli.embedded.home import Home
 from cli.embedded.identity import write_identity
 from cli.embedded.mosquitto import EmbeddedMosquitto
