@@ -5,9 +5,10 @@ VOLTBAY_TEST_DATABASE_URL (a role that may create databases), VOLTBAY_TEST_REDIS
 VOLTBAY_TEST_TEMPLATE: a database on the first that is migrated already.
 """
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +47,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if RERUNS and not any(part in item.nodeid for part in _NEVER_AGAIN):
             item.add_marker(pytest.mark.flaky(reruns=RERUNS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported here stays: Python's collector need not go through it, neither now nor, as it is frozen then,
+    whenever tests have made enough garbage.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
