@@ -35,35 +35,38 @@ def upload(identity: Identity, wish: BringLog) -> tuple[int, ...]:
 
 def _put(client: httpx.Client, identity: Identity, request_id: str, piece: LogPiece) -> httpx.Response | None:
     """The answer that settles it; None: there was none, or the credential is not taken here."""
-    digest = hashlib.sha256(piece.content).digest()
-    statement = log_piece_statement(request_id, piece.index, last=piece.last, digest=digest)
     for attempt in range(_TRIES):
-        key_id, signature = identity.signature(statement)
-        headers = {
-            "Voltbay-Station": identity.code,
-            "Voltbay-Key": key_id,
-            "Voltbay-Signature": base64.b64encode(signature).decode(),
-            "Content-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
-            "Content-Type": "application/octet-stream",
-        }
-        url = f"{identity.api}/log/{request_id}/{piece.index}"
-        try:
-            answer = client.put(url, params={"last": str(piece.last).lower()}, content=piece.content, headers=headers)
-        except httpx.HTTPError:
-            answer = None
-        if answer is not None and answer.is_success:
-            return answer
-        if answer is not None and answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            if _code(answer) != _AGAIN:
-                return answer
-        elif answer is not None and answer.status_code == httpx.codes.FORBIDDEN:
+        answer = _send(client, identity, request_id, piece)
+        if answer is not None and answer.status_code == httpx.codes.FORBIDDEN:
             return None
+        if answer is not None and (answer.is_success or _stays_wrong(answer)):
+            return answer
         time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, 0.2 * 2**attempt)))  # noqa: S311  # jitter, not secret
     return None
 
 
-def _code(answer: httpx.Response) -> str:
+def _send(client: httpx.Client, identity: Identity, request_id: str, piece: LogPiece) -> httpx.Response | None:
+    """One try, signed with what is in force at that moment; None: nobody answered."""
+    digest = hashlib.sha256(piece.content).digest()
+    key_id, signature = identity.signature(log_piece_statement(request_id, piece.index, last=piece.last, digest=digest))
+    headers = {
+        "Voltbay-Station": identity.code,
+        "Voltbay-Key": key_id,
+        "Voltbay-Signature": base64.b64encode(signature).decode(),
+        "Content-Digest": f"sha-256=:{base64.b64encode(digest).decode()}:",
+        "Content-Type": "application/octet-stream",
+    }
+    url = f"{identity.api}/log/{request_id}/{piece.index}"
     try:
-        return str(answer.json().get("code"))
+        return client.put(url, params={"last": str(piece.last).lower()}, content=piece.content, headers=headers)
+    except httpx.HTTPError:
+        return None
+
+
+def _stays_wrong(answer: httpx.Response) -> bool:
+    if answer.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+        return False
+    try:
+        return bool(answer.json().get("code") != _AGAIN)
     except ValueError:
-        return ""
+        return False
