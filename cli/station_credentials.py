@@ -20,6 +20,7 @@ from fleet.db import create_engine_from, session_scope
 from fleet.devices import claim_tokens, credentials, renewal
 from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind
+from fleet.devices.lockout import lock_out
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.queries import find_station
@@ -85,7 +86,7 @@ def revoke(
     with _work() as (session, _, now):
         for code in codes:
             station = find_station(session, code)
-            revoked = credentials.lock_out(session, station.id, reason, now)
+            revoked = lock_out(session, station.id, reason, now)
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
             typer.echo(f"{code}: {revoked} revoked")

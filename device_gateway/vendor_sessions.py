@@ -29,8 +29,8 @@ _UNKNOWN: Final = "unknown"
 #: The second word must be written down: later than `presence.SETTLES` and than signs of life are apart (`touch`).
 ASK_AFTER: Final = timedelta(seconds=6)
 
-#: Without an open session, or with one from before its last call of `connect`. `quiet`: only silence ended the last
-#: one, and nothing says that the cabinet restarted since.
+#: Without an open session, or with one from before its last call of `connect`, and not locked out. `quiet`: only
+#: silence ended the last one, and nothing says that the cabinet restarted since.
 _DUE: Final = text("""
 SELECT t.id, t.slot_count, coalesce(p.firmware, t.firmware_version),
        (SELECT coalesce(max(epoch), 0) FROM device_session WHERE station_id = t.id),
@@ -42,7 +42,7 @@ SELECT t.id, t.slot_count, coalesce(p.firmware, t.firmware_version),
                       WHERE station_id = t.id ORDER BY epoch DESC LIMIT 1) s ON true,
        LATERAL (SELECT EXISTS (SELECT FROM device_stream d
                                 WHERE d.station_id = t.id AND d.closed_at IS NULL) AS is_open) stream
- WHERE t.id = ANY(CAST(:ids AS int[]))
+ WHERE t.id = ANY(CAST(:ids AS int[])) AND p.locked_out_at IS NULL
        AND (s.epoch IS NULL OR s.ended_at IS NOT NULL OR p.connected_at > s.connected_at OR NOT stream.is_open)
 """)
 _ASKED: Final = text("""

@@ -17,6 +17,7 @@ from api.v1 import area
 from fleet.devices import claim_tokens, credentials
 from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind, CredentialState
+from fleet.devices.lockout import lock_out
 from fleet.devices.rotation import start_rotation
 from fleet.stations.queries import find_station
 
@@ -166,6 +167,6 @@ def revoke_credentials(code: Code, body: RevokeIn, acts: ActsDep) -> RevokedOut:
     vendor's cabinet `readmit` (`PATCH …/cabinet`).
     """
     station = find_station(acts.session, code)
-    revoked = credentials.lock_out(acts.session, station.id, body.reason, acts.now)
+    revoked = lock_out(acts.session, station.id, body.reason, acts.now)
     acts.record("credential.revoke", target=code, detail={"revoked": revoked, "reason": body.reason})
     return RevokedOut(revoked=revoked)

@@ -14,7 +14,6 @@ from firmware_protocol.signing import SECRET_BYTES, mqtt_password, secret_text
 from fleet.common.errors import NotFound
 from fleet.common.notify import Channel, notify
 from fleet.common.vault import Vault
-from fleet.devices import profiles
 from fleet.devices.errors import UsernameTaken
 from fleet.devices.identity_models import CredentialKind, CredentialState, DeviceCredential
 from fleet.devices.passwords import ENTERED_ROUNDS, broker_hash
@@ -25,8 +24,6 @@ PURPOSE: Final = "device secrets"
 #: Why a credential ended whose successor is in use. Its session is gone: the broker keeps one per device.
 SUPERSEDED: Final = "superseded"
 _KEY_ID_BYTES: Final = 8
-#: The dialect whose cabinets have no way in but these credentials.
-_NATIVE: Final = "native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +112,6 @@ def revoke_all(session: Session, station_id: int, reason: str, now: datetime) ->
     """
     lock_station(session, station_id)
     return _revoke(session, station_id, (CredentialState.CURRENT, CredentialState.NEXT), reason, now)
-
-
-def lock_out(session: Session, station_id: int, reason: str, now: datetime) -> int:
-    """An operator's `revoke_all`, which holds: a vendor's cabinet would be given a new secret, or needs none at all."""
-    revoked = revoke_all(session, station_id, reason, now)
-    if session.get_one(Station, station_id).dialect != _NATIVE:
-        profiles.lock_out(session, station_id, now)
-    return revoked
 
 
 def discard_next(session: Session, station_id: int, reason: str, now: datetime) -> None:

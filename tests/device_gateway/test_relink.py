@@ -24,7 +24,7 @@ from fleet.common.vault import Vault
 from fleet.db import session_scope
 from fleet.devices import commands as orders
 from fleet.devices import profiles
-from fleet.devices.credentials import lock_out
+from fleet.devices.lockout import lock_out
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand, DeviceSession
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank, Station, StationSlot

@@ -16,10 +16,12 @@ from firmware_protocol.dialects.volinks.frames import NamedFrame, PopByHoleResul
 from fleet.common.models import OutboxEvent
 from fleet.devices import presence, profiles, silence
 from fleet.devices.commands import queue_command
+from fleet.devices.lockout import lock_out
 from fleet.devices.models import CommandState, DeadLetter, DeviceCommand
 from fleet.devices.presence import Habit
 from fleet.devices.queries import frames_of_rental
 from fleet.devices.vendor_models import DeviceProfile
+from fleet.rentals.errors import StationOffline
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.starts.ejects import ask_inventory
 from fleet.rentals.underway import deadlines
@@ -494,6 +496,27 @@ def test_after_a_silence_the_second_word_brings_it_back_and_it_is_asked_for_that
     rental, _ = world.ordered()
     world.popped(10001001)
     assert state_of(rental) is RentalState.ACTIVE
+
+
+def test_a_cabinet_that_is_locked_out_is_away_at_once_and_until_it_is_readmitted(world: VolinksWorld) -> None:
+    """Its own silence would show in 22 minutes, and riders would be sent there meanwhile."""
+    rental, _ = world.ordered()
+    world.popped(10001001)
+    world.later(HOUR)
+    lock_out(world.session, world.station().id, "stolen", world.now)
+    assert (world.station().online, world.station().offline_cause) == (False, "revoked")
+    world.beat()  # was on its way when the broker cut it
+    world.put_back(1, 10001001)  # this one too: the rider has nothing to do with it
+    assert state_of(rental) is RentalState.COMPLETED
+    assert not world.station().online
+    with pytest.raises(StationOffline):
+        world.start(CODE)
+    profiles.readmit(world.session, world.station().id)
+    world.later(MINUTE)
+    world.beat()
+    assert world.station().online
+    world.later(SECOND)
+    assert world.claim() == [CHECK]
 
 
 def test_after_a_silence_nothing_else_is_sent_before_the_second_word(world: VolinksWorld) -> None:
