@@ -39,15 +39,16 @@ format: install ## what ruff can mend by itself
 	$(BIN)/ruff format .
 
 unit: install services ## tests that need no more than services of their own, in parallel
-	$(BIN)/pytest -n $(UNIT_WORKERS) -m "not e2e and not chaos" $(ARGS)
+	nice -n 2 $(BIN)/pytest -n $(UNIT_WORKERS) -m "not e2e and not chaos" $(ARGS)
 
 e2e: install services ## whole systems, and systems whose processes are killed, one after the other
 	$(BIN)/pytest -m "e2e or chaos" $(if $(ARGS),$(ARGS),$(SYSTEM_TESTS))
 
+# Whole systems wait more than they work: the other tests take what they leave of the processors (hence `nice` above).
+# Each part is printed when it has ended; the first that fails does not stop the other.
 test: install services ## lint, then all tests (models against migrations among them)
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory e2e
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going unit e2e
 
 mutants: install services ## break one rule at a time in a copy; a test must notice each
 	@$(BIN)/python -m tests.mutants.run $(ARGS)
