@@ -18,7 +18,7 @@ from firmware_protocol.dialects.native import NATIVE
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], within_s: float = 15.0) -> T:
+def eventually(look: Callable[[], T], within_s: float = 40.0) -> T:
     """The first true answer; AssertionError when there is none in time."""
     give_up = monotonic() + within_s
     while True:
