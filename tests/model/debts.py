@@ -1,5 +1,6 @@
 """What rentals left unpaid: cards are asked by a schedule or by their riders, operators give debts up."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -13,13 +14,14 @@ from fleet.payments.providers.sandbox.cards import Card
 from fleet.rentals.models import Rental
 from tests.model import counter
 from tests.model.deals import GivenUp
-from tests.model.machine import Machine, dies, numbers
-from tests.model.people import check_refusal
+from tests.model.machine import dies, numbers, places
+from tests.model.metal import Metal
+from tests.model.payments import Payments, cards
+from tests.model.people import Riders, check_refusal
+from tests.model.town import RIDERS
 
-cards = st.sampled_from(Card)
 
-
-class Debts(Machine):
+class Debts(Riders, Payments, Metal):
     def _one_of(self, which: int) -> Debt | None:
         """Mostly one that is open."""
         with Session(self.backend.engine) as session:
@@ -29,10 +31,16 @@ class Debts(Machine):
         chosen = open_ if which % 5 and open_ else known
         return chosen[which % len(chosen)] if chosen else None
 
-    @precondition(lambda self: self.town.rentals)
-    @rule(dies=dies)
-    def collect_debts(self, dies: int | None) -> None:
-        self.collect(dies)
+    @precondition(lambda self: self.town.hands)
+    @rule(place=places, card=cards, seconds=st.sampled_from([660, 90_000]), dies=dies)
+    def owe(self, place: int, card: Card, seconds: int, dies: int | None) -> None:
+        """A day with a bank costs more than some have; a saved card is asked for the rest when it is time."""
+        for rider in range(RIDERS):
+            if self.town.riders[rider] not in self.town.methods:
+                self.save_card(rider, card)
+        self.backend.now += timedelta(days=1)
+        self.evening(place, told=True)
+        self.wait(seconds, heard=True, dies=dies)
 
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, card=cards, saved=st.booleans(), dies=dies)

@@ -65,6 +65,7 @@ class Metal(Machine):
             self.backend.heard(self.town.station_ids)
         self._reservations_end(heard=heard)
         self.backend.sweep(dies)
+        self.collect(dies)
 
     def _reservations_end(self, *, heard: bool) -> None:
         """Nobody came, although the bank could have been fetched all the time: that costs the fee."""

@@ -8,10 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
+from fleet.payments.providers.sandbox import Card
 from fleet.rentals.models import Rental
 from tests.model import counter
 from tests.model.deals import SHARE, Wish
-from tests.model.machine import Machine, dies, numbers, riders
+from tests.model.machine import dies, numbers, riders
+from tests.model.payments import Payments, cards
 from tests.model.people import check_refusal
 from tests.model.taken import DAY_MOST, MONTH_MOST, wanted
 
@@ -19,11 +21,23 @@ from tests.model.taken import DAY_MOST, MONTH_MOST, wanted
 amounts = st.integers(2, 12)
 
 
-class Purses(Machine):
-    @precondition(lambda self: self.town.methods)
-    @rule(rider=riders, amount=amounts, dies=dies)
-    def withdraw(self, rider: int, amount: int, dies: int | None) -> None:
+class Purses(Payments):
+    @rule(rider=riders, amount=amounts, card=cards, approved=st.sampled_from([True, True, False]), dies=dies)
+    def cash_in(
+        self, rider: int, amount: int, card: Card, approved: bool, dies: int | None
+    ) -> None:  # hypothesis names it
+        """Asked for, decided, and carried out, with a card of one's own."""
+        known = len(self.town.wishes)
+        self.withdraw(rider, amount, card, None)
+        if len(self.town.wishes) > known:
+            self.decide_withdrawal(0, approved, dies)
+            self.workers(amount, dies)
+
+    @rule(rider=riders, amount=amounts, card=cards, dies=dies)
+    def withdraw(self, rider: int, amount: int, card: Card, dies: int | None) -> None:
         who = self.town.riders[rider]
+        if who not in self.town.methods:
+            self.save_card(rider, card)
         if who not in self.town.methods:
             return
         wish = Wish(who, amount * SHARE, self.moment())

@@ -23,9 +23,6 @@ from tests.model.backend import Backend
 from tests.model.corrections import Operators
 from tests.model.debts import Debts
 from tests.model.forgers import Forgers
-from tests.model.metal import Metal
-from tests.model.payments import Payments
-from tests.model.people import Riders
 from tests.model.purses import Purses
 from tests.model.reach import reached
 from tests.model.taken import OFFERED
@@ -42,7 +39,7 @@ _STEPS: Final = 60
 _START: Final = datetime(2026, 3, 27, 20, tzinfo=UTC)
 
 
-class Rentals(Riders, Payments, Metal, Operators, Words, Debts, Purses, Forgers):
+class Rentals(Debts, Purses, Words, Operators, Forgers):
     """Rules are what people, cabinets, networks and time do; books are looked at after each, the world at the end."""
 
 

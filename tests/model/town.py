@@ -20,7 +20,7 @@ STATIONS: Final = 3
 SLOTS: Final = 4
 BANKS: Final = 7
 #: What each of them has: enough for everything, for some of it, for hardly anything without a card.
-FUNDS: Final = (5000, 2000, 150)
+FUNDS: Final = (5000, 900, 150)
 RIDERS: Final = len(FUNDS)
 #: What most stations charge: a bank that is not back half a day after its time is lost.
 COMMON: Final = Fare(lost_after=timedelta(hours=12), lost_fee=700, reservation_fee=120)

@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition, rule
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from fleet.rentals.models import Rental
+from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.stations.models import PowerBank
 from tests.model import operators, requests
 from tests.model.cabinets import Arrival
@@ -70,9 +70,11 @@ class Words(Machine):
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, bank=numbers, out=st.booleans(), dies=dies)
     def reassign(self, which: int, bank: int, out: bool, dies: int | None) -> None:  # hypothesis names it
-        """Mostly a bank that is in somebody's hands; whose, the operator has to believe."""
+        """Mostly a bank that is out without a rental; who has it, the operator has to believe."""
         rental_id, deal = self.pick(which, RIDING)
-        known = self.town.hands if out and self.town.hands else self.town.banks
+        known = self._loose() if out else self.town.banks
+        if not known:
+            return
         serial, before = known[bank % len(known)], self._serial(rental_id)
         now = self.moment()
         place = self.town.place_of(before)
@@ -81,6 +83,12 @@ class Words(Machine):
             return
         back = self._back_unheard(serial)
         deal.corrected, deal.reassigned = True, Reassigned(serial, now if back is None else back.at)
+
+    def _loose(self) -> list[str]:
+        with Session(self.backend.engine) as session:
+            query = select(PowerBank.serial).join(Rental, Rental.power_bank_id == PowerBank.id)
+            with_riders = set(session.scalars(query.where(Rental.state.in_(OPEN_STATES))))
+        return [serial for serial in self.town.hands if serial not in with_riders]
 
     def _back_unheard(self, serial: str) -> Arrival | None:
         """It is in a slot again, and nobody knows."""
