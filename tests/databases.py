@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 from sqlalchemy import Engine, make_url
 
+import fleet.registry  # noqa: F401  # every model, also where nothing is migrated: tables refer to one another
 from cli.migrations import upgrade
 from fleet.db import create_engine_from
 
