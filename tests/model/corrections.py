@@ -4,11 +4,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.rentals.models import OPEN_STATES, Rental
-from fleet.stations.models import PowerBank
 from tests.model import operators
 from tests.model.machine import DISPUTED, ENDED, RIDING, Machine, dies, numbers
 from tests.model.people import check_refusal
@@ -21,8 +19,7 @@ class Operators(Machine):
         """The rental, and where its bank really is."""
         with Session(self.backend.engine) as session:
             rental = session.get_one(Rental, rental_id)
-            serial = session.scalars(select(PowerBank.serial).where(PowerBank.id == rental.power_bank_id)).one()
-        return rental, self.town.place_of(serial)
+        return rental, self.town.place_of(self.serial_of(rental_id))
 
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, dies=dies)

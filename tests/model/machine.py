@@ -93,6 +93,12 @@ class Machine(RuleBasedStateMachine):
         chosen = latest[which % len(latest)]
         return chosen, self.town.rentals[chosen]
 
+    def serial_of(self, rental_id: UUID) -> str:
+        """The bank that it is about, by the books."""
+        with Session(self.backend.engine) as session:
+            query = select(PowerBank.serial).join(Rental, Rental.power_bank_id == PowerBank.id)
+            return session.scalars(query.where(Rental.id == rental_id)).one()
+
     def publish_orders(self, dies: int | None) -> None:
         for order in self.backend.claim(dies):
             code = order.message.topic.split("/")[2]

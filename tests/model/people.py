@@ -5,12 +5,9 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from fleet.common.errors import FleetError
-from fleet.rentals.models import Rental, RentalState, SwapReason
-from fleet.stations.models import PowerBank
+from fleet.rentals.models import RentalState, SwapReason
 from tests.model import requests
 from tests.model.deals import Kept
 from tests.model.machine import ENDED, RIDING, Machine, dies, moods, numbers, places, riders
@@ -120,9 +117,7 @@ class Riders(Machine):
     def exchange(self, which: int, slot: int, mood: str, dies: int | None) -> None:
         """Asked for, put in, and the other bank comes, or not."""
         rental_id, _ = self.pick(which, RIDING)
-        with Session(self.backend.engine) as session:
-            query = select(PowerBank.serial).join(Rental, Rental.power_bank_id == PowerBank.id)
-            serial = session.scalars(query.where(Rental.id == rental_id)).one()
+        serial = self.serial_of(rental_id)
         place = slot % len(self.town.cabinets)
         cabinet = self.cabinet(place)
         free = [number for number, held in cabinet.slots.items() if held is None]

@@ -23,9 +23,7 @@ amounts = st.integers(2, 12)
 
 class Purses(Payments):
     @rule(rider=riders, amount=amounts, card=cards, approved=st.sampled_from([True, True, False]), dies=dies)
-    def cash_in(
-        self, rider: int, amount: int, card: Card, approved: bool, dies: int | None
-    ) -> None:  # hypothesis names it
+    def cash_in(self, rider: int, amount: int, card: Card, approved: bool, dies: int | None) -> None:
         """Asked for, decided, and carried out, with a card of one's own."""
         known = len(self.town.wishes)
         self.withdraw(rider, amount, card, None)

@@ -18,17 +18,12 @@ from tests.model.town import SLOTS
 
 
 class Words(Machine):
-    def _serial(self, rental_id: UUID) -> str:
-        with Session(self.backend.engine) as session:
-            query = select(PowerBank.serial).join(Rental, Rental.power_bank_id == PowerBank.id)
-            return session.scalars(query.where(Rental.id == rental_id)).one()
-
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, place=places, slot=st.integers(1, SLOTS), dies=dies)
     def claim(self, which: int, place: int, slot: int, dies: int | None) -> None:
         """It is where it is, if it is in a slot at all; else a rider says anything."""
         rental_id, deal = self.pick(which, RIDING)
-        serial = self._serial(rental_id)
+        serial = self.serial_of(rental_id)
         really = self.town.place_of(serial)
         code, slot = really or (self.code(place), slot)
         now = self.moment()
@@ -44,7 +39,7 @@ class Words(Machine):
     def return_unheard(self, which: int, place: int, slot: int, dies: int | None) -> None:
         """Into a cabinet that tells nobody, as its rider does."""
         rental_id, _ = self.pick(which, RIDING)
-        serial, cabinet = self._serial(rental_id), self.cabinet(place)
+        serial, cabinet = self.serial_of(rental_id), self.cabinet(place)
         free = [number for number, held in cabinet.slots.items() if held is None]
         if serial in self.town.hands and free:
             self.town.hands.remove(serial)
@@ -75,7 +70,7 @@ class Words(Machine):
         known = self._loose() if out else self.town.banks
         if not known:
             return
-        serial, before = known[bank % len(known)], self._serial(rental_id)
+        serial, before = known[bank % len(known)], self.serial_of(rental_id)
         now = self.moment()
         place = self.town.place_of(before)
         refused = operators.reassign(self.backend, self.town.operator, rental_id, serial, place, dies)
