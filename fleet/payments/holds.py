@@ -77,26 +77,29 @@ def capture_for_rental(
     Points money pays first, at most `points_max_minor` of it (None: all there is), then the wallet. `parts` (one
     currency, each kind once, e.g. unlock fee and usage) are served in their order when money is short. All holds are
     settled in any case: posted for the revenue part, or voided; one that was released before is no obstacle.
-    A rental that was charged before gets the first answer again. Raises TransferKeyReused when that charge was larger.
+    A rental that was charged before gets the first answer again; one that got all of it back is charged anew.
+    Raises TransferKeyReused when what is still paid is larger.
     """
     total = sum(money.amount_minor for _, money in parts)
     wallet = _wallet_account(session, user_id, hold_id, parts, now)
     available = ledger.lock_accounts(session, wallet)[wallet]
-    charged = charged_for(session, rental_id)
+    before = charged_for(session, rental_id)
+    charged = before - refunded_for(session, rental_id)
     if charged > total:
         raise TransferKeyReused(f"rental {rental_id} was charged {charged} before, now {total}", key=str(rental_id))
     if charged == 0:
+        anew = f":after:{before}" if before else ""
         held = _pending_holds(session, rental_id)
         by_wallet = [each for each in held if each.debit_account_id == wallet]
         by_points = [each for each in held if each.debit_account_id != wallet]
         if points_max_minor != 0 and parts:
             points = _points(session, user_id, parts, by_points, most=points_max_minor, now=now)
-            charged += _charge(session, rental_id, points, by_points, now)
+            charged += _charge(session, rental_id, points, by_points, now, anew=anew)
             parts = _less(parts, points.shares)
         else:
             _settle_holds(session, by_points, {}, now)
         payer = _Payer(wallet, _shares(parts, available, by_wallet), "charge")
-        charged += _charge(session, rental_id, payer, by_wallet, now)
+        charged += _charge(session, rental_id, payer, by_wallet, now, anew=anew)
     return CaptureResult(charged_minor=charged, due_minor=total - charged)
 
 
@@ -144,10 +147,15 @@ def _less(parts: list[tuple[AccountKind, Money]], shares: dict[AccountKind, Mone
     return [(kind, money) for kind, money in left if money.amount_minor]
 
 
-def _charge(session: Session, rental_id: UUID, payer: _Payer, held: list[LedgerTransfer], now: datetime) -> int:
-    """Move the payer's shares, out of its holds as far as they go; returns how much that is."""
+def _charge(
+    session: Session, rental_id: UUID, payer: _Payer, held: list[LedgerTransfer], now: datetime, *, anew: str
+) -> int:
+    """Move the payer's shares, out of its holds as far as they go; returns how much that is.
+
+    `anew` tells the transfers from those of a charge that came back.
+    """
     from_hold = _settle_holds(session, held, payer.shares, now)
-    _charge_rest(session, rental_id, payer, from_hold=from_hold, now=now)
+    _charge_rest(session, rental_id, payer, from_hold=from_hold, now=now, anew=anew)
     return sum(share.amount_minor for share in payer.shares.values())
 
 
@@ -222,7 +230,7 @@ def _settle_holds(session: Session, held: list[LedgerTransfer], shares: dict[Acc
     return wanted - left
 
 
-def _charge_rest(session: Session, rental_id: UUID, payer: _Payer, *, from_hold: int, now: datetime) -> None:
+def _charge_rest(session: Session, rental_id: UUID, payer: _Payer, *, from_hold: int, now: datetime, anew: str) -> None:
     """Move what the holds did not; the account is locked, so nobody takes the money in between."""
     for kind, share in payer.shares.items():
         rest = share.amount_minor - (from_hold if kind is HELD_FOR else 0)
@@ -233,7 +241,7 @@ def _charge_rest(session: Session, rental_id: UUID, payer: _Payer, *, from_hold:
                 credit=ledger.house_accounts(session, share.currency, now)[kind],
                 money=Money(rest, share.currency),
                 kind=CHARGE,
-                key=f"rental:{rental_id}:{payer.key}:{kind}",
+                key=f"rental:{rental_id}:{payer.key}:{kind}{anew}",
                 now=now,
                 rental_id=rental_id,
             )

@@ -39,6 +39,7 @@ def move(
         rental.open_place, rental.closed_at = None, rental.closed_at or now
     elif place is not None:
         rental.open_place, rental.closed_at, rental.failure_code = place, None, None
+        rental.price_minor = rental.price_lines = None  # what it cost as long as it was thought over
     note(session, rental, before, why=why, evidence=evidence, at=at, now=now)
     if to is RentalState.ACTIVE:
         news = RentalStarted if rental.swapped_at is None else RentalSwapped

@@ -108,16 +108,16 @@ def cheaper(
         rental.written_off_minor -= given_up
     refund = too_much - owed - given_up
     # An operator may have given some of it back already; a fact must not fail for that.
-    left = holds.charged_for(session, rental.id) - holds.refunded_for(session, rental.id)
-    refund = min(refund, left)
+    charged = holds.charged_for(session, rental.id)
+    refund = min(refund, charged - holds.refunded_for(session, rental.id))
     if refund > 0:
         holds.refund_rental(
             session,
             rental_id=rental.id,
             money=Money(refund, rental.currency),
             reason=reason,
-            # The price falls with every correction: a key of its own for each, the same for a repetition.
-            key=f"{key}:{result.total_minor}",
+            # The price falls with every correction, and rises only with what is charged: a key of its own for each.
+            key=f"{key}:{result.total_minor}:{charged}",
             now=now,
         )
         rental.charged_minor -= refund

@@ -220,9 +220,9 @@ class World:
         assert rental.state is RentalState.ACTIVE
         return rental
 
-    def unknown(self) -> tuple[Rental, DeviceCommand]:
+    def unknown(self, plan: PaymentPlan = BY_WALLET) -> tuple[Rental, DeviceCommand]:
         """A rental whose eject nobody answered."""
-        rental = self.start()
+        rental = self.start(plan=plan)
         command = self.send(rental)
         self.later(self.policy.eject_deadline + self.policy.eject_grace + SECOND)
         assert deadlines.sweep_commands(self.session, self.now, self.policy) == 1

@@ -5,7 +5,13 @@ import pytest
 from firmware_protocol.types import CommandOutcome
 from fleet.devices.models import CommandState
 from fleet.payments import holds
-from fleet.rentals.models import RentalState
+from fleet.payments.invoices import invoices_of_rental
+from fleet.payments.models import AccountKind
+from fleet.rentals.closing.annulment import annul
+from fleet.rentals.locking import lock_rentals
+from fleet.rentals.models import PayMode, RentalState
+from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan, plan_of
+from tests.fleet.rentals.starts.test_payment_plans import give_points
 from tests.fleet.rentals.world import HOUR, MINUTE, SECOND, World
 
 EXPIRED = CommandOutcome.EXPIRED
@@ -38,6 +44,62 @@ def test_what_was_charged_comes_back(world: World) -> None:
     assert world.money() == (5000, 0)
     assert holds.charged_for(world.session, rental.id) == holds.refunded_for(world.session, rental.id)
     assert world.cases() == []
+    world.check_everything()
+
+
+@pytest.mark.parametrize("plan", [BY_WALLET, plan_of(PayMode.SPLIT)], ids=["wallet", "points and wallet"])
+@pytest.mark.parametrize("later_hours", [1, 2, 5], ids=["as much as before", "more", "much more"])
+def test_a_bank_that_leaves_after_what_was_charged_came_back_is_charged_anew(
+    world: World, plan: PaymentPlan, later_hours: int
+) -> None:
+    points = 60 if plan.mode is PayMode.SPLIT else 0
+    if points:
+        give_points(world, points)
+    rental, command = world.unknown(plan)
+    world.inventory("A", {2: ("A2", 80), 3: ("A3", 70)})
+    world.later(HOUR)
+    world.inserted("B", 1, "A1")
+    world.result("A", command, CommandOutcome.FAILED, "slot_empty")
+    assert (world.money(), rental.state) == ((5000, 0), RentalState.EJECT_FAILED)
+    world.inventory("B", {})
+    world.later(MINUTE)
+    world.inserted("A", 1, "A1")
+    world.later(MINUTE)
+    world.ejected("A", 1, "A1", command)
+    assert (rental.state, rental.price_minor) == (RentalState.ACTIVE, None)
+    world.later(later_hours * HOUR)
+    world.inserted("B", 1, "A1")
+    price = rental.price_minor
+    assert rental.state is RentalState.COMPLETED
+    assert price is not None
+    assert (rental.charged_minor, rental.due_minor) == (price, 0)
+    assert world.money() == (5000 - price + points, 0)
+    assert holds.paid_by(world.session, rental.id) == {
+        kind: minor for kind, minor in {AccountKind.WALLET: price - points, AccountKind.BONUS: points}.items() if minor
+    }
+    bills = invoices_of_rental(world.session, rental.id, world.rider)
+    assert sum(bill.total_minor for bill in bills) == price
+    world.check_everything()
+
+
+def test_what_is_charged_anew_comes_back_once_more(world: World) -> None:
+    """A correction that lowers the price to what it was lowered to before is another refund."""
+    rental, command = world.unknown()
+    world.inventory("A", {2: ("A2", 80), 3: ("A3", 70)})
+    for _ in range(2):
+        world.later(HOUR)
+        world.inserted("B", 1, "A1")
+        assert rental.state is RentalState.COMPLETED
+        assert world.money() == (5000 - rental.charged_minor, 0) != (5000, 0)
+        [rental] = lock_rentals(world.session, [rental.id], [command.id]).values()
+        annul(world.session, rental, why="again", code="again", evidence={}, at=world.now, now=world.now)
+        assert (rental.charged_minor, world.money()) == (0, (5000, 0))
+        world.inventory("B", {})
+        world.later(MINUTE)
+        world.inserted("A", 1, "A1")
+        world.later(MINUTE)
+        world.ejected("A", 1, "A1", command)
+        assert rental.state is RentalState.ACTIVE
     world.check_everything()
 
 
