@@ -24,7 +24,9 @@ class InvoiceLineOut(Schema):
 
 
 class InvoiceOut(Schema):
-    """The lines add up to the total. Never changed: a correction says by how much those before it were wrong."""
+    """The lines add up to the total. Never changed: a correction says by how much those before it were wrong, a credit
+    what was given back although the price is right.
+    """
 
     id: UUID
     number: int
@@ -73,7 +75,7 @@ def list_invoices(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[InvoiceOut]:
-    """`rental_id`: the invoice of one rental and its corrections, in order: together they are its price."""
+    """`rental_id`: the invoice of one rental, its corrections and credits, in order; without credits its price."""
     if rental_id is not None:
         return Page(items=[InvoiceOut.of(row) for row in invoices.invoices_of_rental(session, rental_id, user.id)])
     before = runtime.cursors.read("invoices", cursor)

@@ -45,22 +45,66 @@ class Bill:
 def issue(session: Session, bill: Bill, now: datetime, reason: str | None = None) -> Invoice | None:
     """An invoice for the rental, or a correction that brings those before it to `bill`; None when they say so already.
 
+    Credits are beside the price, and never more than it: what a price that fell takes with it is credited no more.
     The caller holds the rental's lock: two at once would be refused by the database, not told the same twice.
     """
     before = [] if bill.rental_id is None else list(session.scalars(_of_rental(bill.rental_id)))
-    total = bill.total_minor - sum(each.total_minor for each in before)
-    tax = bill.tax_minor - sum(each.tax_minor for each in before)
-    if total == 0 and tax == 0:
-        return None
-    lines = list(bill.lines)
-    if before:
-        text = f"As invoiced so far, up to no. {before[-1].number}"
-        lines.insert(0, Line(CORRECTION, text, total - bill.total_minor))
+    told = _told(before)
+    total, tax = bill.total_minor - told.total_minor, bill.tax_minor - told.tax_minor
+    made = None
+    if total != 0 or tax != 0:
+        lines = list(bill.lines)
+        if before:
+            text = f"As invoiced so far, up to no. {before[-1].number}"
+            lines.insert(0, Line(CORRECTION, text, total - bill.total_minor))
+        made = _write(session, bill, before, now, total=total, tax=tax, lines=lines, reason=reason)
+        before.append(made)
+    if told.credited_minor > bill.total_minor:
+        too_much, its_tax = told.credited_minor - bill.total_minor, told.credited_tax - bill.tax_minor
+        lines = [Line(CORRECTION, "Credited before, and part of the correction now", too_much)]
+        _write(session, bill, before, now, InvoiceKind.CREDIT, total=too_much, tax=its_tax, lines=lines, reason=reason)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a rental's invoices and corrections add up to, and what its credits do; minor units."""
+
+    total_minor: int
+    tax_minor: int
+    credited_minor: int
+    credited_tax: int
+
+
+def _told(before: Sequence[Invoice]) -> _Told:
+    credits_ = [each for each in before if each.kind is InvoiceKind.CREDIT]
+    told = [each for each in before if each.kind is not InvoiceKind.CREDIT]
+    return _Told(
+        total_minor=sum(each.total_minor for each in told),
+        tax_minor=sum(each.tax_minor for each in told),
+        credited_minor=-sum(each.total_minor for each in credits_),
+        credited_tax=-sum(each.tax_minor for each in credits_),
+    )
+
+
+def _write(
+    session: Session,
+    bill: Bill,
+    before: Sequence[Invoice],
+    now: datetime,
+    kind: InvoiceKind = InvoiceKind.CORRECTION,
+    *,
+    total: int,
+    tax: int,
+    lines: Sequence[Line],
+    reason: str | None,
+) -> Invoice:
+    """`kind`: of any but the first."""
     invoice = Invoice(
         user_id=bill.user_id,
         rental_id=bill.rental_id,
         sequence=len(before),
-        kind=InvoiceKind.CORRECTION if before else InvoiceKind.INVOICE,
+        kind=kind if before else InvoiceKind.INVOICE,
         corrects_id=before[-1].id if before else None,
         currency=bill.currency,
         total_minor=total,
@@ -77,6 +121,31 @@ def issue(session: Session, bill: Bill, now: datetime, reason: str | None = None
     session.add(invoice)
     session.flush()  # the next correction refers to it
     return invoice
+
+
+def credit_rental(
+    session: Session, rental_id: UUID, amount_minor: int, *, reason: str, now: datetime
+) -> Invoice | None:
+    """So much (contained tax included) of what a rental cost was given back, and its price stays: a credit note.
+
+    At most what is invoiced and not credited yet; None when that is nothing. The caller has locked the rider's wallet.
+    """
+    before = list(session.scalars(_of_rental(rental_id)))
+    told = _told(before)
+    amount = min(amount_minor, told.total_minor - told.credited_minor)
+    if amount <= 0:
+        return None
+    last = before[-1]
+    tax = rounded((told.credited_minor + amount) * told.tax_minor, told.total_minor) - told.credited_tax
+    bill = Bill(
+        user_id=last.user_id, rental_id=rental_id, currency=last.currency, total_minor=told.total_minor,
+        tax_minor=told.tax_minor, tax_name=last.tax_name, tax_bp=last.tax_bp,
+        lines=[Line(REFUND, reason, -amount)],
+    )  # fmt: skip
+    return _write(
+        session, bill, before, now, InvoiceKind.CREDIT, total=-amount, tax=-tax, lines=bill.lines,
+        reason=reason[:TEXT_MAX],
+    )  # fmt: skip
 
 
 def tax_in(invoice: Invoice, amount_minor: int) -> int:
@@ -110,7 +179,10 @@ def _of_rental(rental_id: UUID) -> Select[Invoice]:
 
 
 def invoices_of_rental(session: Session, rental_id: UUID, user_id: UUID) -> list[Invoice]:
-    """The rider's invoice for it and its corrections, in order, with their lines. They add up to its price."""
+    """The rider's invoice for it, corrections and credits, in order, with their lines.
+
+    Without the credits they add up to its price.
+    """
     query = _of_rental(rental_id).where(Invoice.user_id == user_id).options(selectinload(Invoice.lines))
     return list(session.scalars(query))
 

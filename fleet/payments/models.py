@@ -233,6 +233,8 @@ class InvoiceKind(StrEnum):
     INVOICE = "invoice"
     #: Says by how much those before it were wrong; negative when money comes back.
     CORRECTION = "correction"
+    #: Money that was given back beside the price: what was owed for it was right.
+    CREDIT = "credit"
 
 
 class Invoice(Base):
@@ -244,7 +246,7 @@ class Invoice(Base):
         Index(None, "user_id", "id"),
         CheckConstraint("(kind = 'invoice') = (corrects_id IS NULL)", name="corrects"),
         CheckConstraint("(kind = 'invoice') = (sequence = 0)", name="sequence"),
-        CheckConstraint("kind = 'correction' OR total_minor > 0 AND tax_minor BETWEEN 0 AND total_minor", name="total"),
+        CheckConstraint("kind <> 'invoice' OR total_minor > 0 AND tax_minor BETWEEN 0 AND total_minor", name="total"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
     )
 

@@ -86,16 +86,18 @@ _CHECKS = {
                                       WHERE o.intent_id = t.intent_id AND o.state <> 'voided'
                                         AND o.kind IN ('top_up', 'card_payment')))""",
     "money on its way out is not booked as it went": """
-        SELECT m.id::text FROM money_out m JOIN ledger_transfer t ON t.id = m.transfer_id
-         WHERE t.amount_minor <> m.amount_minor OR t.currency <> m.currency
+        SELECT m.id::text FROM money_out m
+          JOIN ledger_transfer t ON t.id IN (m.transfer_id, m.loss_id) LEFT JOIN ledger_transfer l ON l.id = m.loss_id
+         WHERE t.id = m.transfer_id AND t.amount_minor + coalesce(l.amount_minor, 0) <> m.amount_minor
+            OR t.currency <> m.currency
             OR t.state <> CASE m.state WHEN 'pending' THEN 'pending' WHEN 'failed' THEN 'voided' ELSE 'posted' END
             OR t.state = 'posted' AND t.posted_minor <> t.amount_minor
             OR (m.state = 'returned') <> EXISTS (SELECT 1 FROM ledger_transfer r
                                                   WHERE r.idempotency_key = 'returned:' || t.id)""",
     "money left without a refund or withdrawal that did": """
         SELECT t.id::text FROM ledger_transfer t
-         WHERE t.kind IN ('card_refund', 'withdrawal') AND t.state = 'posted'
-           AND NOT EXISTS (SELECT 1 FROM money_out m WHERE m.transfer_id = t.id)""",
+         WHERE t.kind IN ('card_refund', 'card_refund_loss', 'withdrawal') AND t.state = 'posted'
+           AND NOT EXISTS (SELECT 1 FROM money_out m WHERE t.id IN (m.transfer_id, m.loss_id))""",
     "chargeback is not booked as its dispute stands": """
         SELECT t.id::text FROM ledger_transfer t
           LEFT JOIN card_dispute d ON t.id IN (d.transfer_id, d.recovery_id)

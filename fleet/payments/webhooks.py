@@ -13,6 +13,7 @@ from fleet.payments.disputes.service import apply_dispute
 from fleet.payments.events import WebhookReceived
 from fleet.payments.intent_models import PaymentWebhook
 from fleet.payments.intents import apply_charge
+from fleet.payments.outgoing import desk_refunds
 from fleet.payments.outgoing.money_out import apply_move
 from fleet.payments.providers.base import (
     ObjectKind,
@@ -95,6 +96,8 @@ def apply_object(session: Session, provider: str, found: ProviderObject | None, 
     """Make our side what the provider's object says. Raises NotFound when it is not ours, ChargeMismatch."""
     if isinstance(found, ProviderCharge) and found.intent_id is not None:
         apply_charge(session, found.intent_id, found, now)
+    elif isinstance(found, ProviderMove) and found.id is None:
+        desk_refunds.adopt(session, provider, found, now)
     elif isinstance(found, ProviderMove):
         apply_move(session, found, now)
     elif isinstance(found, ProviderDispute):

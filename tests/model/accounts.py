@@ -73,7 +73,7 @@ class Accounts:
             SandboxMove.status == MoveStatus.SUCCEEDED, SandboxMove.idempotency_key.in_(owners)
         )
         for move in self._session.scalars(moves):
-            came[owners[move.idempotency_key]] -= move.amount_minor
+            came[owners[str(move.idempotency_key)]] -= move.amount_minor
         return came
 
     def _payments(self) -> None:

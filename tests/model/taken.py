@@ -78,4 +78,4 @@ class Taken:
         }
         query = select(SandboxMove).where(SandboxMove.kind == ObjectKind.PAYOUT, SandboxMove.idempotency_key.in_(keys))
         paid = query.where(SandboxMove.status == MoveStatus.SUCCEEDED, SandboxMove.next_status.is_(None))
-        return {keys[move.idempotency_key]: move.amount_minor for move in self._session.scalars(paid)}
+        return {keys[str(move.idempotency_key)]: move.amount_minor for move in self._session.scalars(paid)}

@@ -41,8 +41,12 @@ _FORBIDDEN = {
         WHERE state = 'completed' AND coalesce(price_minor, 0) <> charged_minor + due_minor + written_off_minor""",
     "a rental's invoices are not its price": """
         SELECT r.id, r.price_minor, coalesce(sum(i.total_minor), 0)
-        FROM rental r LEFT JOIN invoice i ON i.rental_id = r.id
+        FROM rental r LEFT JOIN invoice i ON i.rental_id = r.id AND i.kind <> 'credit'
         GROUP BY r.id HAVING coalesce(r.price_minor, 0) <> coalesce(sum(i.total_minor), 0)""",
+    "more of a rental is credited than it costs": """
+        SELECT i.rental_id, -sum(i.total_minor), max(r.price_minor)
+        FROM invoice i JOIN rental r ON r.id = i.rental_id WHERE i.kind = 'credit'
+        GROUP BY i.rental_id HAVING NOT -sum(i.total_minor) BETWEEN 0 AND coalesce(max(r.price_minor), 0)""",
     "a rider paid for a bank that was not given": """
         SELECT id, state, charged_minor, due_minor FROM rental
         WHERE (state IN ('eject_failed', 'cancelled') OR started_at IS NULL) AND charged_minor + due_minor > 0""",

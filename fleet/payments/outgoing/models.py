@@ -140,6 +140,8 @@ class MoneyOut(Base):
     state: Mapped[MoneyOutState] = mapped_column(text_enum(MoneyOutState, 16))
     failure_code: Mapped[str | None] = mapped_column(String(64))
     transfer_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)
+    #: Of a refund that we did not ask for: what the wallet did not have any more, the house's loss.
+    loss_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     ask_at: Mapped[datetime]

@@ -111,6 +111,8 @@ def _settle(session: Session, out: MoneyOut, state: MoneyOutState, failure: str 
     rules.check_move(out.state, state)
     out.state, out.failure_code, out.updated_at = state, failure and failure[:64], now
     _book(session, out.transfer_id, state, now)
+    if out.loss_id is not None:
+        _book(session, out.loss_id, state, now)
     if out.withdrawal_id is not None:
         _close_withdrawal(session, out.withdrawal_id, state, now)
     if out.refund_id is not None:

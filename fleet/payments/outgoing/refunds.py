@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import Conflict, InvalidInput, NotFound
 from fleet.common.money import Money
-from fleet.payments import holds, ledger
+from fleet.payments import holds, invoices, ledger
 from fleet.payments.disputes.service import disputed_of
 from fleet.payments.errors import RefundNotOpen, RefundTooLarge
 from fleet.payments.intent_models import IntentPurpose, IntentState, PaymentIntent
@@ -192,6 +192,7 @@ def _refund_rental(session: Session, refund: Refund, rental_id: UUID, now: datet
         session, rental_id=rental_id, money=Money(refund.amount_minor, refund.currency), reason=refund.reason,
         key=f"refund:{refund.id}", now=now,
     )  # fmt: skip
+    invoices.credit_rental(session, rental_id, refund.amount_minor, reason=f"Refund: {refund.reason}", now=now)
     rest = _came_to_wallet(session, refund, rental_id)
     shares = []
     paid = select(PaymentIntent).where(

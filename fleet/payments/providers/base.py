@@ -122,6 +122,8 @@ class ProviderMove:
     currency: str
     id: UUID | None
     failure_code: str | None = None
+    #: Of a refund: the charge's reference.
+    charge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def refund_of(refund: stripe.Refund) -> ProviderMove:
         currency=currency,
         id=_id(refund.metadata, "refund_id"),
         failure_code=getattr(refund, "failure_reason", None),
+        charge=None if refund.payment_intent is None else str(refund.payment_intent),
     )
 
 

@@ -12,8 +12,16 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import NotFound
 from fleet.payments.errors import NothingToRepair
 from fleet.payments.intent_models import IntentState, PaymentIntent
+from fleet.payments.outgoing import desk_refunds
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState
-from fleet.payments.providers.base import ObjectKind, PaymentProvider, ProviderCharge, ProviderMove, ProviderObject
+from fleet.payments.providers.base import (
+    MoveStatus,
+    ObjectKind,
+    PaymentProvider,
+    ProviderCharge,
+    ProviderMove,
+    ProviderObject,
+)
 from fleet.payments.reconciliation.models import DifferenceKind, Proposal, ReconciliationDifference, ReconciliationRun
 from fleet.payments.transactions import Transactions
 from fleet.payments.webhooks import apply_object
@@ -71,7 +79,12 @@ def _compare(
     until: datetime,
 ) -> list[ReconciliationDifference]:  # fmt: skip
     ours = _by_id(session, [_our_id(one) for one in theirs])
-    found = [difference for one in theirs if (difference := _difference(one, ours.get(_our_id(one)))) is not None]
+    found = []
+    for one in theirs:
+        known = ours.get(_our_id(one)) or _made_there(session, provider.name, one)
+        difference = _difference(one, known, adoptable=known is None and _may_adopt(session, provider.name, one))
+        if difference is not None:
+            found.append(difference)
     listed = {one.reference for one in theirs}
     booked = _booked(session, provider.name, since + _SLACK, until - _SLACK)
     return found + [_missing(one) for one in booked if one.reference not in listed]
@@ -86,6 +99,18 @@ def _by_id(session: Session, ids: Sequence[UUID | None]) -> dict[UUID | None, _O
     intents = session.scalars(select(PaymentIntent).where(PaymentIntent.id.in_(known)))
     outs = session.scalars(select(MoneyOut).where(MoneyOut.id.in_(known)))
     return {one.id: one for one in (*map(_of_intent, intents), *map(_of_move, outs))}
+
+
+def _made_there(session: Session, provider: str, one: ProviderCharge | ProviderMove) -> _Ours | None:
+    """What we have of a refund that was made at the provider's desk."""
+    foreign = isinstance(one, ProviderMove) and one.id is None
+    out = desk_refunds.booked(session, provider, one.reference) if foreign else None
+    return None if out is None else _of_move(out)
+
+
+def _may_adopt(session: Session, provider: str, one: ProviderCharge | ProviderMove) -> bool:
+    given = isinstance(one, ProviderMove) and one.status is MoveStatus.SUCCEEDED
+    return given and isinstance(one, ProviderMove) and desk_refunds.is_ours(session, provider, one) is not None
 
 
 def _booked(session: Session, provider: str, since: datetime, until: datetime) -> list[_Ours]:
@@ -121,7 +146,10 @@ def _of_move(out: MoneyOut) -> _Ours:
     )  # fmt: skip
 
 
-def _difference(one: ProviderCharge | ProviderMove, ours: _Ours | None) -> ReconciliationDifference | None:
+def _difference(
+    one: ProviderCharge | ProviderMove, ours: _Ours | None, *, adoptable: bool
+) -> ReconciliationDifference | None:
+    """`adoptable`: a refund of a payment of ours that we have not asked for, and have not heard of yet."""
     kind = _kind(one, ours)
     if kind is None:
         return None
@@ -134,7 +162,7 @@ def _difference(one: ProviderCharge | ProviderMove, ours: _Ours | None) -> Recon
         theirs=one.status,
         amount_minor=_amount(one),
         currency=one.currency,
-        proposal=Proposal.APPLY if kind is DifferenceKind.STATE else Proposal.INVESTIGATE,
+        proposal=Proposal.APPLY if adoptable or kind is DifferenceKind.STATE else Proposal.INVESTIGATE,
     )
 
 

@@ -39,7 +39,10 @@ class SandboxMove(Base):
 
     reference: Mapped[str] = mapped_column(String(100), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
-    idempotency_key: Mapped[str] = mapped_column(String(150), unique=True)
+    #: NULL: made at the sandbox's own desk.
+    idempotency_key: Mapped[str | None] = mapped_column(String(150), unique=True)
+    #: Of a refund.
+    charge_reference: Mapped[str | None] = mapped_column(ForeignKey("sandbox_charge.reference"))
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(16))

@@ -38,10 +38,36 @@ def refund(books: Session, order: MoveOrder, now: datetime) -> tuple[ProviderMov
     card = by_last4(charge.card)
     move, made = _record(books, ObjectKind.REFUND, order, card, now)
     if made:
-        if order.amount_minor > (charge.captured_minor or 0) - charge.refunded_minor:
-            raise ProviderRefused("more than is left of the charge", "charge_already_refunded")
-        charge.refunded_minor += order.amount_minor
+        _take_back(charge, order.amount_minor)
     return public(move, now), made and card in _NO_ANSWER
+
+
+def _take_back(charge: SandboxCharge, amount_minor: int) -> None:
+    if amount_minor > (charge.captured_minor or 0) - charge.refunded_minor:
+        raise ProviderRefused("more than is left of the charge", "charge_already_refunded")
+    charge.refunded_minor += amount_minor
+
+
+def refund_at_desk(books: Session, reference: str, amount_minor: int, now: datetime) -> str:
+    """Somebody gives back part of a charge in the sandbox's own pages: nobody of ours has asked. Its reference."""
+    charge = books.get_one(SandboxCharge, reference, with_for_update=True)
+    _take_back(charge, amount_minor)
+    fails = by_last4(charge.card) is Card.REFUND_FAILS
+    status, later = _COURSE[Card.REFUND_FAILS] if fails else (MoveStatus.SUCCEEDED, None)
+    move = SandboxMove(
+        reference=f"re_{new_id().hex}", kind=ObjectKind.REFUND, charge_reference=reference, amount_minor=amount_minor,
+        currency=charge.currency, status=status, created_at=now, next_status=later,
+        failure_code="account_closed" if fails else None, settles_at=now + SLOW if fails else None,
+    )  # fmt: skip
+    books.add(move)
+    _announce(books, move, now)
+    return move.reference
+
+
+def _announce(books: Session, move: SandboxMove, now: datetime) -> None:
+    for due in {now, now if move.settles_at is None else move.settles_at}:
+        kind = ObjectKind(move.kind)
+        books.add(SandboxDelivery(about=kind, reference=move.reference, kind=f"{kind}.updated", due_at=due))
 
 
 def payout(books: Session, order: MoveOrder, now: datetime) -> tuple[ProviderMove, bool]:
@@ -64,6 +90,7 @@ def _record(
             reference=f"{'re' if kind is ObjectKind.REFUND else 'po'}_{new_id().hex}",
             kind=kind,
             idempotency_key=str(order.id),
+            charge_reference=order.to if kind is ObjectKind.REFUND else None,
             amount_minor=order.amount_minor,
             currency=order.currency,
             status=status,
@@ -80,8 +107,7 @@ def _record(
     if (move.kind, move.amount_minor, move.currency) != (kind, order.amount_minor, order.currency):
         raise ProviderRefused("this idempotency key was used for something else")
     if reference is not None:
-        for due in {now, now if move.settles_at is None else move.settles_at}:
-            books.add(SandboxDelivery(about=kind, reference=reference, kind=f"{kind}.updated", due_at=due))
+        _announce(books, move, now)
     return move, reference is not None
 
 
@@ -96,8 +122,9 @@ def public(move: SandboxMove, now: datetime) -> ProviderMove:
         status=status,
         amount_minor=move.amount_minor,
         currency=move.currency,
-        id=UUID(move.idempotency_key),
+        id=None if move.idempotency_key is None else UUID(move.idempotency_key),
         failure_code=move.failure_code if status is MoveStatus.FAILED else None,
+        charge=move.charge_reference,
     )
 
 

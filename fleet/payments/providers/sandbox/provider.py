@@ -236,6 +236,11 @@ class SandboxProvider:
             raise OutcomeUnknown("no answer in time")
         return found
 
+    def refund_at_desk(self, charge: str, amount_minor: int) -> str:
+        """Somebody gives money back in the sandbox's own pages. For tests. Raises ProviderRefused."""
+        with session_scope(self._engine) as books:
+            return moves.refund_at_desk(books, charge, amount_minor, self._clock())
+
     def decide_dispute(self, reference: str, *, won: bool) -> None:
         """The rider's bank has decided. For tests and the sandbox's pages."""
         with session_scope(self._engine) as books:
