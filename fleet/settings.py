@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     #: Of Stripe's dashboard: sk_…, whsec_…; and where its API is, when not at Stripe's.
     stripe_api_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
+    #: Of the endpoint for events of connected accounts, which payouts go to.
+    stripe_connect_webhook_secret: SecretStr | None = None
     stripe_api_base: str | None = None
 
     database_pool_size: int = 10

@@ -4,6 +4,7 @@ from fleet.devices.events import InventoryFresh, InventoryStale, StationInventor
 from fleet.payments.events import (
     AuthorizationDecided,
     MoneyOutDue,
+    MoneyOutSettled,
     PaymentDisputeClosed,
     PaymentDisputed,
     PaymentMethodRemoved,
@@ -39,6 +40,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     WebhookReceived.name: ("payments.apply_webhook",),
     AuthorizationDecided.name: ("payments.carry_out_authorization",),
     MoneyOutDue.name: ("payments.send_money_out",),
+    MoneyOutSettled.name: ("partners.settle_payout",),
     PaymentDisputed.name: ("rentals.follow_chargeback", "subscriptions.end_disputed"),
     PaymentDisputeClosed.name: ("rentals.follow_chargeback",),
     PaymentMethodRemoved.name: ("payments.forget_method",),

@@ -16,7 +16,7 @@ from api.partners.schemas import PayoutOut
 from api.problems import problems
 from api.schemas import Cursor, Input, Limit, Page
 from api.v1 import area
-from fleet.partners import payouts
+from fleet.partners import payouts, sending
 from fleet.partners.models import PayoutRequest, PayoutState
 
 router = area("admin", "admin")
@@ -59,6 +59,15 @@ def approve(payout_id: UUID, acts: ActsDep) -> PayoutOut:
              responses=problems(401, 403, 404, 409))  # fmt: skip
 def process(payout_id: UUID, acts: ActsDep) -> PayoutOut:
     return _told(acts, "payout.process", payouts.process(acts.session, payout_id))
+
+
+@router.post("/payout/{payout_id}/send", operation_id="admin_send_payout", summary="Have the payment provider pay it",
+             responses=problems(401, 403, 404, 409))  # fmt: skip
+def send(payout_id: UUID, runtime: RuntimeDep, acts: ActsDep) -> PayoutOut:
+    """To the partner's account there, once it is approved. From then on the provider says what becomes of it; again
+    changes nothing.
+    """
+    return _told(acts, "payout.send", sending.send(acts.session, payout_id, runtime.provider, acts.now))
 
 
 @router.post("/payout/{payout_id}/complete", operation_id="admin_complete_payout", summary="The money has left",

@@ -266,6 +266,7 @@ class PayoutOut(Schema):
     decided_by: UUID | None
     decided_at: Instant | None
     finished_at: Instant | None
+    provider: Annotated[str | None, Field(description="the payment provider that sends it; null: a bank")]
     reference: str | None
     reason: str | None
 
@@ -281,6 +282,7 @@ class PayoutOut(Schema):
             decided_by=row.decided_by,
             decided_at=row.decided_at,
             finished_at=row.finished_at,
+            provider=row.provider,
             reference=row.reference,
             reason=row.reason,
         )

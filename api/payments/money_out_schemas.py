@@ -6,7 +6,9 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyIn, MoneyOut, Schema
+from fleet.payments.outgoing.accounts import Onboarding
 from fleet.payments.outgoing.models import Refund, RefundState, Withdrawal, WithdrawalState
+from fleet.payments.providers.base import AccountStatus
 
 Reason = Annotated[str, Field(min_length=1, max_length=300, examples=["The cable was broken"])]
 
@@ -63,7 +65,10 @@ class WithdrawalIn(MoneyIn):
         }
     )
 
-    method_id: Annotated[UUID, Field(description="the saved method that gets it")]
+    method_id: Annotated[
+        UUID | None,
+        Field(description="the saved method that gets it; left out where payouts go to an account of mine"),
+    ] = None
 
 
 class WithdrawalOut(Schema):
@@ -73,7 +78,8 @@ class WithdrawalOut(Schema):
     state: WithdrawalState
     amount: MoneyOut
     fee: MoneyOut
-    method_id: UUID
+    method_id: UUID | None
+    account_id: Annotated[UUID | None, Field(description="my account for payouts")]
     note: str | None
     requested_at: Instant
     decided_at: Instant | None
@@ -87,6 +93,29 @@ class WithdrawalOut(Schema):
 class WithdrawalForOperator(WithdrawalOut):
     user_id: UUID
     decided_by: UUID | None
+
+
+class PayoutAccountOut(Schema):
+    """Where payouts go to. `enabled`: money may be sent there."""
+
+    id: UUID
+    provider: str
+    state: AccountStatus
+    missing: Annotated[list[str], Field(description="what the provider still wants to know, in its words")]
+    created_at: Instant
+    updated_at: Instant
+
+
+class OnboardingOut(Schema):
+    account: PayoutAccountOut
+    url: Annotated[
+        str | None,
+        Field(description="the provider's page where the owner says who they are; works once, soon; null: not needed"),
+    ]
+
+    @classmethod
+    def of(cls, found: Onboarding) -> Self:
+        return cls(account=PayoutAccountOut.model_validate(found.account), url=found.url)
 
 
 class RejectIn(Input):

@@ -1,5 +1,5 @@
 """All that is under /payment."""
 
-from api.payments import debts, endpoints, invoices, methods, refunds, withdrawals
+from api.payments import debts, endpoints, invoices, methods, payout_accounts, refunds, withdrawals
 
-ROUTERS = tuple(part.router for part in (endpoints, methods, debts, refunds, withdrawals, invoices))
+ROUTERS = tuple(part.router for part in (endpoints, methods, debts, refunds, payout_accounts, withdrawals, invoices))

@@ -19,15 +19,16 @@ router = area("payment", "payments")
 @router.post("/withdrawal", operation_id="request_withdrawal", summary="Take money out of my wallet", status_code=201,
              response_model=WithdrawalOut, responses=problems(401, 402, 403, 404, 409))  # fmt: skip
 def request_withdrawal(
-    body: WithdrawalIn, session: SessionDep, user: CurrentUser, now: Now, once: Idempotent
+    body: WithdrawalIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, once: Idempotent
 ) -> Response:
     """Reserved at once, paid out when somebody has agreed. Where it is offered: `payments.withdrawals` of the public
-    configuration. Bonus money is not paid out, and nothing while money is owed.
+    configuration. Bonus money is not paid out, and nothing while money is owed. To a saved method, or to my account
+    for payouts (`/payment/payout-account`), as the payment provider has it.
     """
 
     def work() -> WithdrawalOut:
         withdrawal = withdrawals.request(
-            session, user_id=user.id, method_id=body.method_id, money=body.money(), now=now
+            session, user_id=user.id, method_id=body.method_id, money=body.money(), now=now, provider=runtime.provider
         )
         # Behind the wallet's lock, where debts of rentals are made.
         checks.check_debts(checks.standing_of(session, user.id))

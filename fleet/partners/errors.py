@@ -57,3 +57,9 @@ class ReferenceUsed(Conflict):
     """The bank's reference belongs to another payout (`reference`)."""
 
     code = "reference_used"
+
+
+class PayoutOnItsWay(Conflict):
+    """The payment provider (`provider`) has the order: it says what becomes of it, and nobody else."""
+
+    code = "payout_on_its_way"

@@ -176,10 +176,12 @@ class RevenueShare(Base):
 class PayoutState(StrEnum):
     REQUESTED = "requested"
     APPROVED = "approved"
-    #: The bank has the order.
+    #: The bank, or the payment provider, has the order.
     PROCESSING = "processing"
     COMPLETED = "completed"
     REJECTED = "rejected"
+    #: The provider could not, or it came back: the money is the partner's again.
+    FAILED = "failed"
     #: Taken back by the partner.
     CANCELLED = "cancelled"
 
@@ -197,7 +199,7 @@ class PayoutRequest(Base):
         ),
         CheckConstraint("state <> 'completed' OR reference IS NOT NULL", name="reference"),
         CheckConstraint(
-            "(state IN ('completed', 'rejected', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"
+            "(state IN ('completed', 'rejected', 'cancelled', 'failed')) = (finished_at IS NOT NULL)", name="finished"
         ),
     )
 
@@ -212,6 +214,8 @@ class PayoutRequest(Base):
     decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
     decided_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    #: The bank's, of the money that was sent; the same is never used twice.
+    #: The payment provider that sends it; NULL: people do, at a bank.
+    provider: Mapped[str | None] = mapped_column(String(32))
+    #: The bank's or provider's, of the money that was sent; the same is never used twice.
     reference: Mapped[str | None] = mapped_column(String(100), unique=True)
     reason: Mapped[str | None] = mapped_column(String(300))

@@ -1,4 +1,7 @@
-"""Payouts: asked for by a partner, decided by an operator, sent by the bank; the balance is held all the while."""
+"""Payouts: asked for by a partner, decided by an operator, sent by the bank or by the payment provider (`sending`).
+
+The balance is held all the while.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -11,7 +14,7 @@ from sqlalchemy.orm import Session
 from fleet.common.money import Money
 from fleet.db import new_id
 from fleet.partners import rules
-from fleet.partners.errors import PayoutBySamePerson, PayoutNotFound, ReferenceUsed
+from fleet.partners.errors import PayoutBySamePerson, PayoutNotFound, PayoutOnItsWay, ReferenceUsed
 from fleet.partners.models import Partner, PayoutRequest, PayoutState
 from fleet.payments import ledger
 from fleet.payments.ledger import Totals
@@ -61,11 +64,11 @@ def request(session: Session, partner: Partner, money: Money, *, actor_id: UUID,
 
 def approve(session: Session, payout_id: UUID, *, actor_id: UUID, now: datetime) -> PayoutRequest:
     """Raises PayoutNotFound, PayoutBySamePerson, IllegalTransition. Again changes nothing, as all of these."""
-    payout = _locked(session, payout_id)
+    payout = locked(session, payout_id)
     if payout.requested_by == actor_id:
         raise PayoutBySamePerson("whoever asked for a payout cannot approve it", payout_id=payout_id)
     if payout.state is not PayoutState.APPROVED:
-        _move(payout, PayoutState.APPROVED)
+        move(payout, PayoutState.APPROVED)
         payout.decided_by, payout.decided_at = actor_id, now
         session.flush()  # a refusal of the database belongs to this call
     return payout
@@ -73,18 +76,22 @@ def approve(session: Session, payout_id: UUID, *, actor_id: UUID, now: datetime)
 
 def process(session: Session, payout_id: UUID) -> PayoutRequest:
     """The bank has the order. Raises PayoutNotFound, IllegalTransition."""
-    payout = _locked(session, payout_id)
+    payout = locked(session, payout_id)
     if payout.state is not PayoutState.PROCESSING:
-        _move(payout, PayoutState.PROCESSING)
+        move(payout, PayoutState.PROCESSING)
     return payout
 
 
 def complete(session: Session, payout_id: UUID, *, reference: str, now: datetime) -> PayoutRequest:
-    """The money has left, under the bank's `reference`. Raises PayoutNotFound, IllegalTransition, ReferenceUsed."""
-    payout = _locked(session, payout_id)
+    """The money has left, under the bank's `reference`.
+
+    Raises PayoutNotFound, IllegalTransition, ReferenceUsed, PayoutOnItsWay.
+    """
+    payout = locked(session, payout_id)
     if payout.state is PayoutState.COMPLETED and payout.reference == reference:
         return payout
-    _move(payout, PayoutState.COMPLETED)
+    _must_be_by_hand(payout)
+    move(payout, PayoutState.COMPLETED)
     payout.reference, payout.finished_at = reference, now
     try:
         with session.begin_nested():
@@ -100,11 +107,12 @@ def complete(session: Session, payout_id: UUID, *, reference: str, now: datetime
 def reject(session: Session, payout_id: UUID, *, actor_id: UUID, reason: str, now: datetime) -> PayoutRequest:
     """Not paid, or sent back by the bank: the money is the partner's again.
 
-    Raises PayoutNotFound, IllegalTransition.
+    Raises PayoutNotFound, IllegalTransition, PayoutOnItsWay.
     """
-    payout = _locked(session, payout_id)
+    payout = locked(session, payout_id)
+    _must_be_by_hand(payout)
     if payout.state is not PayoutState.REJECTED:
-        _move(payout, PayoutState.REJECTED)
+        move(payout, PayoutState.REJECTED)
         if payout.decided_by is None and payout.requested_by != actor_id:
             payout.decided_by, payout.decided_at = actor_id, now
         payout.reason, payout.finished_at = reason[:300], now
@@ -116,21 +124,29 @@ def reject(session: Session, payout_id: UUID, *, actor_id: UUID, reason: str, no
 def cancel(session: Session, partner: Partner, payout_id: UUID, now: datetime) -> PayoutRequest:
     """The partner takes it back before it is decided. Raises PayoutNotFound, IllegalTransition."""
     payout_of(session, partner, payout_id)
-    payout = _locked(session, payout_id)
+    payout = locked(session, payout_id)
     if payout.state is not PayoutState.CANCELLED:
-        _move(payout, PayoutState.CANCELLED)
+        move(payout, PayoutState.CANCELLED)
         payout.finished_at = now
         ledger.void(session, payout.hold_transfer_id, now)
         session.flush()  # the answer shows it
     return payout
 
 
-def _move(payout: PayoutRequest, state: PayoutState) -> None:
+def _must_be_by_hand(payout: PayoutRequest) -> None:
+    """What a provider sends is not sent a second time, nor free again, by a person's word."""
+    if payout.provider is not None:
+        raise PayoutOnItsWay(f"{payout.provider} has the order", payout_id=payout.id, provider=payout.provider)
+
+
+def move(payout: PayoutRequest, state: PayoutState) -> None:
+    """Raises IllegalTransition."""
     rules.check_payout(payout.state, state)
     payout.state = state
 
 
-def _locked(session: Session, payout_id: UUID) -> PayoutRequest:
+def locked(session: Session, payout_id: UUID) -> PayoutRequest:
+    """As it is now. Raises PayoutNotFound."""
     payout = session.get(PayoutRequest, payout_id, with_for_update=True, populate_existing=True)
     if payout is None:
         raise PayoutNotFound("no such payout", payout_id=payout_id)

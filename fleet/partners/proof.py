@@ -20,7 +20,15 @@ CHECKS: Final = {
         SELECT rental_id::text FROM revenue_share GROUP BY rental_id HAVING sum(amount_minor) > max(net_minor)""",
     "payout is not what the ledger holds or moved for it": """
         SELECT p.id::text FROM payout_request p JOIN ledger_transfer t ON t.id = p.hold_transfer_id
-         WHERE t.amount_minor <> p.amount_minor
-            OR t.state <> CASE WHEN p.state = 'completed' THEN 'posted'
+          LEFT JOIN money_out m ON m.payout_id = p.id
+         WHERE t.amount_minor <> p.amount_minor OR (p.provider IS NULL) <> (m.id IS NULL)
+            OR t.state <> CASE WHEN m.state IN ('succeeded', 'returned') THEN 'posted'
+                               WHEN m.state = 'failed' THEN 'voided' WHEN m.state = 'pending' THEN 'pending'
+                               WHEN p.state = 'completed' THEN 'posted'
                                WHEN p.state IN ('rejected', 'cancelled') THEN 'voided' ELSE 'pending' END""",
+    "payout is over and its movement is not": """
+        SELECT p.id::text FROM payout_request p JOIN money_out m ON m.payout_id = p.id
+         WHERE p.state = 'failed' AND m.state NOT IN ('failed', 'returned')
+            OR p.state = 'completed' AND m.state NOT IN ('succeeded', 'returned')
+            OR p.state NOT IN ('processing', 'completed', 'failed')""",
 }

@@ -14,9 +14,11 @@ PAYOUT_MOVES: Final[dict[PayoutState, frozenset[PayoutState]]] = {
     _S.REQUESTED: frozenset({_S.APPROVED, _S.REJECTED, _S.CANCELLED}),
     _S.APPROVED: frozenset({_S.PROCESSING, _S.REJECTED}),
     # A bank may send it back.
-    _S.PROCESSING: frozenset({_S.COMPLETED, _S.REJECTED}),
-    _S.COMPLETED: frozenset(),
+    _S.PROCESSING: frozenset({_S.COMPLETED, _S.REJECTED, _S.FAILED}),
+    # By a provider, days later.
+    _S.COMPLETED: frozenset({_S.FAILED}),
     _S.REJECTED: frozenset(),
+    _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
 

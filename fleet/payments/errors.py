@@ -133,6 +133,28 @@ class WithdrawalsNotOffered(Conflict):
     code = "withdrawals_not_offered"
 
 
+class PayoutAccountsNotOffered(Conflict):
+    """This provider (`provider`) pays out to saved methods."""
+
+    code = "payout_accounts_not_offered"
+
+
+class PayoutAccountNotFound(NotFound):
+    code = "payout_account_not_found"
+
+
+class PayoutAccountNotReady(Conflict):
+    """The provider pays nothing out to it yet, or any more (`state`); `missing`: what it wants to know."""
+
+    code = "payout_account_not_ready"
+
+
+class PayoutAccountRefused(Conflict):
+    """The provider opens no such account (`reason`)."""
+
+    code = "payout_account_refused"
+
+
 class WithdrawalLimitReached(Conflict):
     """`left_minor` may still be withdrawn in this `period` (day or month of the rider's)."""
 

@@ -13,11 +13,12 @@ from fleet.payments.disputes.service import apply_dispute
 from fleet.payments.events import WebhookReceived
 from fleet.payments.intent_models import PaymentWebhook
 from fleet.payments.intents import apply_charge
-from fleet.payments.outgoing import desk_refunds
+from fleet.payments.outgoing import accounts, desk_refunds
 from fleet.payments.outgoing.money_out import apply_move
 from fleet.payments.providers.base import (
     ObjectKind,
     PaymentProvider,
+    ProviderAccount,
     ProviderCharge,
     ProviderDispute,
     ProviderMove,
@@ -102,5 +103,7 @@ def apply_object(session: Session, provider: str, found: ProviderObject | None, 
         apply_move(session, found, now)
     elif isinstance(found, ProviderDispute):
         apply_dispute(session, provider, found, now)
+    elif isinstance(found, ProviderAccount):
+        accounts.apply_account(session, provider, found, now)
     else:
         raise NotFound("the provider has no such object of ours")

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from fleet.partners import shares
+from fleet.partners import sending, shares
 from workers.consumers import consumer
 
 
@@ -12,3 +12,9 @@ from workers.consumers import consumer
 def settle_rental(session: Session, payload: dict[str, Any], now: datetime) -> None:
     """What a rental took in has changed: its tax and its partners' shares follow."""
     shares.settle_rental(session, UUID(payload["rental_id"]), now)
+
+
+@consumer("partners.settle_payout")
+def settle_payout(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """The provider has spoken about money that left: a partner's payout follows."""
+    sending.follow(session, UUID(payload["money_out_id"]), now)

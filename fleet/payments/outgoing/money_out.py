@@ -1,6 +1,6 @@
 """What the provider does with money that leaves, booked once whoever hears of it.
 
-Locks: the rider's wallet, then the refund or withdrawal, then the movement.
+Locks: the rider's wallet (the partner's account), then the refund or withdrawal, then the movement.
 """
 
 from datetime import datetime, timedelta
@@ -70,7 +70,10 @@ def _locked(session: Session, out_id: UUID, now: datetime) -> MoneyOut:
     out = session.get(MoneyOut, out_id)
     if out is None:
         raise NotFound("the provider has no such object of ours")
-    ledger.lock_accounts(session, wallet_of(session, out.user_id, out.currency, now).account_id)
+    if out.payout_id is None:
+        ledger.lock_accounts(session, wallet_of(session, out.user_id, out.currency, now).account_id)
+    else:
+        ledger.lock_accounts(session, session.get_one(LedgerTransfer, out.transfer_id).debit_account_id)
     return session.get_one(MoneyOut, out_id, with_for_update=True, populate_existing=True)
 
 

@@ -1,5 +1,6 @@
 """Riders take money out of their wallet: reserved at the request, agreed to by an operator, paid by the provider."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -15,10 +16,10 @@ from fleet.payments import ledger, methods
 from fleet.payments.errors import WithdrawalLimitReached, WithdrawalNotOpen, WithdrawalsNotOffered
 from fleet.payments.intent_models import PaymentMethod
 from fleet.payments.models import AccountKind
-from fleet.payments.outgoing import money_out, rules
-from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Withdrawal, WithdrawalState
+from fleet.payments.outgoing import accounts, money_out, rules
+from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, PayoutAccount, Withdrawal, WithdrawalState
 from fleet.payments.outgoing.rules import WithdrawalPolicy
-from fleet.payments.providers.base import ObjectKind
+from fleet.payments.providers.base import ObjectKind, PaymentProvider
 from fleet.payments.wallets import wallet_of
 from fleet.users.models import User
 
@@ -39,16 +40,26 @@ POLICY = registry.add(
 )
 
 
-def request(session: Session, *, user_id: UUID, method_id: UUID, money: Money, now: datetime) -> Withdrawal:
+def request(
+    session: Session,
+    *,
+    user_id: UUID,
+    money: Money,
+    now: datetime,
+    method_id: UUID | None = None,
+    provider: PaymentProvider | None = None,
+) -> Withdrawal:
     """Reserve `money` (the fee is part of it) until an operator has decided. Locks the wallet. Bonus money stays.
 
-    Raises WithdrawalsNotOffered, InvalidInput, WithdrawalLimitReached, PaymentMethodNotFound, InsufficientFunds.
+    It goes to the saved method, or (None) to the rider's account at `provider`. Raises WithdrawalsNotOffered,
+    InvalidInput, WithdrawalLimitReached, PaymentMethodNotFound, PayoutAccountNotFound, PayoutAccountNotReady,
+    InsufficientFunds.
     """
     user = session.get_one(User, user_id)
     policy = get(session, POLICY).get(money.currency)
     if policy is None or user.country not in policy.countries:
         raise WithdrawalsNotOffered("withdrawals are not offered here", currency=money.currency, country=user.country)
-    method = methods.method_of(session, user_id, method_id)
+    to = _destination(session, user_id, method_id, provider)
     fee = policy.fee(money.amount_minor)
     if money.amount_minor < policy.min_minor or fee >= money.amount_minor:
         least = Money(policy.min_minor, money.currency)
@@ -56,7 +67,27 @@ def request(session: Session, *, user_id: UUID, method_id: UUID, money: Money, n
     wallet = wallet_of(session, user_id, money.currency, now).account_id
     ledger.lock_accounts(session, wallet)  # two requests at once must see each other
     _check_limits(session, user, money, policy, now)
-    return _reserve(session, wallet, method=method, money=money, fee=fee, now=now)
+    return _reserve(session, wallet, to=to, money=money, fee=fee, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class _To:
+    """Who gets it, and where: one of the two."""
+
+    user_id: UUID
+    method_id: UUID | None
+    account_id: UUID | None
+
+
+def _destination(session: Session, user_id: UUID, method_id: UUID | None, provider: PaymentProvider | None) -> _To:
+    to_account = provider is not None and provider.pays_out_to_accounts
+    if method_id is not None:
+        if to_account:
+            raise InvalidInput("withdrawals go to your account for payouts here, not to a card", field="method_id")
+        return _To(user_id, methods.method_of(session, user_id, method_id).id, None)
+    if provider is None or not to_account:
+        raise InvalidInput("a withdrawal goes to a saved method", field="method_id")
+    return _To(user_id, None, accounts.ready(session, user_id, provider.name).id)
 
 
 def _check_limits(session: Session, user: User, money: Money, policy: WithdrawalPolicy, now: datetime) -> None:
@@ -83,9 +114,7 @@ def taken_since(session: Session, user_id: UUID, currency: str, since: datetime)
     return int(session.scalar(query) or 0)
 
 
-def _reserve(
-    session: Session, wallet: UUID, *, method: PaymentMethod, money: Money, fee: int, now: datetime
-) -> Withdrawal:
+def _reserve(session: Session, wallet: UUID, *, to: _To, money: Money, fee: int, now: datetime) -> Withdrawal:
     withdrawal_id = new_id()
     house = ledger.house_accounts(session, money.currency, now)
     paid_out = Money(money.amount_minor - fee, money.currency)
@@ -100,9 +129,9 @@ def _reserve(
             key=f"withdrawal:{withdrawal_id}:fee", now=now,
         )  # fmt: skip
     withdrawal = Withdrawal(
-        id=withdrawal_id, user_id=method.user_id, amount_minor=money.amount_minor, fee_minor=fee,
-        currency=money.currency, method_id=method.id, state=WithdrawalState.REQUESTED, transfer_id=held.id,
-        fee_transfer_id=None if fee_held is None else fee_held.id, requested_at=now,
+        id=withdrawal_id, user_id=to.user_id, amount_minor=money.amount_minor, fee_minor=fee,
+        currency=money.currency, method_id=to.method_id, account_id=to.account_id, state=WithdrawalState.REQUESTED,
+        transfer_id=held.id, fee_transfer_id=None if fee_held is None else fee_held.id, requested_at=now,
     )  # fmt: skip
     session.add(withdrawal)
     session.flush()  # the caller answers with it
@@ -143,15 +172,24 @@ def approve(session: Session, withdrawal_id: UUID, *, approver_id: UUID, now: da
     """The provider is asked to pay out; COMPLETED when it says so. Raises NotFound, WithdrawalNotOpen, Conflict."""
     withdrawal = _open(session, withdrawal_id, now)
     _decide(withdrawal, WithdrawalState.APPROVED, approver_id, None, now)
-    method = session.get_one(PaymentMethod, withdrawal.method_id)
+    provider, destination, customer = _where(session, withdrawal)
     out = MoneyOut(
         kind=ObjectKind.PAYOUT, user_id=withdrawal.user_id, withdrawal_id=withdrawal.id,
         amount_minor=withdrawal.amount_minor - withdrawal.fee_minor, currency=withdrawal.currency,
-        provider=method.provider, destination=method.token, customer=method.customer, state=MoneyOutState.PENDING,
+        provider=provider, destination=destination, customer=customer, state=MoneyOutState.PENDING,
         transfer_id=withdrawal.transfer_id, created_at=now, updated_at=now, ask_at=now + money_out.ASK_AFTER,
     )  # fmt: skip
     money_out.begin(session, out, now)
     return withdrawal
+
+
+def _where(session: Session, withdrawal: Withdrawal) -> tuple[str, str, str | None]:
+    """Provider, destination there, and its name for the rider."""
+    if withdrawal.account_id is not None:
+        account = session.get_one(PayoutAccount, withdrawal.account_id)
+        return account.provider, account.provider_reference, None
+    method = session.get_one(PaymentMethod, withdrawal.method_id)
+    return method.provider, method.token, method.customer
 
 
 def _decide(withdrawal: Withdrawal, state: WithdrawalState, approver_id: UUID, note: str | None, now: datetime) -> None:

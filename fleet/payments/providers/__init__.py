@@ -28,10 +28,12 @@ def _stripe(settings: Settings) -> PaymentProvider:
 
     assert settings.stripe_api_key is not None
     assert settings.stripe_webhook_secret is not None
+    connect = settings.stripe_connect_webhook_secret
     return StripeProvider(
         settings.stripe_api_key.get_secret_value(),
         settings.stripe_webhook_secret.get_secret_value(),
         settings.stripe_api_base,
+        None if connect is None else connect.get_secret_value(),
     )
 
 

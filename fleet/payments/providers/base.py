@@ -44,6 +44,8 @@ class ObjectKind(StrEnum):
     REFUND = "refund"
     PAYOUT = "payout"
     DISPUTE = "dispute"
+    #: Where payouts go to.
+    ACCOUNT = "account"
     #: Nothing that moves our money.
     OTHER = "other"
 
@@ -139,7 +141,36 @@ class ProviderDispute:
     reason: str
 
 
-ProviderObject = ProviderCharge | ProviderMove | ProviderDispute
+class AccountStatus(StrEnum):
+    """Of an account at the provider that payouts go to."""
+
+    #: Its owner has to say more, or it is being looked at.
+    PENDING = "pending"
+    ENABLED = "enabled"
+    #: The provider does not want its owner.
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOwner:
+    """Whose account it is to be: a rider's or a partner's id. `country`: ISO 3166-1, two letters."""
+
+    id: UUID
+    country: str
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccount:
+    """`missing`: what its owner still has to say, in the provider's words."""
+
+    reference: str
+    status: AccountStatus
+    owner_id: UUID | None
+    missing: tuple[str, ...] = ()
+
+
+ProviderObject = ProviderCharge | ProviderMove | ProviderDispute | ProviderAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +201,10 @@ class PaymentProvider(Protocol):
     def name(self) -> str:
         """As in settings, addresses (`/payment/webhook/{provider}`) and rows."""
 
+    @property
+    def pays_out_to_accounts(self) -> bool:
+        """Payouts go to accounts of their owners (`open_account`); False: to saved methods."""
+
     def authorize(self, order: ChargeOrder, method: str) -> ProviderCharge:
         """Charge `method`, or set the money aside; once for one intent. Raises OutcomeUnknown, ProviderRefused."""
 
@@ -192,7 +227,16 @@ class PaymentProvider(Protocol):
         """Give back part of a charge to its card, once for one id. Raises OutcomeUnknown, ProviderRefused."""
 
     def payout(self, order: MoveOrder) -> ProviderMove:
-        """Pay out to a rider, once for one id. Raises OutcomeUnknown, ProviderRefused."""
+        """Pay out, once for one id. Raises OutcomeUnknown, ProviderRefused."""
+
+    def open_account(self, owner: AccountOwner) -> ProviderAccount:
+        """Make an account that payouts can go to. Raises OutcomeUnknown, ProviderRefused."""
+
+    def onboarding_link(self, reference: str, return_url: str) -> str:
+        """A page of the provider's where the account's owner says who they are; works once, and for minutes.
+
+        Raises OutcomeUnknown, ProviderRefused.
+        """
 
     def fetch(self, about: ObjectKind, reference: str) -> ProviderObject | None:
         """The object behind a reference of the provider's; None when there is none. Raises OutcomeUnknown."""

@@ -1,4 +1,4 @@
-"""Stripe, by its official library: PaymentIntents, refunds, transfers to connected accounts, disputes.
+"""Stripe, by its official library: PaymentIntents, refunds, disputes; payouts are in `stripe_payouts`.
 
 A charge is made in two steps, so that a lost answer never leaves anything behind: the PaymentIntent is created under
 our intent's id, which charges nothing, and then confirmed. https://docs.stripe.com/api/payment_intents,
@@ -18,10 +18,12 @@ from stripe.params import PaymentIntentConfirmParams, PaymentIntentCreateParams
 
 from fleet.payments.errors import WebhookRefused
 from fleet.payments.providers.base import (
+    AccountOwner,
     ChargeOrder,
     MoveOrder,
     ObjectKind,
     OutcomeUnknown,
+    ProviderAccount,
     ProviderCharge,
     ProviderEvent,
     ProviderMove,
@@ -37,8 +39,8 @@ from fleet.payments.providers.stripe_objects import (
     charge_of,
     dispute_of,
     refund_of,
-    transfer_of,
 )
+from fleet.payments.providers.stripe_payouts import StripePayouts
 
 NAME: Final = "stripe"
 _TIMEOUT_S: Final = 10.0
@@ -50,16 +52,21 @@ _CANCELLABLE: Final = frozenset({"requires_payment_method", "requires_confirmati
 
 
 class StripeProvider:
-    """`api_base`: where Stripe's API is, for tests and proxies."""
+    """`api_base`: where Stripe's API is, for tests and proxies. `connect_secret`: of the endpoint for events of
+    connected accounts, which Stripe signs with a secret of its own.
+    """
 
-    def __init__(self, api_key: str, webhook_secret: str, api_base: str | None = None) -> None:
-        self._secret = webhook_secret
+    def __init__(
+        self, api_key: str, webhook_secret: str, api_base: str | None = None, connect_secret: str | None = None
+    ) -> None:
+        self._secrets = (webhook_secret, *([connect_secret] if connect_secret else []))
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=0,  # whoever asks again knows what for
             http_client=stripe.RequestsClient(timeout=_TIMEOUT_S),
         )
+        self._payouts = StripePayouts(self._client)
 
     @property
     def name(self) -> str:
@@ -168,26 +175,24 @@ class StripeProvider:
                 )
             )
 
+    # Money out (stripe_payouts)
+
+    @property
+    def pays_out_to_accounts(self) -> bool:
+        return True
+
     def payout(self, order: MoveOrder) -> ProviderMove:
-        """A transfer to the rider's connected account. Cards that pay cannot be paid out to."""
-        group = f"withdrawal:{order.id}"
-        if not order.to.startswith("acct_"):
-            raise ProviderRefused("Stripe pays out to connected accounts only", "no_such_account")
+        """A transfer to a connected account, and its payout. Cards that pay cannot be paid out to."""
         with _asking():
-            for made in self._client.v1.transfers.list({"transfer_group": group}).data:
-                return transfer_of(made)
-            return transfer_of(
-                self._client.v1.transfers.create(
-                    {
-                        "amount": amount_for(order.amount_minor, order.currency),
-                        "currency": order.currency.lower(),
-                        "destination": order.to,
-                        "transfer_group": group,
-                        "metadata": {"withdrawal_id": str(order.id), "user_id": str(order.user_id)},
-                    },
-                    {"idempotency_key": group},
-                )
-            )
+            return self._payouts.pay_out(order)
+
+    def open_account(self, owner: AccountOwner) -> ProviderAccount:
+        with _asking():
+            return self._payouts.open_account(owner)
+
+    def onboarding_link(self, reference: str, return_url: str) -> str:
+        with _asking():
+            return self._payouts.onboarding_link(reference, return_url)
 
     # Looking
 
@@ -207,7 +212,9 @@ class StripeProvider:
         if about is ObjectKind.REFUND:
             return refund_of(v1.refunds.retrieve(reference))
         if about is ObjectKind.PAYOUT:
-            return transfer_of(v1.transfers.retrieve(reference))
+            return self._payouts.find(reference)
+        if about is ObjectKind.ACCOUNT:
+            return self._payouts.account(reference)
         return dispute_of(v1.disputes.retrieve(reference)) if about is ObjectKind.DISPUTE else None
 
     def listing(self, since: datetime, until: datetime) -> Iterator[ProviderObject]:
@@ -221,8 +228,7 @@ class StripeProvider:
                     yield charge_of(intent)
             for refund in v1.refunds.list({"created": {"gte": first, "lt": last}, "limit": 100}).auto_paging_iter():
                 yield refund_of(refund)
-            for transfer in v1.transfers.list({"created": {"gte": first, "lt": last}, "limit": 100}).auto_paging_iter():
-                yield transfer_of(transfer)
+            yield from self._payouts.listing(first, last)
             for dispute in v1.disputes.list({"created": {"gte": first, "lt": last}, "limit": 100}).auto_paging_iter():
                 found = dispute_of(dispute)
                 if found is not None:
@@ -256,19 +262,30 @@ class StripeProvider:
     def read_webhook(self, headers: Mapping[str, str], body: bytes, now: datetime) -> ProviderEvent:
         """By the library's own check, which goes by the machine's clock and not by `now`."""
         del now
-        signature = headers.get("stripe-signature", "")
+        self._verify(body, headers.get("stripe-signature", ""))
         try:
-            stripe.WebhookSignature.verify_header(
-                body, signature, self._secret, tolerance=int(TOLERANCE.total_seconds())
-            )
             event: dict[str, Any] = json.loads(body)
-            data = event["data"]["object"]
-            about = ABOUT.get(data["object"], ObjectKind.OTHER)
-            return ProviderEvent(str(event["id"]), str(event["type"]), str(data["id"]), about)
-        except stripe.SignatureVerificationError as error:
-            raise WebhookRefused("the signature is wrong or too old") from error
+            about, reference = _named(event["data"]["object"])
+            return ProviderEvent(str(event["id"]), str(event["type"]), reference, about)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WebhookRefused("the body is not an event") from error
+
+    def _verify(self, body: bytes, signature: str) -> None:
+        for secret in self._secrets:
+            try:
+                stripe.WebhookSignature.verify_header(body, signature, secret, tolerance=int(TOLERANCE.total_seconds()))
+            except stripe.SignatureVerificationError:
+                continue
+            return
+        raise WebhookRefused("the signature is wrong or too old")
+
+
+def _named(data: dict[str, Any]) -> tuple[ObjectKind, str]:
+    """Which object to look at. A payout from a connected account is looked at by its transfer, which is ours."""
+    if data["object"] == "payout":
+        transfer = (data.get("metadata") or {}).get("transfer")
+        return (ObjectKind.PAYOUT, str(transfer)) if transfer else (ObjectKind.OTHER, str(data["id"]))
+    return ABOUT.get(data["object"], ObjectKind.OTHER), str(data["id"])
 
 
 @contextmanager

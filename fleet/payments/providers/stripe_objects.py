@@ -21,6 +21,7 @@ ABOUT: Final = {
     "refund": ObjectKind.REFUND,
     "transfer": ObjectKind.PAYOUT,
     "dispute": ObjectKind.DISPUTE,
+    "account": ObjectKind.ACCOUNT,
 }
 #: Have no minor unit, and are counted in hundredths by Stripe (https://docs.stripe.com/currencies#special-cases).
 _IN_HUNDREDTHS: Final = frozenset({"ISK", "UGX"})
@@ -40,7 +41,7 @@ def amount_for(amount_minor: int, currency: str) -> int:
     return amount_minor * 100 if currency in _IN_HUNDREDTHS else amount_minor
 
 
-def _minor(amount: int, currency: str) -> int:
+def minor_of(amount: int, currency: str) -> int:
     return amount // 100 if currency in _IN_HUNDREDTHS else amount
 
 
@@ -60,12 +61,12 @@ def charge_of(intent: stripe.PaymentIntent) -> ProviderCharge:
     return ProviderCharge(
         reference=intent.id,
         status=status,
-        amount_minor=_minor(intent.amount, currency),
+        amount_minor=minor_of(intent.amount, currency),
         currency=currency,
-        intent_id=_id(intent.metadata, "intent_id"),
-        user_id=_id(intent.metadata, "user_id"),
+        intent_id=id_of(intent.metadata, "intent_id"),
+        user_id=id_of(intent.metadata, "user_id"),
         failure_code=(error.decline_code or error.code) if error and status is ChargeStatus.FAILED else None,
-        captured_minor=_minor(intent.amount_received, currency) if status is ChargeStatus.SUCCEEDED else None,
+        captured_minor=minor_of(intent.amount_received, currency) if status is ChargeStatus.SUCCEEDED else None,
         action_url=_action_url(intent) if status is ChargeStatus.REQUIRES_ACTION else None,
     )
 
@@ -75,11 +76,16 @@ def _action_url(intent: stripe.PaymentIntent) -> str | None:
     return action.redirect_to_url.url if action is not None and action.redirect_to_url is not None else None
 
 
-def _id(metadata: object, name: str) -> UUID | None:
+def kept(metadata: object, name: str) -> str | None:
+    """What whoever made the object put there."""
+    return str(metadata[name]) if isinstance(metadata, stripe.StripeObject) and name in metadata else None
+
+
+def id_of(metadata: object, name: str) -> UUID | None:
     """Ours, if whoever made the object put one there."""
-    value = metadata[name] if isinstance(metadata, stripe.StripeObject) and name in metadata else None
+    value = kept(metadata, name)
     try:
-        return UUID(str(value)) if value else None
+        return UUID(value) if value else None
     except ValueError:
         return None
 
@@ -90,24 +96,11 @@ def refund_of(refund: stripe.Refund) -> ProviderMove:
         kind=ObjectKind.REFUND,
         reference=refund.id,
         status=_REFUNDS.get(refund.status or "", MoveStatus.PENDING),
-        amount_minor=_minor(refund.amount, currency),
+        amount_minor=minor_of(refund.amount, currency),
         currency=currency,
-        id=_id(refund.metadata, "refund_id"),
+        id=id_of(refund.metadata, "refund_id"),
         failure_code=getattr(refund, "failure_reason", None),
         charge=None if refund.payment_intent is None else str(refund.payment_intent),
-    )
-
-
-def transfer_of(transfer: stripe.Transfer) -> ProviderMove:
-    currency = transfer.currency.upper()
-    return ProviderMove(
-        kind=ObjectKind.PAYOUT,
-        reference=transfer.id,
-        status=MoveStatus.FAILED if transfer.reversed else MoveStatus.SUCCEEDED,
-        amount_minor=_minor(transfer.amount, currency),
-        currency=currency,
-        id=_id(transfer.metadata, "withdrawal_id"),
-        failure_code="reversed" if transfer.reversed else None,
     )
 
 
@@ -120,7 +113,7 @@ def dispute_of(dispute: stripe.Dispute) -> ProviderDispute | None:
         reference=dispute.id,
         charge=str(dispute.payment_intent),
         status=_DISPUTES.get(dispute.status, DisputeStatus.OPEN),
-        amount_minor=_minor(dispute.amount, currency),
+        amount_minor=minor_of(dispute.amount, currency),
         currency=currency,
         reason=dispute.reason,
     )

@@ -24,7 +24,13 @@ _KINDS = {
     "transfers": ("transfer", "tr"),
     "disputes": ("dispute", "dp"),
     "customers": ("customer", "cus"),
+    "accounts": ("account", "acct"),
+    "payouts": ("payout", "po"),
 }
+
+
+#: What lists may be asked for.
+_FILTERS = ("payment_intent", "transfer_group", "on_behalf_of")
 
 
 class Refused(Exception):
@@ -40,14 +46,18 @@ class FakeStripe:
     objects: dict[str, Object] = field(default_factory=dict)
     keys: dict[str, tuple[str, int, Object]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    #: Path pattern → how many answers to it still get lost after the work is done.
+    #: Pattern of paths, or of a method and paths → how many answers to it still get lost after the work is done.
     lost: dict[str, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     now: int = 1_795_435_200
 
-    def answer(self, method: str, path: str, form: Object, key: str | None) -> tuple[int, Object]:
-        """What the API would say, once per idempotency key."""
+    def answer(
+        self, method: str, path: str, form: Object, key: str | None, account: str | None = None
+    ) -> tuple[int, Object]:
+        """What the API would say, once per idempotency key. `account`: on whose behalf."""
         with self.lock:
+            if account is not None:
+                form = {**form, "on_behalf_of": account}
             content = json.dumps([method, path, form], sort_keys=True)
             if key is not None and key in self.keys:
                 first, status, body = self.keys[key]
@@ -63,11 +73,11 @@ class FakeStripe:
                 self.keys[key] = (content, status, body)
             return status, body
 
-    def loses(self, path: str) -> bool:
+    def loses(self, method: str, path: str) -> bool:
         with self.lock:
             self.requests.append(path)
             for pattern, left in self.lost.items():
-                if left and re.fullmatch(pattern, path):
+                if left and (re.fullmatch(pattern, path) or re.fullmatch(pattern, f"{method} {path}")):
                     self.lost[pattern] -= 1
                     return True
             return False
@@ -76,6 +86,11 @@ class FakeStripe:
         parts = path.split("/")
         if parts[0] == "payment_methods":
             return self._method(parts[1], parts[2], form)
+        if parts[0] == "account_links":
+            url = f"https://connect.stripe.example/{form['account']}"
+            return {"object": "account_link", "url": url, "created": self.now, "expires_at": self.now + 300}
+        if parts[-1] == "reversals":
+            return self._reverse(self.objects[parts[1]])
         kind, prefix = _KINDS[parts[0]]
         if len(parts) == 1:
             return self._make(kind, prefix, form) if method == "POST" else self._list(kind, form)
@@ -96,8 +111,7 @@ class FakeStripe:
         found = [
             one
             for one in self._all(kind)
-            if first <= one["created"] < last
-            and all(one.get(name) == form[name] for name in ("payment_intent", "transfer_group") if name in form)
+            if first <= one["created"] < last and all(one.get(name) == form[name] for name in _FILTERS if name in form)
         ]
         return _page(found)
 
@@ -116,9 +130,53 @@ class FakeStripe:
                 raise Refused(400, "invalid_request_error", "charge_already_refunded")
             one |= {"status": "pending", "currency": paid["currency"]}
         elif kind == "transfer":
+            if form["destination"] not in self.objects:
+                raise Refused(400, "invalid_request_error", "resource_missing")
             one |= {"reversed": False}
+        elif kind == "account":
+            one |= {"payouts_enabled": False, "capabilities": {"transfers": "inactive"},
+                    "requirements": {"currently_due": ["individual.dob"], "disabled_reason": None}}  # fmt: skip
+        elif kind == "payout":
+            self._check_payout(one)
+            one |= {"status": "pending", "failure_code": None}
         self.objects[one["id"]] = one
         return one
+
+    def _check_payout(self, payout: Object) -> None:
+        owner = payout["on_behalf_of"]
+        if not self.objects[owner]["payouts_enabled"]:
+            raise Refused(400, "invalid_request_error", "payouts_not_allowed")
+        if payout["amount"] > self.balance(owner):
+            raise Refused(400, "invalid_request_error", "balance_insufficient")
+
+    def balance(self, account: str) -> int:
+        """What is on a connected account, in Stripe's units."""
+        came = [one for one in self._all("transfer") if one["destination"] == account and not one["reversed"]]
+        left = [one for one in self._all("payout") if one["on_behalf_of"] == account and one["status"] != "failed"]
+        return sum(int(one["amount"]) for one in came) - sum(int(one["amount"]) for one in left)
+
+    def _reverse(self, transfer: Object) -> Object:
+        if transfer["reversed"] or transfer["amount"] > self.balance(transfer["destination"]):
+            raise Refused(400, "invalid_request_error", "balance_insufficient")
+        transfer["reversed"] = True
+        return {"object": "transfer_reversal", "id": f"trr_{transfer['id']}", "amount": transfer["amount"],
+                "currency": transfer["currency"], "transfer": transfer["id"], "metadata": {}}  # fmt: skip
+
+    def verify(self, account: str) -> None:
+        """The account's owner has said all, and was believed."""
+        self.objects[account] |= {"payouts_enabled": True, "capabilities": {"transfers": "active"},
+                                  "requirements": {"currently_due": [], "disabled_reason": None}}  # fmt: skip
+
+    def verified_account(self) -> str:
+        account: str = self._make("account", "acct", {})["id"]
+        self.verify(account)
+        return account
+
+    def settle_payouts(self, status: str = "paid", failure: str | None = None) -> None:
+        """What the banks say of all that was sent."""
+        with self.lock:
+            for one in self._all("payout"):
+                one |= {"status": status, "failure_code": failure}
 
     def _act(self, intent: Object, act: str, form: Object) -> Object:
         if act == "confirm":
@@ -193,8 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers["authorization"] != "Bearer sk_test_voltbay":
             status, answer = 401, {"error": {"type": "invalid_request_error", "message": "who are you?"}}
         else:
-            status, answer = self.stripe.answer(self.command, split.path, form, self.headers.get("idempotency-key"))
-        if self.stripe.loses(split.path):
+            status, answer = self.stripe.answer(self.command, split.path, form, self.headers.get("idempotency-key"),
+                                                self.headers.get("stripe-account"))  # fmt: skip
+        if self.stripe.loses(self.command, split.path):
             self.close_connection = True
             return
         data = json.dumps(answer).encode()

@@ -22,19 +22,19 @@ from fleet.payments.providers import provider_from
 from fleet.payments.providers.base import (
     ChargeOrder,
     ChargeStatus,
+    DisputeStatus,
     MoveOrder,
-    MoveStatus,
     ObjectKind,
     OutcomeUnknown,
     ProviderCharge,
     ProviderDispute,
     ProviderMove,
-    ProviderRefused,
 )
 from fleet.payments.providers.stripe import StripeProvider
 from fleet.settings import Settings
 from tests.fleet.payments.conftest import NOW
 from tests.fleet.payments.stripe_server import ACTION, DECLINED, FakeStripe, serving
+from tests.fleet.payments.test_disputes import loss, the_dispute
 from tests.fleet.payments.test_refunds import Desk
 
 SECRET = "whsec_voltbay"
@@ -158,19 +158,6 @@ def test_a_saved_card_is_a_token_of_a_customer(desk: Desk, stripe: FakeStripe) -
     ]  # fmt: skip
 
 
-def test_a_payout_is_a_transfer_once(provider: StripeProvider, stripe: FakeStripe) -> None:
-    order = MoveOrder(new_id(), new_id(), 480, "EUR", to="acct_1")
-    stripe.lost[r"/v1/transfers"] = 0
-    first = provider.payout(order)
-    assert (first.status, first.id, provider.payout(order)) == (MoveStatus.SUCCEEDED, order.id, first)
-    stripe.objects[first.reference]["reversed"] = True
-    back = provider.fetch(ObjectKind.PAYOUT, first.reference)
-    assert isinstance(back, ProviderMove)
-    assert back.status is MoveStatus.FAILED
-    with pytest.raises(ProviderRefused, match="connected"):
-        provider.payout(MoveOrder(new_id(), new_id(), 480, "EUR", to="pm_1"))
-
-
 @pytest.mark.parametrize(("currency", "minor", "at_stripe"), [("EUR", 123, 123), ("JPY", 5, 5), ("ISK", 700, 70_000)])
 def test_amounts_in_stripes_units(
     provider: StripeProvider, stripe: FakeStripe, currency: str, minor: int, at_stripe: int
@@ -185,7 +172,7 @@ def test_what_stripe_lists(provider: StripeProvider, stripe: FakeStripe) -> None
     charge = provider.authorize(order, GOOD)
     stripe.answer("POST", "/v1/payment_intents", {"amount": "1", "currency": "eur"}, None)  # nobody tried a card on it
     provider.refund(MoveOrder(new_id(), order.user_id, 100, "EUR", to=charge.reference))
-    provider.payout(MoveOrder(new_id(), order.user_id, 50, "EUR", to="acct_1"))
+    provider.payout(MoveOrder(new_id(), order.user_id, 50, "EUR", to=stripe.verified_account()))
     for status in ("needs_response", "warning_needs_response"):
         form = {"amount": "500", "currency": "eur", "payment_intent": charge.reference, "reason": "fraudulent",
                 "status": status}  # fmt: skip
@@ -265,12 +252,54 @@ def test_forged_webhooks_are_refused(provider: StripeProvider, forgery: str) -> 
         provider.read_webhook(headers, body, NOW)
 
 
+def tell(desk: Desk, kind: str, reference: str, secret: str = SECRET) -> bool:
+    """Stripe calls, twice; a worker applies it."""
+    body, headers = signed(about(kind, reference), secret)
+    numbers = []
+    for _ in range(2):
+        with desk.transactions() as session:
+            stored = webhooks.receive(session, desk.provider, headers, body, NOW)
+            numbers += [] if stored is None else [stored.id]
+    return [webhooks.process(desk.transactions, number, desk.provider, NOW) for number in numbers * 2] == [True, False]
+
+
+@pytest.mark.parametrize("won", [True, False])
+def test_a_dispute(desk: Desk, stripe: FakeStripe, won: bool) -> None:
+    desk.by_card(320, GOOD)
+    form = {"amount": "320", "currency": "eur", "payment_intent": "pi_1", "reason": "fraudulent",
+            "status": "needs_response"}  # fmt: skip
+    _, made = stripe.answer("POST", "/v1/disputes", form, None)
+    assert tell(desk, "dispute", made["id"])
+    assert (the_dispute(desk).state, the_dispute(desk).amount_minor) == (DisputeStatus.OPEN, 320)
+    stripe.objects[made["id"]]["status"] = "won" if won else "lost"
+    body, headers = signed({**about("dispute", made["id"]), "id": "evt_closed"})
+    with desk.transactions() as session:
+        stored = webhooks.receive(session, desk.provider, headers, body, NOW)
+        assert stored is not None
+        number = stored.id
+    assert webhooks.process(desk.transactions, number, desk.provider, NOW)
+    assert (the_dispute(desk).state, loss(desk)) == (
+        (DisputeStatus.WON, 0) if won else (DisputeStatus.LOST, 320)
+    )  # fmt: skip
+
+
+def test_a_refund_that_was_made_in_stripes_dashboard(desk: Desk, stripe: FakeStripe) -> None:
+    desk.by_card(320, GOOD)
+    _, made = stripe.answer("POST", "/v1/refunds", {"amount": "120", "payment_intent": "pi_1"}, None)
+    stripe.objects[made["id"]]["status"] = "succeeded"
+    assert tell(desk, "refund", made["id"])
+    [out] = desk.outs()
+    assert (out.provider_reference, out.amount_minor, out.state) == (made["id"], 120, MoneyOutState.SUCCEEDED)
+    assert (desk.wallet(), loss(desk)) == (1000, 0)
+
+
 def test_stripe_by_name(books: Engine, stripe: FakeStripe) -> None:
     made = Settings(
         payment_provider="stripe", stripe_api_key="sk_test_voltbay", stripe_webhook_secret=SECRET,
         stripe_api_base=stripe.url,
     )  # fmt: skip
     assert provider_from(made, books).name == "stripe"
+    assert provider_from(made, books).pays_out_to_accounts
     with pytest.raises(ValueError, match="VOLTBAY_STRIPE_API_KEY"):
         Settings(payment_provider="stripe")
 

@@ -14,12 +14,14 @@ from fleet.db import new_id, session_scope
 from fleet.payments.errors import WebhookRefused
 from fleet.payments.providers import signing
 from fleet.payments.providers.base import (
+    AccountOwner,
     ChargeOrder,
     ChargeStatus,
     DisputeStatus,
     MoveOrder,
     ObjectKind,
     OutcomeUnknown,
+    ProviderAccount,
     ProviderCharge,
     ProviderEvent,
     ProviderMove,
@@ -43,6 +45,7 @@ from fleet.payments.providers.sandbox.deliveries import SIGNATURE_HEADER
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxDelivery, SandboxDispute, SandboxMove
 
 NAME = "sandbox"
+_TO_CARDS = "the sandbox pays out to saved cards"
 
 
 class SandboxProvider:
@@ -235,6 +238,18 @@ class SandboxProvider:
         if lost:
             raise OutcomeUnknown("no answer in time")
         return found
+
+    @property
+    def pays_out_to_accounts(self) -> bool:
+        return False
+
+    def open_account(self, owner: AccountOwner) -> ProviderAccount:
+        del owner
+        raise ProviderRefused(_TO_CARDS, "no_accounts")
+
+    def onboarding_link(self, reference: str, return_url: str) -> str:
+        del reference, return_url
+        raise ProviderRefused(_TO_CARDS, "no_accounts")
 
     def refund_at_desk(self, charge: str, amount_minor: int) -> str:
         """Somebody gives money back in the sandbox's own pages. For tests. Raises ProviderRefused."""
