@@ -45,6 +45,9 @@ class PlanIn(Input):
     free_minutes_per_day: _Minutes = None
     free_minutes_per_period: _Minutes = None
     discount_basis_points: Annotated[int, Field(ge=0, le=10_000)] = 0
+    trial_days: Annotated[
+        int | None, Field(ge=1, le=366, description="so many days cost nothing, once per rider; left out: none")
+    ] = None
     venue: Annotated[str | None, Field(max_length=64, description="only from stations of this venue")] = None
     city: Annotated[str | None, Field(max_length=100)] = None
     country: Annotated[str | None, Field(pattern=r"^[A-Z]{2}$")] = None

@@ -43,7 +43,8 @@ def mine(session: SessionDep, user: CurrentUser, now: Now) -> SubscriptionOut:
 def subscribe(body: SubscribeIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent) -> Response:
     """From the wallet when it has enough, else by a saved card. `active` when that is done; `pending` while the
     provider is silent or the rider's bank wants to see the rider (`payment.action_url`): ask again. 402: nothing
-    pays, and nothing was bought. The period begins when it is paid.
+    pays, and nothing was bought. The period begins when it is paid. A plan that may be tried costs nothing at first,
+    once: the first payment is at the end of its trial, and cancelling before costs nothing.
     """
     stored = once.stored(runtime.engine, now)
     if stored is not None:

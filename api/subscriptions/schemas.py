@@ -34,6 +34,7 @@ class PlanOut(Schema):
     free_minutes_per_day: int | None
     free_minutes_per_period: int | None
     discount_basis_points: Annotated[int, Field(description="off what a rental costs beyond its free minutes")]
+    trial_days: Annotated[int | None, Field(description="cost nothing when I have it for the first time")]
     venue_id: Annotated[int | None, Field(description="only for rentals from stations there, as city and country")]
     city: str | None
     country: str | None
@@ -42,7 +43,7 @@ class PlanOut(Schema):
     def values_of(plan: SubscriptionPlan) -> dict[str, object]:
         plain = (
             "code", "version", "name", "period_unit", "period_count", "free_minutes_per_rental",
-            "free_minutes_per_day", "free_minutes_per_period", "venue_id", "city", "country",
+            "free_minutes_per_day", "free_minutes_per_period", "trial_days", "venue_id", "city", "country",
         )  # fmt: skip
         return {
             **{name: getattr(plan, name) for name in plain},
@@ -91,6 +92,7 @@ class SubscriptionOut(Schema):
     next_plan_code: Annotated[PlanCode | None, Field(description="from the next period on")]
     period_starts_at: Instant | None
     period_ends_at: Instant | None
+    trial: Annotated[bool, Field(description="the period costs nothing; the first payment is at its end")]
     benefits: Annotated[bool, Field(description="whether rentals that start now have any")]
     free_seconds_left: Annotated[int, Field(description="for a rental that starts now; open rentals count as used")]
     cancel_at_period_end: bool
@@ -120,6 +122,7 @@ class SubscriptionOut(Schema):
             next_plan_code=found.next_plan_code,
             period_starts_at=None if period is None else period.starts_at,
             period_ends_at=None if period is None else period.ends_at,
+            trial=period is not None and period.trial,
             benefits=gives,
             free_seconds_left=left,
             cancel_at_period_end=found.cancel_at_period_end,
@@ -148,6 +151,7 @@ class PeriodOut(Schema):
     tax: Annotated[MoneyOut, Field(description="contained in the price")]
     refunded: MoneyOut
     gift: bool
+    trial: bool
     paid_at: Instant | None
     intent_id: Annotated[UUID | None, Field(description="the card payment; null: the wallet paid, or nobody")]
     invoice_id: UUID | None
@@ -170,6 +174,7 @@ class PeriodOut(Schema):
             tax=money(period.tax_minor),
             refunded=money(period.refunded_minor),
             gift=period.granted_by is not None,
+            trial=period.trial,
             paid_at=period.paid_at,
             intent_id=period.intent_id,
             invoice_id=period.invoice_id,

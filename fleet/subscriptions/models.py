@@ -76,6 +76,7 @@ class SubscriptionPlan(Base):
             name="benefit",
         ),
         CheckConstraint("num_nonnulls(venue_id, coalesce(city, country)) <= 1", name="one_scope"),
+        CheckConstraint("trial_days BETWEEN 1 AND 366", name="trial"),
     )
 
     id: Mapped[UUID] = uuid_pk()
@@ -93,6 +94,8 @@ class SubscriptionPlan(Base):
     free_minutes_per_period: Mapped[int | None]
     #: Off what a rental costs after its free minutes.
     discount_bp: Mapped[int] = mapped_column(default=0, server_default="0")
+    #: So many days cost nothing when a rider has it for the first time; NULL: none.
+    trial_days: Mapped[int | None] = mapped_column(SmallInteger)
     venue_id: Mapped[int | None] = mapped_column(ForeignKey("venue.id"))
     city: Mapped[str | None] = mapped_column(String(100))
     country: Mapped[str | None] = mapped_column(ForeignKey("country.iso_code"))
@@ -167,7 +170,8 @@ class SubscriptionPeriod(Base):
         CheckConstraint("price_minor >= 0 AND tax_minor BETWEEN 0 AND price_minor", name="amounts"),
         CheckConstraint("refunded_minor BETWEEN 0 AND price_minor", name="refunded"),
         CheckConstraint("(state = 'paid') = (paid_at IS NOT NULL)", name="paid_at"),
-        CheckConstraint("(price_minor = 0) = (granted_by IS NOT NULL)", name="granted"),
+        CheckConstraint("(price_minor = 0) = (trial OR granted_by IS NOT NULL)", name="granted"),
+        CheckConstraint("NOT trial OR number = 1 AND granted_by IS NULL", name="trial"),
         CheckConstraint(
             "(state = 'paid' AND price_minor > 0) = (transfer_id IS NOT NULL AND invoice_id IS NOT NULL)", name="paid"
         ),
@@ -181,12 +185,13 @@ class SubscriptionPeriod(Base):
     #: Of one that is due: as it would be.
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
-    #: 0: a gift of `granted_by`.
+    #: 0: a gift of `granted_by`, or a trial.
     price_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(String(3))
     tax_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     refunded_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     granted_by: Mapped[UUID | None] = mapped_column(ForeignKey("app_user.id"))
+    trial: Mapped[bool] = mapped_column(default=False, server_default="false")
     paid_at: Mapped[datetime | None]
     transfer_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transfer.id"), unique=True)
     invoice_id: Mapped[UUID | None] = mapped_column(ForeignKey("invoice.id"), unique=True)
@@ -195,6 +200,17 @@ class SubscriptionPeriod(Base):
     created_at: Mapped[datetime]
 
     plan: Mapped[SubscriptionPlan] = relationship(lazy="raise", viewonly=True)
+
+
+class SubscriptionTrial(Base):
+    """A rider tried a plan, whichever of its versions: once for ever."""
+
+    __tablename__ = "subscription_trial"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"), primary_key=True)
+    plan_code: Mapped[str] = mapped_column(String(32), primary_key=True)
+    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscription.id"), unique=True)
+    began_at: Mapped[datetime]
 
 
 class SubscriptionAttempt(Base):

@@ -30,6 +30,7 @@ class PlanSpec:
     free_minutes_per_day: int | None = None
     free_minutes_per_period: int | None = None
     discount_bp: int = 0
+    trial_days: int | None = None
     venue: str | None = None
     city: str | None = None
     country: str | None = None
@@ -91,6 +92,7 @@ def _version(session: Session, code: str, version: int, spec: PlanSpec, now: dat
         period_unit=spec.period_unit, period_count=spec.period_count,
         free_minutes_per_rental=spec.free_minutes_per_rental, free_minutes_per_day=spec.free_minutes_per_day,
         free_minutes_per_period=spec.free_minutes_per_period, discount_bp=spec.discount_bp,
+        trial_days=spec.trial_days,
         venue_id=None if spec.venue is None else find_venue(session, spec.venue).id, city=spec.city,
         country=spec.country, tax_country=spec.tax_country, created_at=now,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fleet.payments.methods import method_of
 from fleet.payments.providers.base import PaymentProvider
 from fleet.payments.transactions import Transactions
-from fleet.subscriptions import charging, plans, queries
+from fleet.subscriptions import charging, plans, queries, trials
 from fleet.subscriptions.errors import AlreadySubscribed, SubscriptionNotOpen, SubscriptionNotPaid
 from fleet.subscriptions.models import Subscription, SubscriptionState
 from fleet.users.models import User
@@ -36,8 +36,8 @@ def subscribe(
     now: datetime,
     return_url: str | None = None,
 ) -> UUID:
-    """Begin a subscription and pay its first period; its id. It may still be PENDING: the provider is silent, or the
-    rider's bank wants to see the rider.
+    """Begin a subscription and pay its first period, unless the plan may be tried first; its id. It may still be
+    PENDING: the provider is silent, or the rider's bank wants to see the rider.
 
     Raises PlanNotFound, AlreadySubscribed, PaymentMethodNotFound, SubscriptionNotPaid (nothing is left of it).
     """
@@ -61,6 +61,7 @@ def _open(
     # Two requests of one rider wait for each other here, whatever the currencies.
     user = session.get_one(User, request.user_id, with_for_update={"key_share": True})
     live = queries.live_id(session, user.id)
+    is_new = live is None
     if live is None:
         subscription = Subscription(
             user_id=user.id, state=SubscriptionState.PENDING, plan_code=plan.code, currency=plan.currency,
@@ -75,6 +76,8 @@ def _open(
     if subscription.request_key != request.key or subscription.plan_code != plan.code:
         raise AlreadySubscribed("you have a subscription", subscription_id=subscription.id)
     if subscription.state is not SubscriptionState.PENDING:
+        return subscription, None
+    if is_new and trials.begin(session, subscription, plan, now):
         return subscription, None
     return subscription, charging.begin(session, locked, provider=provider, now=now, scheduled=True)
 
