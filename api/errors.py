@@ -24,7 +24,7 @@ from fleet.common.errors import (
 )
 from fleet.devices.logs.errors import PieceTooLarge
 from fleet.payments.errors import InsufficientFunds
-from fleet.rentals.errors import MoneyOwed
+from fleet.rentals.errors import MoneyOwed, NotAPicture, PictureTooLarge
 from fleet.subscriptions.errors import SubscriptionNotPaid
 from fleet.users.errors import NoSender, NotAuthenticated
 
@@ -42,6 +42,8 @@ STATUS: dict[type[FleetError], int] = {
     Conflict: 409,
     Forbidden: 403,
     PieceTooLarge: 413,
+    PictureTooLarge: 413,
+    NotAPicture: 415,
     TooManyRequests: 429,
     IdempotencyKeyReused: 422,
     IdempotencyKeyInUse: 409,

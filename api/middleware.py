@@ -12,6 +12,7 @@ from api.metrics import route_of
 from api.problems import problem
 from firmware_protocol.firmware.documents import MAX_IMAGE_BYTES
 from fleet.db import new_id
+from fleet.rentals.underway.pictures import PICTURE_MAX_BYTES
 
 log = structlog.get_logger("api.access")
 
@@ -26,7 +27,11 @@ _SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-site",
 }
 #: Firmware images are streamed to disk, and only operators may send them.
-_IMAGE = re.compile(r"/api/v1/admin/firmware/release/[0-9]+/image")
+#: What may be larger than other bodies: method, path, bytes.
+_LARGER = (
+    ("PUT", re.compile(r"/api/v1/admin/firmware/release/[0-9]+/image"), MAX_IMAGE_BYTES),
+    ("POST", re.compile(r"/api/v1/rental/[0-9a-fA-F-]{36}/return-claim/photo"), PICTURE_MAX_BYTES),
+)
 #: What an API answer may do in a browser: nothing.
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -110,7 +115,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = MAX_IMAGE_BYTES if _IMAGE.fullmatch(scope["path"]) and scope["method"] == "PUT" else self._limit
+        larger = (most for method, path, most in _LARGER if scope["method"] == method and path.fullmatch(scope["path"]))
+        limit = next(larger, self._limit)
         declared = Headers(scope=scope).get("content-length", "0")
         if not declared.isdecimal() or int(declared) > limit:
             answer = problem(413, "too_large", _detail(limit), request_id=scope["state"]["request_id"])

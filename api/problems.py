@@ -86,6 +86,7 @@ _DESCRIPTIONS = {
     404: "There is no such thing, or it is not yours.",
     409: "It is not in a state that allows this.",
     413: "The body is too large.",
+    415: "The body is of a kind that is not taken here.",
     416: "The range begins behind the end of the file.",
     422: "A value is missing or wrong, or the Idempotency-Key was used for another request.",
     429: "Too many requests: come back after `Retry-After` seconds.",

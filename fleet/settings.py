@@ -141,6 +141,8 @@ class Settings(BaseSettings):
     dispute_days: int = Field(30, ge=1)
     #: Positions that riders share while they rent are deleted after so many days.
     location_days: int = Field(7, ge=1, le=90)
+    #: Photos of banks that riders say are back are deleted after so many days.
+    photo_days: int = Field(90, ge=1, le=730)
     #: Who rents: name and address as receipts show them, lines separated by a line break.
     receipt_issuer: str = Field("Voltbay", min_length=1)
     #: TrueType font for receipts; without it they show the letters of western Europe.

@@ -49,6 +49,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "dead letters": every(3600, "devices.forget_dead_letters"),
     "old device logs": every(3600, "device_upkeep.forget_logs"),
     "positions of riders": every(3600, "rentals.forget_locations"),
+    "photos of riders": every(3600, "rentals.forget_photos"),
     "outbox": every(300, "common.forget_settled_events"),
     "idempotency keys": every(900, "common.forget_idempotency_keys"),
     "codes and tokens": every(3600, "users.forget_expired"),

@@ -14,13 +14,14 @@ from api.deps import RuntimeDep, SessionDep
 from api.idempotency import Idempotent
 from api.paging import DEFAULT_LIMIT
 from api.problems import problems
-from api.rentals.care_schemas import DisputeOut, IssueOut, ReturnClaimOut
+from api.rentals.care_schemas import DisputeOut, IssueOut, ReturnClaimOut, ReturnPhotoOut, ReturnPhotos
+from api.rentals.photos import JPEG, shown
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.rentals.corrections import disputes
 from fleet.rentals.corrections import service as corrections
 from fleet.rentals.corrections.models import DisputeState
-from fleet.rentals.underway import claims, issues
+from fleet.rentals.underway import claims, issues, photos
 from fleet.rentals.underway.models import ClaimState, IssueState
 
 router = area("admin", "admin")
@@ -43,6 +44,26 @@ def list_claims(
     rows = claims.page(session, state, limit + 1, UUID(before) if before else None)
     more = runtime.cursors.make("return-claims", str(rows[limit - 1].id)) if len(rows) > limit else None
     return Page(items=[ReturnClaimOut.of(row) for row in rows[:limit]], next=more)
+
+
+@router.get(
+    "/return-claim/{claim_id}/photo", operation_id="admin_list_return_photos", summary="What the rider shows of it",
+    responses=problems(401, 403),
+)  # fmt: skip
+def list_photos(claim_id: UUID, session: SessionDep, _: CurrentOperator) -> ReturnPhotos:
+    found = photos.of_claim(session, claim_id)
+    return ReturnPhotos(items=[ReturnPhotoOut.model_validate(each) for each in found])
+
+
+@router.get(
+    "/return-photo/{photo_id}", operation_id="admin_get_return_photo", summary="A rider's photo",
+    response_class=Response, responses={**problems(401, 403, 404), **JPEG},
+)  # fmt: skip
+def get_photo(photo_id: UUID, acts: ActsDep) -> Response:
+    """Noted in the log of operators' acts."""
+    photo = photos.photo_by_id(acts.session, photo_id)
+    acts.record("return_photo.view", target=str(photo_id))
+    return shown(photo)
 
 
 @router.post(

@@ -79,6 +79,19 @@ class ReturnClaimOut(Schema):
         )
 
 
+class ReturnPhotoOut(Schema):
+    """`…/return-claim/photo/{id}` is the picture: JPEG, upright, with nothing in it but what it shows."""
+
+    id: UUID
+    width: int
+    height: int
+    taken_at: Instant
+
+
+class ReturnPhotos(Schema):
+    items: list[ReturnPhotoOut]
+
+
 class IssueIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"kind": "not_charging", "note": "the cable is loose"}]})
 

@@ -1,4 +1,4 @@
-from fleet.common.errors import Conflict, Forbidden, NotFound
+from fleet.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 
 
 class RentalNotFound(NotFound):
@@ -191,6 +191,30 @@ class TooManyClaims(Conflict):
 
 class ClaimNotFound(NotFound):
     code = "return_claim_not_found"
+
+
+class NotAPicture(InvalidInput):
+    """What was sent cannot be read as a JPEG, PNG or WebP."""
+
+    code = "not_a_picture"
+
+
+class PictureTooLarge(InvalidInput):
+    """More bytes or pixels than `limit`."""
+
+    code = "picture_too_large"
+
+
+class TooManyPhotos(Conflict):
+    """The claim has so many (`limit`) already."""
+
+    code = "too_many_photos"
+
+
+class PhotoNotFound(NotFound):
+    """Also when it is forgotten, or another rider's."""
+
+    code = "photo_not_found"
 
 
 class IssueNotFound(NotFound):

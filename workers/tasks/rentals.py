@@ -13,7 +13,7 @@ from fleet.rentals.pricing import subscribed
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import by_card
 from fleet.rentals.starts.reservations import sweep_reservations
-from fleet.rentals.underway import deadlines, locations
+from fleet.rentals.underway import deadlines, locations, photos
 from fleet.rentals.underway.reminders import sweep_reminders
 from fleet.rentals.underway.swaps import sweep_swaps
 from workers.consumers import consumer
@@ -93,3 +93,10 @@ def forget_locations() -> int:
     """Positions that riders shared, once they are old."""
     with transaction() as session:
         return locations.forget(session, utc_now(), timedelta(days=settings().location_days))
+
+
+@task("rentals.forget_photos", NEXT_TICK)
+def forget_photos() -> int:
+    """Photos that riders sent with claims, once they are old."""
+    with transaction() as session:
+        return photos.forget(session, utc_now(), timedelta(days=settings().photo_days))

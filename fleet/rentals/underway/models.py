@@ -107,6 +107,27 @@ class ReturnClaim(Base):
     station: Mapped[Station] = relationship(lazy="raise", viewonly=True, foreign_keys=[station_id])
 
 
+class ReturnPhoto(Base):
+    """What a rider shows of a bank that they say is back. For its rider and operators, and not for long."""
+
+    __tablename__ = "return_photo"
+    __table_args__ = (
+        UniqueConstraint("claim_id", "digest"),
+        Index(None, "taken_at"),
+        CheckConstraint("width > 0 AND height > 0 AND length(content) > 0", name="picture"),
+    )
+
+    id: Mapped[UUID] = uuid_pk()
+    claim_id: Mapped[UUID] = mapped_column(ForeignKey("return_claim.id"))
+    #: SHA-256 of what was sent: the same picture again is the same photo.
+    digest: Mapped[bytes]
+    #: JPEG, made here: nothing is in it but the picture.
+    content: Mapped[bytes] = mapped_column(deferred=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    taken_at: Mapped[datetime]
+
+
 class IssueKind(StrEnum):
     DAMAGED = "damaged"
     LOST = "lost"
