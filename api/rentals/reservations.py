@@ -1,6 +1,6 @@
 """Banks that are kept for riders on their way."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import Response
@@ -24,6 +24,7 @@ class ReserveIn(Input):
 
     station: StationCode
     slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
+    pay: Annotated[Literal["wallet", "points"], Field(description="what the fee is held on")] = "wallet"
 
 
 class ReservationOut(Schema):
@@ -69,8 +70,9 @@ def reserve(
 
     def work() -> ReservationOut:
         reservation = reservations.reserve(
-            session, user_id=user.id, station_code=body.station, slot=body.slot, now=now, policy=runtime.policy
-        )
+            session, user_id=user.id, station_code=body.station, slot=body.slot, now=now, policy=runtime.policy,
+            with_points=body.pay == "points",
+        )  # fmt: skip
         return ReservationOut.of(reservation)
 
     return once.answer(session, now, work, status=201)

@@ -4,8 +4,9 @@ Always points first, then the wallet, then the card: what a mode says is how muc
 stands behind. Pure.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
+from uuid import UUID
 
 from fleet.common.errors import InvalidInput
 from fleet.payments.wallets import Purse
@@ -53,6 +54,15 @@ class Purses:
 
     wallet: Purse
     points: Purse | None
+
+    def with_more(self, account_id: UUID, minor: int) -> Self:
+        """So much is free again on that account, if it is one of both."""
+
+        def now(purse: Purse) -> Purse:
+            more = minor if purse.account_id == account_id else 0
+            return replace(purse, available_minor=purse.available_minor + more)
+
+        return type(self)(now(self.wallet), None if self.points is None else now(self.points))
 
     @property
     def points_minor(self) -> int:

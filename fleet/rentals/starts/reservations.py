@@ -4,7 +4,6 @@ Whoever changes a reservation holds the lock of its rider's wallet first, then t
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -16,9 +15,9 @@ from sqlalchemy.orm import Session, joinedload
 from fleet.common.money import Money
 from fleet.common.notify import Channel, notify
 from fleet.db import new_id
-from fleet.payments.models import AccountKind, LedgerAccount
+from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer
 from fleet.payments.reservation_fees import Fee, charge_fee, hold_fee, release_fee
-from fleet.payments.wallets import Purse
+from fleet.payments.wallets import lock_points
 from fleet.rentals.errors import (
     AlreadyReserved,
     NoBankAvailable,
@@ -34,15 +33,24 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.choices import choose
 from fleet.rentals.starts.models import Reservation, ReservationState
+from fleet.rentals.starts.payment_plans import Purses
 from fleet.stations.models import Station, StationSlot
 
 _BATCH = 50
 
 
 def reserve(
-    session: Session, *, user_id: UUID, station_code: str, slot: int | None, now: datetime, policy: RentalPolicy
+    session: Session,
+    *,
+    user_id: UUID,
+    station_code: str,
+    slot: int | None,
+    now: datetime,
+    policy: RentalPolicy,
+    with_points: bool = False,
 ) -> Reservation:
-    """Keep the station's best bank, or that in `slot`, for `policy.reservation`; the tariff's fee is held.
+    """Keep the station's best bank, or that in `slot`, for `policy.reservation`; the tariff's fee is held, on the
+    wallet or on the points.
 
     Who could not start a rental cannot reserve either. Raises what `service.start` raises, and AlreadyReserved,
     ReservedLately.
@@ -60,7 +68,8 @@ def reserve(
         tax_bp=terms.tax.basis_points, created_at=now,
     )  # fmt: skip
     if fee:
-        reservation.hold_transfer_id = hold_fee(session, admitted.purse, reservation.id, terms.money(fee), now).id
+        purse = lock_points(session, user_id, admitted.purse, now) if with_points else admitted.purse
+        reservation.hold_transfer_id = hold_fee(session, purse, reservation.id, terms.money(fee), now).id
     chosen.reserved_for = reservation.id
     _keep(session, reservation, station)
     notify(session, Channel.STATION, str(station.id))
@@ -133,19 +142,18 @@ def cancel_reservation(session: Session, *, user_id: UUID, reservation_id: UUID,
     return reservation_of(session, user_id, reservation_id)
 
 
-def free_fee(session: Session, reservation_id: UUID, station: Station, purse: Purse, now: datetime) -> Purse:
+def free_fee(session: Session, reservation_id: UUID, station: Station, purses: Purses, now: datetime) -> Purses:
     """A rental begins where a bank is kept for its rider: what was held for that is there for the rental.
 
-    The caller has locked the purse, and with it the reservation.
+    The caller has locked the wallet, and with it the reservation.
     """
     reservation = session.get_one(Reservation, reservation_id, populate_existing=True)
     if reservation.station_id != station.id or reservation.hold_transfer_id is None:
-        return purse
+        return purses
+    payer = session.get_one(LedgerTransfer, reservation.hold_transfer_id).debit_account_id
     release_fee(session, reservation.hold_transfer_id, now)
     reservation.hold_transfer_id = None
-    if reservation.currency != purse.currency:
-        return purse
-    return replace(purse, available_minor=purse.available_minor + reservation.fee_minor)
+    return purses.with_more(payer, reservation.fee_minor)
 
 
 def use(session: Session, reservation_id: UUID, rental: Rental, *, fetched: bool, now: datetime) -> None:

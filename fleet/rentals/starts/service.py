@@ -71,8 +71,7 @@ def start(
     package = None if package_id is None else _package(session, package_id, purses, plan, secured=secured is not None)
     chosen, bank = choose(session, station, slot, policy=policy, now=now, reserved_for=reservation_id)
     if reservation_id is not None:
-        freed = reservations.free_fee(session, reservation_id, station, purses.wallet, now)
-        purses = Purses(freed, points)
+        purses = reservations.free_fee(session, reservation_id, station, purses, now)
     rental = Rental(
         id=rental_id or new_id(),
         user_id=user_id,

@@ -14,13 +14,16 @@ from fleet.db import session_scope
 from fleet.payments.errors import InsufficientFunds
 from fleet.payments.invoices import invoices_of
 from fleet.rentals.errors import AlreadyReserved, NoBankAvailable, ReservationNotFound, ReservationOver, ReservedLately
+from fleet.rentals.models import PayMode
 from fleet.rentals.starts import quotes, reservations
 from fleet.rentals.starts.models import Reservation, ReservationState
+from fleet.rentals.starts.payment_plans import plan_of
 from fleet.rentals.tariffs.models import Tariff
 from fleet.stations.models import PowerBank, StationSlot
 from tests.databases import Database
 from tests.factories import add_rider
 from tests.fleet.parallel import together, wide_engine
+from tests.fleet.rentals.starts.test_payment_plans import give_points, points
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import HOUR, MINUTE, POLICY, SECOND, World
 
@@ -233,3 +236,50 @@ def test_starting_cancelling_and_sweeping_one_reservation_at_once(town: Town) ->
         holders = set(session.scalars(select(StationSlot.reserved_for).where(StationSlot.reserved_for.is_not(None))))
         assert not holders & set(session.scalars(select(Reservation.id)))
     town.check_books()
+
+
+def reserve_with_points(world: World) -> Reservation:
+    return reservations.reserve(
+        world.session, user_id=world.rider, station_code="A", slot=None, now=world.now, policy=world.policy,
+        with_points=True,
+    )  # fmt: skip
+
+
+def test_a_fee_is_held_on_points_and_charged_to_them(world: World) -> None:
+    with_fee(world)
+    with pytest.raises(InsufficientFunds):
+        reserve_with_points(world)
+    give_points(world, 200)
+    reserve_with_points(world)
+    assert (points(world), world.money()) == ((80, 120), (5000, 0))
+    world.later(POLICY.reservation + SECOND)
+    world.heard()
+    assert sweep(world) == 1
+    assert (points(world), world.money()) == ((80, 0), (5000, 0))
+    [bill] = invoices_of(world.session, world.rider, 5)
+    assert bill.total_minor == 120
+    world.check_everything()
+
+
+def test_points_held_for_a_fee_come_back_when_the_rider_thinks_again(world: World) -> None:
+    with_fee(world)
+    give_points(world, 200)
+    kept = reserve_with_points(world)
+    for _ in range(2):
+        reservations.cancel_reservation(
+            world.session, user_id=world.rider, reservation_id=kept.id, now=world.now
+        )  # fmt: skip
+    assert (points(world), world.money()) == ((200, 0), (5000, 0))
+    world.check_everything()
+
+
+@pytest.mark.parametrize("pay", [PayMode.WALLET, PayMode.POINTS, PayMode.SPLIT])
+def test_points_held_for_a_fee_are_there_for_the_rental(world: World, pay: PayMode) -> None:
+    with_fee(world)
+    give_points(world, 500)  # as much as a start holds
+    reserve_with_points(world)
+    rental = world.start(plan=plan_of(pay))
+    assert points(world) == ((500, 0) if pay is PayMode.WALLET else (0, 500))
+    assert world.money() == ((4500, 500) if pay is PayMode.WALLET else (5000, 0))
+    assert rental.slot_out == 1
+    world.check_everything()
