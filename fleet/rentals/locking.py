@@ -1,17 +1,21 @@
 """One order of locks for whatever changes a rental: commands, riders' wallets, rentals, slots, banks; each by id."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    DateTime,
     Integer,
     String,
     Uuid,
+    and_,
     any_,
     bindparam,
+    literal,
     or_,
     select,
     text,
@@ -25,7 +29,7 @@ from fleet.common.plans import PLANNED
 from fleet.common.prepared import Prepared
 from fleet.devices.models import DeviceCommand
 from fleet.payments.models import AccountKind, LedgerAccount
-from fleet.rentals.models import IS_OPEN, Rental
+from fleet.rentals.models import IS_OPEN, Rental, RentalState
 from fleet.stations.models import PowerBank, StationSlot
 
 _IDS: Final = bindparam("ids", type_=ARRAY(Uuid()))
@@ -84,6 +88,23 @@ def _around(*slots: ColumnElement[bool]) -> Prepared:
     return Prepared(union(open_, found.where(Rental.id == named)), planned=True)
 
 
+def kept_without_bank() -> ColumnElement[bool]:
+    """Of a rental: closed without its bank, which counts as bought or lost; disputed or not."""
+    disputed = and_(Rental.state == RentalState.DISPUTED, Rental.ended_at == Rental.buyout_at)
+    return and_(Rental.station_in_id.is_(None), or_(Rental.state == RentalState.BOUGHT_OUT, disputed))
+
+
+_CLOSED_STATES: Final = [RentalState.COMPLETED.value, RentalState.BOUGHT_OUT.value, RentalState.DISPUTED.value]
+_CLOSED: Final = Prepared(
+    select(Rental.id)
+    .join(PowerBank, PowerBank.id == Rental.power_bank_id)
+    .where(
+        PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String()))),
+        Rental.state == any_(literal(_CLOSED_STATES, ARRAY(String()))),
+        or_(Rental.ended_at > bindparam("since", type_=DateTime(timezone=True)), kept_without_bank()),
+    ),
+    planned=True,
+)
 _AROUND_ALL: Final = _around()
 _AROUND: Final = _around(StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer()))))
 
@@ -115,6 +136,14 @@ def rentals_around(
     if numbers is None:
         return [Around(*row) for row in _AROUND_ALL.all(session, **asked)]
     return [Around(*row) for row in _AROUND.all(session, **asked, numbers=list(numbers))]
+
+
+def closed_rentals_of(session: Session, serials: Collection[str], since: datetime) -> list[UUID]:
+    """Closed rentals of these banks that word of a return at `since` is about: they ended later, or without the bank.
+
+    Not locked.
+    """
+    return [row[0] for row in _CLOSED.all(session, serials=list(serials), since=since)]
 
 
 def slot_out(session: Session, rental: Rental, *, lock: bool = False) -> StationSlot:

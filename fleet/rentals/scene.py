@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -10,13 +11,16 @@ from sqlalchemy.orm import Session
 from fleet.common.notify import Channel, notify
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.locking import lock_rentals, rentals_around
+from fleet.rentals.locking import closed_rentals_of, lock_rentals, rentals_around
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import Evidence
 from fleet.stations.inventory import Change, record_movement
 from fleet.stations.models import PowerBank
 from fleet.stations.picture import Observation, Picture, look
+
+#: What is told sooner is about the rental that is open, if one is.
+_LATE: Final = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -54,6 +58,10 @@ def observation(fact: DeviceFact) -> Observation:
     return Observation(fact.station_id, fact.boot, fact.seq, fact.occurred_at)
 
 
+def _told_late(fact: DeviceFact) -> bool:
+    return fact.replayed or fact.received_at - fact.occurred_at > _LATE
+
+
 def open_scene(
     session: Session,
     fact: DeviceFact,
@@ -65,13 +73,17 @@ def open_scene(
     rental_ids: Collection[UUID] = (),
     around: Collection[UUID] | None = None,
     command_ids: Collection[UUID] = (),
+    came: bool = False,
 ) -> Scene:
     """Lock the rentals around these slots and banks (`around`: they are known), those named, then the slots (None:
-    all) and banks themselves.
+    all) and banks themselves. `came`: the banks did; rentals that were closed without them, or too late, are locked as
+    well.
     """
     if around is None:
         around = {each.rental_id for each in rentals_around(session, fact.station_id, numbers, serials)}
     ids = {*rental_ids, *around}
+    if came and (not ids or _told_late(fact)):
+        ids.update(closed_rentals_of(session, serials, fact.occurred_at))
     rentals = lock_rentals(session, ids, command_ids)
     picture = look(session, fact.station_id, numbers, serials, now)
     notify(session, Channel.STATION, str(fact.station_id))

@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session
 
 from fleet.rentals.agreement import is_kept
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.service import settle_case
 from fleet.rentals.closing.completion import NOT_TAKEN, Return, bring_back, complete, correct_end
-from fleet.rentals.locking import lock_rentals, slot_out
+from fleet.rentals.locking import kept_without_bank, lock_rentals, slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
 from fleet.rentals.scene import Scene
@@ -33,19 +33,13 @@ def loose_ends(session: Session, bank_ids: Collection[int], since: datetime) -> 
     asked_for = select(OrphanBankCase.power_bank_id).where(
         OrphanBankCase.power_bank_id.in_(bank_ids), OrphanBankCase.state == CaseState.OPEN
     )
-    paid_for = select(Rental.power_bank_id).where(Rental.power_bank_id.in_(bank_ids), _kept())
+    paid_for = select(Rental.power_bank_id).where(Rental.power_bank_id.in_(bank_ids), kept_without_bank())
     closed_later = select(Rental.power_bank_id).where(
         Rental.power_bank_id.in_(bank_ids),
         Rental.state.in_((RentalState.COMPLETED, RentalState.DISPUTED)),
         Rental.ended_at > since,
     )
     return set(session.scalars(asked_for.union(paid_for, closed_later)))
-
-
-def _kept() -> ColumnElement[bool]:
-    """Of a rental: `is_kept`."""
-    disputed = and_(Rental.state == RentalState.DISPUTED, Rental.ended_at == Rental.buyout_at)
-    return and_(Rental.station_in_id.is_(None), or_(Rental.state == RentalState.BOUGHT_OUT, disputed))
 
 
 def bank_came(scene: Scene, change: Change) -> None:
@@ -170,7 +164,8 @@ def _back_earlier(scene: Scene, change: Change, *, nowhere: bool = False) -> UUI
 
     `nowhere`: only of a rental that was closed without knowing where the bank was.
 
-    The wallet is locked after the slots here, against the usual order: a deadlock costs a repetition, and is rare.
+    What an insertion may be about is locked with the scene. What only an inventory finds is locked after the slots
+    here, against the usual order: a deadlock costs a repetition, and is rare.
     """
     if change.since is None:
         return None
@@ -244,9 +239,9 @@ def _back_to_closed(scene: Scene, change: Change) -> UUID | None:
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
     """A bank that counted as bought or lost comes back: what was paid for the bank itself is given back.
 
-    The wallet is locked after the slots here too, see `_back_earlier`.
+    Locked as in `_back_earlier`.
     """
-    kept = select(Rental.id).where(Rental.power_bank_id == change.bank.id, _kept())
+    kept = select(Rental.id).where(Rental.power_bank_id == change.bank.id, kept_without_bank())
     rental_id = scene.session.scalar(kept.order_by(Rental.id.desc()).limit(1))
     if rental_id is None:
         return None

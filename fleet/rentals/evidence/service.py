@@ -97,7 +97,7 @@ def _inserted(
     session: Session, fact: DeviceFact, message: PowerBankInserted, policy: RentalPolicy, now: datetime
 ) -> None:
     serials = set() if message.serial is None else {message.serial}
-    scene = open_scene(session, fact, policy, now, numbers={message.slot}, serials=serials)
+    scene = open_scene(session, fact, policy, now, numbers={message.slot}, serials=serials, came=bool(serials))
     bank = None if message.serial is None else scene.picture.banks[message.serial]
     changes = inventory.insert_bank(scene.picture, scene.seen, message.slot, bank, message.charge_pct)
     _follow_up(scene, changes, {})

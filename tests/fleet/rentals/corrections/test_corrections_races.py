@@ -18,7 +18,7 @@ from fleet.rentals.corrections.service import Act
 from fleet.rentals.errors import ClaimNotFound, DisputeDecided, RentalNotOpen
 from fleet.rentals.models import Rental, RentalEvent, RentalState
 from fleet.rentals.starts.ejects import last_eject
-from fleet.rentals.underway import claims
+from fleet.rentals.underway import claims, deadlines
 from fleet.rentals.underway.models import ClaimState, ReturnClaim
 from fleet.stations.models import StationSlot
 from fleet.users.audit import Actor
@@ -85,6 +85,35 @@ def test_a_return_and_many_clicks_at_once(town: Town) -> None:
         held = session.scalars(select(StationSlot).where(StationSlot.power_bank_id == rental.power_bank_id)).one()
         assert held.number == 1
     assert town.balance(rider) == (5000 - charged, 0)
+    town.check_books()
+
+
+def test_a_bank_that_counted_as_bought_comes_back_while_operators_say_so(town: Town) -> None:
+    """The cabinet's word finds a closed rental, the operators' one begins with it: none waits for the other's lock."""
+    _, rental_id = riding(town)
+    b = town.station("B", 4, banks=0)
+    town.now += timedelta(days=40)
+    with session_scope(town.engine) as session:
+        assert deadlines.sweep_rentals(session, town.now, POLICY) >= 1
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        assert (rental.state, rental.ended_at is None) == (RentalState.BOUGHT_OUT, False)
+        earlier = rental.requested_at + timedelta(hours=1)
+    back = town.fact(b, "B", PowerBankInserted(slot=1, serial="A-1", charge_pct=20))
+
+    def act(n: int) -> None:
+        if n % 2 == 0:
+            town.apply(back)
+            return
+        with session_scope(town.engine) as session:
+            click = Act(session, rental_id, "click", Actor(console="root"), town.now)
+            corrections.back_date(click, earlier, place=Place("B", 1))
+
+    assert [each for each in together(MANY, act) if isinstance(each, Exception)] == []
+    with session_scope(town.engine) as session:
+        rental = session.get_one(Rental, rental_id)
+        assert (rental.state, rental.charged_minor) == (RentalState.COMPLETED, 200)
+        assert holds.charged_for(session, rental_id) - holds.refunded_for(session, rental_id) == 200
     town.check_books()
 
 
