@@ -51,14 +51,17 @@ UPDATE device_command SET state = 'sent', sent_at = :now, attempt = 1
 
 
 class Cabinet:
-    """One rider after the other at one station; a bank comes back into the slot that it left."""
+    """One rider after the other at one station; a bank comes back into the slot that it left.
 
-    def __init__(self, engine: Engine, number: int, rider: UUID, now: datetime) -> None:
+    `boot`: higher than that of whoever spoke for the station before.
+    """
+
+    def __init__(self, engine: Engine, number: int, rider: UUID, now: datetime, boot: int) -> None:
         self.engine = engine
         self.code = code(number)
         self.rider = rider
         self.now = now
-        self._seq = 0
+        self._boot, self._seq = boot, 0
         self._policy = RentalPolicy.from_settings(Settings())
         with Session(engine) as session:
             query = text("SELECT id FROM station WHERE code = :code")
@@ -92,7 +95,7 @@ class Cabinet:
         fact = DeviceFact(
             station_id=self._station,
             station_code=self.code,
-            boot=BOOT,
+            boot=self._boot,
             seq=self._seq,
             occurred_at=self.now,
             received_at=self.now,
@@ -112,10 +115,10 @@ class _Start:
         cls.barrier = barrier
 
 
-def _work(url: str, riders: list[tuple[int, UUID]], count: int, now: datetime) -> tuple[float, float]:
+def _work(url: str, riders: list[tuple[int, UUID]], count: int, now: datetime, boot: int) -> tuple[float, float]:
     """One process: when it began and when it ended, by one clock for all."""
     with connections(url, _THREADS) as engine:
-        cabinets = [Cabinet(engine, number, rider, now) for number, rider in riders]
+        cabinets = [Cabinet(engine, number, rider, now, boot) for number, rider in riders]
         for cabinet in cabinets:  # what is compiled and looked up once
             cabinet.rentals(1)
         _Start.barrier.wait(_READY_S)
@@ -134,13 +137,13 @@ def run(*, quick: bool) -> Report:
         seeding.station_fleet(running.engine, _PROCESSES * _THREADS)
         _tariff(running.engine, now)
         made = 0
-        for _ in range(runs):
+        for turn in range(runs):
             riders = _riders(running.engine, now)
             spawn = multiprocessing.get_context("spawn")
             meeting = (spawn.Barrier(_PROCESSES),)
             with ProcessPoolExecutor(_PROCESSES, spawn, _Start.meet_at, meeting) as pool:
                 work = [
-                    pool.submit(_work, running.postgres.url, riders[first::_PROCESSES], count, now)
+                    pool.submit(_work, running.postgres.url, riders[first::_PROCESSES], count, now, BOOT + turn)
                     for first in range(_PROCESSES)
                 ]
                 times = [each.result() for each in work]

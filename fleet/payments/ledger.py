@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Uuid, any_, bindparam, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from fleet.common.errors import NotFound
 from fleet.common.money import Money
-from fleet.common.prepared import table_of, write
+from fleet.common.prepared import Prepared, table_of, write
 from fleet.db import new_id
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
@@ -142,15 +142,18 @@ def available_minor() -> ColumnElement[int]:
     return LedgerAccount.credits_posted - LedgerAccount.debits_posted - LedgerAccount.debits_pending
 
 
+_OWNED: Final = Prepared(
+    select(LedgerAccount.id, available_minor())
+    .where(LedgerAccount.id == any_(bindparam("ids", type_=ARRAY(Uuid()))), LedgerAccount.owner_id.is_not(None))
+    .order_by(LedgerAccount.id)
+    .with_for_update(key_share=True),
+    planned=True,
+)
+
+
 def lock_accounts(session: Session, *account_ids: UUID) -> dict[UUID, int]:
     """Lock the owned accounts among these until the transaction ends; available minor units by account."""
-    query = (
-        select(LedgerAccount.id, available_minor())
-        .where(LedgerAccount.id.in_(account_ids), LedgerAccount.owner_id.is_not(None))
-        .order_by(LedgerAccount.id)
-        .with_for_update(key_share=True)
-    )
-    return dict(session.execute(query).all())
+    return {row[0]: row[1] for row in _OWNED.all(session, ids=list(account_ids))}
 
 
 def transfer(
