@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import CompoundSelect, Select, Table, UpdateBase, bindparam, inspect, select
+from sqlalchemy import Compiled, CompoundSelect, Select, Table, UpdateBase, bindparam, inspect, select
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.orm.util import identity_key
@@ -43,10 +43,7 @@ class _Compiled:
     """A statement as text for psycopg2, with what turns values into what the driver takes."""
 
     def __init__(self, compiled: SQLCompiler) -> None:
-        self.sql = str(compiled)
-        if _UNFINISHED in self.sql:
-            raise ValueError(f"a list of values in {self.sql}")
-        self.fixed = {name: _plain(value) for name, value in compiled.params.items()}
+        self.sql, self.fixed = _text_of(compiled)
         self._to_driver = {
             name: process for name, bind in compiled.binds.items() if (process := _processor(bind.type)) is not None
         }
@@ -67,9 +64,7 @@ class Prepared:
     def __init__(self, statement: _Query, *, planned: bool = False) -> None:
         """`planned`: PostgreSQL plans it once as well. For what finds few rows by keys, whatever the values."""
         self._context = _Context(PLANNED if planned else _PLAIN)
-        compiled = statement.compile(dialect=_DIALECT)
-        self._sql = str(compiled)
-        self._fixed = {name: _plain(value) for name, value in compiled.params.items()}
+        self._sql, self._fixed = _text_of(statement.compile(dialect=_DIALECT))
         self._make = _row_of(str(getattr(column, "name", "")) for column in statement.selected_columns)
 
     def all(self, session: Session, **values: Any) -> list[Any]:
@@ -82,6 +77,14 @@ class Prepared:
         """Have it done with the session's next statement: locks of rows that nobody looks at."""
         flush_later(session)
         _run(session, self._sql, {**self._fixed, **values}, _Context(LATER)).close()
+
+
+def _text_of(compiled: Compiled) -> tuple[str, dict[str, Any]]:
+    """The statement for psycopg2, and the values that are part of it. Raises ValueError for `IN` a list of values."""
+    sql = str(compiled)
+    if _UNFINISHED in sql:
+        raise ValueError(f"a list of values in {sql}")
+    return sql, {name: _plain(value) for name, value in compiled.params.items()}
 
 
 def _row_of(names: Iterable[str]) -> Callable[[Iterable[Any]], Any]:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import Integer, any_, bindparam, event, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
@@ -76,3 +77,8 @@ def test_write_comes_after_what_the_session_was_given_unless_told_otherwise(sess
     written = write(session, _INSERT, values, flush=False)
     session.flush()
     assert written < second.id
+
+
+def test_a_list_of_values_is_refused_when_it_is_built() -> None:
+    with pytest.raises(ValueError, match="a list of values"):
+        Prepared(select(OutboxEvent.name).where(OutboxEvent.id.in_([1, 2])))
