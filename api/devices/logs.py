@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
 
+from api.bodies import read_at_most
 from api.deps import Now, RuntimeDep, SessionDep
 from api.devices.schemas import LogProgressOut
 from api.problems import problems
@@ -46,13 +47,8 @@ def _digest(
 
 
 async def _content(request: Request) -> bytes:
-    """As it came. Raises PieceTooLarge before more than a piece is in memory."""
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_LOG_UPLOAD_BYTES:
-            raise PieceTooLarge(f"a piece has at most {MAX_LOG_UPLOAD_BYTES} bytes")
-    return bytes(content)
+    too_large = PieceTooLarge(f"a piece has at most {MAX_LOG_UPLOAD_BYTES} bytes")
+    return await read_at_most(request, MAX_LOG_UPLOAD_BYTES, too_large)
 
 
 _Proof = Annotated[Proof, Depends(_proof)]

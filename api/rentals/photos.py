@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 
 from api.auth import CurrentUser
+from api.bodies import read_at_most
 from api.deps import Now, SessionDep
 from api.problems import problems
 from api.rentals.care_schemas import ReturnPhotoOut, ReturnPhotos
@@ -37,13 +38,8 @@ JPEG: Final[dict[int | str, dict[str, Any]]] = {
 
 
 async def _picture(request: Request) -> bytes:
-    """As it came. Raises PictureTooLarge before much more than a picture is in memory."""
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > PICTURE_MAX_BYTES:
-            raise PictureTooLarge(f"a picture has at most {PICTURE_MAX_BYTES} bytes", limit=PICTURE_MAX_BYTES)
-    return bytes(content)
+    too_large = PictureTooLarge(f"a picture has at most {PICTURE_MAX_BYTES} bytes", limit=PICTURE_MAX_BYTES)
+    return await read_at_most(request, PICTURE_MAX_BYTES, too_large)
 
 
 def shown(photo: ReturnPhoto) -> Response:
