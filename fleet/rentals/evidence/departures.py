@@ -94,6 +94,16 @@ def _for_waiting(scene: Scene, rental: Rental, change: Change, *, told: StartEvi
         ejects.take_over(scene.session, rental, change.bank)
     if not change.expected:
         settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
+    _activate(scene, rental, change, told=told, why="bank_left")
+    scene.record(change, rental.id)
+    if not change.current:
+        finish_where_seen(scene, rental, change)
+
+
+def _activate(
+    scene: Scene, rental: Rental, change: Change, *, told: StartEvidence, why: str, place: int | None = None
+) -> None:
+    """The rider has the bank that left."""
     ejects.activate(
         scene.session,
         rental,
@@ -102,13 +112,11 @@ def _for_waiting(scene: Scene, rental: Rental, change: Change, *, told: StartEvi
         charge_pct=change.charge_pct,
         at=scene.seen.at,
         told=told,
-        why="bank_left",
+        why=why,
         evidence=scene.evidence,
         now=scene.now,
+        place=place,
     )
-    scene.record(change, rental.id)
-    if not change.current:
-        finish_where_seen(scene, rental, change)
 
 
 def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
@@ -162,19 +170,7 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence
     except TooManyOpenRentals:
         return False
     settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)
-    ejects.activate(
-        scene.session,
-        rental,
-        change.bank,
-        change.slot,
-        charge_pct=change.charge_pct,
-        at=scene.seen.at,
-        told=told,
-        why="late_eject",
-        evidence=scene.evidence,
-        now=scene.now,
-        place=place,
-    )
+    _activate(scene, rental, change, told=told, why="late_eject", place=place)
     return True
 
 
