@@ -1,16 +1,17 @@
 """Tasks that consume outbox events: one transaction, once per event, whatever the queue repeats."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
 from celery import Task
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent
-from fleet.common.outbox import consumers_done, first_time
+from fleet.common.outbox import consumers_done, first_time, first_times
 from workers.context import transaction
 from workers.policies import QUICK_THEN_RELAY
 from workers.task import task
@@ -18,6 +19,7 @@ from workers.task import task
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[Session, dict[str, Any], datetime], None]
+SetHandler = Callable[[Session, Sequence[dict[str, Any]], datetime], None]
 OutsideHandler = Callable[[dict[str, Any], datetime], None]
 
 
@@ -47,6 +49,29 @@ def consume(name: str, handler: Handler, event_id: int, now: datetime) -> bool:
             return False
         handler(session, event.payload, now)
         return True
+
+
+def set_consumer(name: str) -> Callable[[SetHandler], "Task[[list[int]], int]"]:
+    """Like `consumer`, for `handler(session, payloads, now)` that takes many events at once (`routes.TOGETHER`)."""
+
+    def register(handler: SetHandler) -> "Task[[list[int]], int]":
+        def run(event_ids: list[int]) -> int:
+            return consume_together(name, handler, event_ids, utc_now())
+
+        return task(name, QUICK_THEN_RELAY)(run)
+
+    return register
+
+
+def consume_together(name: str, handler: SetHandler, event_ids: Sequence[int], now: datetime) -> int:
+    """How many of these events this call did the work for; the others were done before, or are gone."""
+    with transaction() as session:
+        fresh = first_times(session, event_ids, name, now)
+        query = select(OutboxEvent.payload).where(OutboxEvent.id.in_(fresh)).order_by(OutboxEvent.id)
+        payloads = list(session.scalars(query)) if fresh else []
+        if payloads:
+            handler(session, payloads, now)
+        return len(payloads)
 
 
 def outside_consumer(name: str) -> Callable[[OutsideHandler], "Task[[int], bool]"]:

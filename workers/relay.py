@@ -3,10 +3,13 @@
 Rows of `outbox_event` become Celery tasks. A row is marked in the transaction that sent it, so a crash between the two
 only sends it twice, and consumers take an event once. Redis may forget what it was given: an event whose consumers have
 not all noted it (`processed_event`) within a while is sent again, ever more slowly, until they have.
+
+Tasks of `routes.TOGETHER` get all their events of a look at the outbox in one message; what comes for them within
+TOGETHER_EVERY after that waits for the next one. So the first is told at once, and a storm in few sets.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -22,7 +25,7 @@ from fleet.common.notify import Channel
 from fleet.common.outbox import claim_unsettled, claim_waiting, consumers_done, mark_dispatched, mark_settled
 from fleet.db import create_engine_from, session_scope
 from fleet.settings import Settings
-from workers.routes import ROUTES
+from workers.routes import ROUTES, TOGETHER
 from workers.wakeup import StopSignal, Wakeup
 
 log = structlog.get_logger(__name__)
@@ -35,28 +38,51 @@ CHECK_EVERY = timedelta(seconds=5)
 PATIENCE = timedelta(seconds=20)
 SLOWEST = timedelta(hours=1)
 BACKOFF_MAX_S = 5.0
+#: How long events for tasks that take many are gathered, at most.
+TOGETHER_EVERY = timedelta(seconds=0.5)
 
-Send = Callable[[str, int], None]
+Send = Callable[[str, int | list[int]], None]
 
 
 class Relay:
-    """`send(task_name, event_id)` hands one task to the queue, or raises when the queue is not there."""
+    """`send(task_name, event_id)` hands one task to the queue, or raises when the queue is not there. `together`: tasks
+    that are given a list of event ids.
+    """
 
-    def __init__(self, engine: Engine, send: Send, routes: Mapping[str, tuple[str, ...]] = ROUTES) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        send: Send,
+        routes: Mapping[str, tuple[str, ...]] = ROUTES,
+        together: Collection[str] = TOGETHER,
+    ) -> None:
         self._engine = engine
         self._send = send
         self._routes = routes
+        self._together = frozenset(together)
+        #: Events that only such tasks hear of.
+        self._patient = tuple(sorted(name for name, tasks in routes.items() if self._together.issuperset(tasks)))
+        self._gathers_until: datetime | None = None
 
     def dispatch(self, now: datetime) -> int:
         """Send the oldest waiting events; returns how many rows were taken."""
+        gathers = self.gathers_s(now) is not None
         with session_scope(self._engine) as session:
-            events = claim_waiting(session, BATCH)
-            for event in events:
-                self._send_all(event, done=set())
+            events = claim_waiting(session, BATCH, without=self._patient if gathers else ())
+            sets = self._send_all((event, set()) for event in events)
             if events:
                 mark_dispatched(session, [event.id for event in events], now)
                 mark_settled(session, [event.id for event in events if event.name not in self._routes], now)
-            return len(events)
+        if not gathers:
+            # A backlog is not gathered any longer: it is large enough.
+            self._gathers_until = now + TOGETHER_EVERY if sets and len(events) < BATCH else None
+        return len(events)
+
+    def gathers_s(self, now: datetime) -> float | None:
+        """For how many more seconds events for tasks that take many are left in the outbox; None: they are not."""
+        rest = None if self._gathers_until is None else (self._gathers_until - now).total_seconds()
+        # A clock that was set back must not keep them for long.
+        return rest if rest is not None and 0 < rest <= TOGETHER_EVERY.total_seconds() else None
 
     def check(self, now: datetime) -> int:
         """Settle what has been processed and send again what should have been; returns how many were sent again."""
@@ -69,16 +95,26 @@ class Relay:
                     settled.append(event.id)
                 else:
                     log.warning("event_sent_again", event_id=event.id, event_name=event.name, attempts=event.attempts)
-                    self._send_all(event, done.get(event.id, set()))
-                    again.append(event.id)
+                    again.append(event)
+            self._send_all((event, done.get(event.id, set())) for event in again)
             mark_settled(session, settled, now)
-            mark_dispatched(session, again, now)
+            mark_dispatched(session, [event.id for event in again], now)
             return len(again)
 
-    def _send_all(self, event: OutboxEvent, done: set[str]) -> None:
-        for task in self._routes.get(event.name, ()):
-            if task not in done:
-                self._send(task, event.id)
+    def _send_all(self, events: Iterable[tuple[OutboxEvent, set[str]]]) -> int:
+        """Each event to those of its tasks that have not done it; returns to how many a set of events went."""
+        sets: dict[str, list[int]] = {}
+        for event, done in events:
+            for task in self._routes.get(event.name, ()):
+                if task in done:
+                    continue
+                if task in self._together:
+                    sets.setdefault(task, []).append(event.id)
+                else:
+                    self._send(task, event.id)
+        for task, ids in sets.items():
+            self._send(task, ids)
+        return len(sets)
 
 
 def run(relay: Relay, wakeup: Wakeup, stop: StopSignal) -> None:
@@ -98,14 +134,14 @@ def run(relay: Relay, wakeup: Wakeup, stop: StopSignal) -> None:
             continue
         failures = 0
         if taken < BATCH:
-            wakeup.wait(POLL_S)
+            wakeup.wait(min(POLL_S, relay.gathers_s(utc_now()) or POLL_S))
 
 
 def celery_sender() -> Send:
     from workers.app import app  # noqa: PLC0415  # tests of the relay need no queue
 
-    def send(task: str, event_id: int) -> None:
-        app.send_task(task, args=[event_id])
+    def send(task: str, events: int | list[int]) -> None:
+        app.send_task(task, args=[events])
 
     return send
 

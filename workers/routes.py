@@ -49,7 +49,10 @@ ROUTES: dict[str, tuple[str, ...]] = {
     SubscriptionPaymentCaptured.name: ("subscriptions.settle_payment",),
     SubscriptionPaymentFailed.name: ("subscriptions.settle_payment",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
-    **{event.name: ("telemetry.look_at_station",) for event in _AT_A_STATION},
+    **{event.name: ("telemetry.look_at_stations",) for event in _AT_A_STATION},
     **{event.name: ("partners.settle_rental",) for event in _TAKINGS},
     RentalRefunded.name: ("partners.settle_rental", "rentals.give_minutes_back"),
 }
+
+#: Tasks that take many events at once, for whom a thousand are hardly more work than one (decision 0290).
+TOGETHER: frozenset[str] = frozenset({"telemetry.look_at_stations"})

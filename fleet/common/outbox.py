@@ -1,6 +1,6 @@
 """Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Interval, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
+from fleet.common.bulk import array
 from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.common.notify import Channel, notify
 from fleet.common.prepared import table_of, write_later
@@ -47,8 +48,11 @@ def publish_all(session: Session, events: Sequence[DomainEvent], now: datetime) 
         notify(session, Channel.OUTBOX)
 
 
-def claim_waiting(session: Session, limit: int) -> list[OutboxEvent]:
-    """The oldest undispatched events, locked for this transaction; events locked by another relay are skipped."""
+def claim_waiting(session: Session, limit: int, *, without: Collection[str] = ()) -> list[OutboxEvent]:
+    """The oldest undispatched events, locked for this transaction; events locked by another relay are skipped.
+
+    `without`: names of events that are left for later.
+    """
     query = (
         select(OutboxEvent)
         .where(OutboxEvent.dispatched_at.is_(None))
@@ -56,6 +60,8 @@ def claim_waiting(session: Session, limit: int) -> list[OutboxEvent]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    if without:
+        query = query.where(OutboxEvent.name.not_in(without))
     return list(session.scalars(query))
 
 
@@ -133,3 +139,16 @@ def first_time(session: Session, event_id: int, consumer: str, now: datetime) ->
         {"event_id": event_id, "consumer": consumer, "now": now},
     ).first()
     return row is not None
+
+
+def first_times(session: Session, event_ids: Collection[int], consumer: str, now: datetime) -> list[int]:
+    """`first_time` of many events: those that this consumer had not noted, in rising order."""
+    rows = session.scalars(
+        text(
+            "INSERT INTO processed_event (event_id, consumer, processed_at)"
+            " SELECT id, :consumer, :now FROM unnest(CAST(:ids AS bigint[])) AS v(id) ORDER BY id"
+            " ON CONFLICT DO NOTHING RETURNING event_id"
+        ),
+        {"ids": array(sorted(set(event_ids))), "consumer": consumer, "now": now},
+    )
+    return sorted(rows)

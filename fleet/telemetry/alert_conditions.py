@@ -1,12 +1,13 @@
 """What each kind of alert looks for, in one statement: all subjects within a rule's scope at which it is so."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from fleet.common.bulk import array
 from fleet.devices.reconcile import STALE_AFTER
 from fleet.telemetry.alert_rules import HYSTERESIS, Finding
 from fleet.telemetry.models import AlertKind, AlertRule
@@ -18,7 +19,7 @@ JAMS_WITHIN: Final = timedelta(days=1)
 #: Stations that the rule is about. Of one that an operator keeps out of use only what is dangerous is told.
 _SCOPE: Final = """
     (CAST(:station_id AS integer) IS NULL OR s.id = :station_id) AND (CAST(:city AS text) IS NULL OR s.city = :city)
-    AND (CAST(:only AS integer) IS NULL OR s.id = :only)
+    AND (CAST(:only AS integer[]) IS NULL OR s.id = ANY(CAST(:only AS integer[])))
 """
 _ACTIVE: Final = f"{_SCOPE} AND s.status = 'active'"
 _NOT_DISABLED: Final = f"{_SCOPE} AND s.status <> 'disabled'"
@@ -111,18 +112,20 @@ _STATEMENTS: Final = {
 }
 
 
-def findings(session: Session, rule: AlertRule, now: datetime, *, station_id: int | None = None) -> dict[str, Finding]:
-    """By subject. `station_id`: only what concerns that station."""
-    rows = session.execute(text(_STATEMENTS[rule.kind]), _values(rule, now, station_id))
+def findings(
+    session: Session, rule: AlertRule, now: datetime, *, stations: Collection[int] | None = None
+) -> dict[str, Finding]:
+    """By subject. `stations`: only what concerns these."""
+    rows = session.execute(text(_STATEMENTS[rule.kind]), _values(rule, now, stations))
     return {row.subject: Finding(**row._asdict()) for row in rows}
 
 
-def _values(rule: AlertRule, now: datetime, station_id: int | None) -> Mapping[str, Any]:
+def _values(rule: AlertRule, now: datetime, stations: Collection[int] | None) -> Mapping[str, Any]:
     threshold, hysteresis = rule.threshold or 0.0, HYSTERESIS.get(rule.kind, 0.0)
     return {
         "station_id": rule.station_id,
         "city": rule.city,
-        "only": station_id,
+        "only": None if stations is None else array(stations),
         "now": now,
         "kind": rule.kind.value,
         "threshold": threshold,

@@ -4,6 +4,7 @@ Only the state of the database counts, never the event that made somebody look: 
 while changes nothing but the time.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -32,27 +33,21 @@ def sweep(session: Session, now: datetime) -> Evaluated:
     """All rules, all stations; twice at once the second one returns."""
     if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
         return Evaluated()
-    done = Evaluated()
-    for rule in _rules(session):
-        _evaluate(session, rule, now, done, station_id=None)
-    return done
+    return _look(session, _rules(session), now, None)
 
 
-def look_at_station(session: Session, station_id: int, now: datetime) -> Evaluated:
-    """All rules for one station, because something happened there; waits while others evaluate."""
+def look_at_stations(session: Session, station_ids: Collection[int], now: datetime) -> Evaluated:
+    """All rules for these stations at once, because something happened there; waits while others evaluate."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    done = Evaluated()
-    for rule in _rules(session):
-        if rule.station_id in {None, station_id}:
-            _evaluate(session, rule, now, done, station_id=station_id)
-    return done
+    rules = [rule for rule in _rules(session) if rule.station_id is None or rule.station_id in station_ids]
+    return _look(session, rules, now, sorted(station_ids))
 
 
 def close_alerts_of(session: Session, rule: AlertRule, reason: str, now: datetime) -> None:
     """The rule counts no more; what it found is over, and what it watched is forgotten."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     session.execute(delete(AlertWatch).where(AlertWatch.rule_id == rule.id))
-    for alert in _open_alerts(session, rule, None).values():
+    for alert in _open_alerts(session, [rule.id], None)[rule.id].values():
         _close(session, alert, reason, now)
 
 
@@ -61,10 +56,30 @@ def _rules(session: Session) -> list[AlertRule]:
     return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _evaluate(session: Session, rule: AlertRule, now: datetime, done: Evaluated, *, station_id: int | None) -> None:
-    found = findings(session, rule, now, station_id=station_id)
-    alerts = _open_alerts(session, rule, station_id)
-    watched = _watched(session, rule, None if station_id is None else {*found, f"station:{station_id}"})
+def _look(session: Session, rules: Sequence[AlertRule], now: datetime, stations: Sequence[int] | None) -> Evaluated:
+    """One statement for each rule, whatever the number of stations (None: all), and one for what is known of all."""
+    found = {rule.id: findings(session, rule, now, stations=stations) for rule in rules}
+    alerts = _open_alerts(session, list(found), stations)
+    watched = _watched(session, found, stations)
+    done = Evaluated()
+    for rule in rules:
+        _evaluate(session, _Look(rule, found[rule.id], alerts[rule.id], watched[rule.id]), now, done)
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a rule finds, by subject, and what is known of it."""
+
+    rule: AlertRule
+    found: Mapping[str, Finding]
+    alerts: Mapping[str, Alert]
+    #: Since when.
+    watched: Mapping[str, datetime]
+
+
+def _evaluate(session: Session, look: _Look, now: datetime, done: Evaluated) -> None:
+    rule, found, alerts, watched = look.rule, look.found, look.alerts, look.watched
     fresh: dict[str, datetime] = {}
     over: list[str] = []
     for subject in sorted({*found, *watched, *alerts}):
@@ -128,20 +143,32 @@ def _close(session: Session, alert: Alert, reason: str, now: datetime) -> None:
     publish(session, AlertClosed(alert.id, reason), now)
 
 
-def _open_alerts(session: Session, rule: AlertRule, station_id: int | None) -> dict[str, Alert]:
-    """Locked: an operator may acknowledge at this moment."""
-    query = select(Alert).where(Alert.rule_id == rule.id, Alert.state != AlertState.CLOSED).order_by(Alert.id)
-    if station_id is not None:
-        query = query.where(Alert.station_id == station_id)
-    rows = session.scalars(query.with_for_update().execution_options(populate_existing=True))
-    return {alert.subject: alert for alert in rows}
+def _open_alerts(
+    session: Session, rules: Collection[int], stations: Collection[int] | None
+) -> dict[int, dict[str, Alert]]:
+    """By rule and subject. Locked: an operator may acknowledge at this moment."""
+    query = select(Alert).where(Alert.rule_id.in_(rules), Alert.state != AlertState.CLOSED).order_by(Alert.id)
+    if stations is not None:
+        query = query.where(Alert.station_id.in_(stations))
+    known: dict[int, dict[str, Alert]] = {rule_id: {} for rule_id in rules}
+    for alert in session.scalars(query.with_for_update().execution_options(populate_existing=True)):
+        known[alert.rule_id][alert.subject] = alert
+    return known
 
 
-def _watched(session: Session, rule: AlertRule, subjects: set[str] | None) -> dict[str, datetime]:
-    query = select(AlertWatch.subject, AlertWatch.since).where(AlertWatch.rule_id == rule.id)
-    if subjects is not None:
-        query = query.where(AlertWatch.subject.in_(subjects))
-    return {subject: since for subject, since in session.execute(query)}  # noqa: C416  # typed rows
+def _watched(
+    session: Session, found: Mapping[int, Mapping[str, Finding]], stations: Collection[int] | None
+) -> dict[int, dict[str, datetime]]:
+    """By rule and subject: of all subjects, or of what each rule found and the stations themselves."""
+    query = select(AlertWatch.rule_id, AlertWatch.subject, AlertWatch.since).where(AlertWatch.rule_id.in_(found))
+    themselves = {f"station:{station_id}" for station_id in stations or ()}
+    if stations is not None:
+        query = query.where(AlertWatch.subject.in_(themselves.union(*found.values())))
+    known: dict[int, dict[str, datetime]] = {rule_id: {} for rule_id in found}
+    for rule_id, subject, since in session.execute(query):
+        if stations is None or subject in themselves or subject in found[rule_id]:
+            known[rule_id][subject] = since
+    return known
 
 
 def _save_watches(session: Session, rule: AlertRule, fresh: dict[str, datetime], over: list[str]) -> None:

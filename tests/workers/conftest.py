@@ -22,8 +22,8 @@ class Queue:
     service: EmbeddedRedis
     celery: Celery
 
-    def send(self, task: str, event_id: int) -> None:
-        self.celery.send_task(task, args=[event_id])
+    def send(self, task: str, events: int | list[int]) -> None:
+        self.celery.send_task(task, args=[events])
 
     def length(self) -> int:
         with Redis.from_url(self.service.url) as client:

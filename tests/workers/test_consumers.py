@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from fleet.common.models import OutboxEvent, ProcessedEvent
 from fleet.db import session_scope
 from fleet.users.models import SandboxMessage
 from tests.databases import Database
-from workers.consumers import consume, consume_outside
+from workers.consumers import consume, consume_outside, consume_together
 
 
 def event(database: Database, now: datetime) -> int:
@@ -70,6 +71,42 @@ def test_failed_work_is_not_noted_and_can_be_done_again(worker: Database, now: d
 def test_event_that_is_gone_is_no_work(worker: Database, now: datetime) -> None:
     assert not consume("one", write, 4711, now)
     assert messages(worker) == 0
+
+
+def write_all(session: Session, payloads: Sequence[dict[str, Any]], now: datetime) -> None:
+    for payload in payloads:
+        write(session, payload, now)
+
+
+def test_of_a_set_each_event_is_consumed_once(worker: Database, now: datetime) -> None:
+    ids = [event(worker, now) for _ in range(3)]
+    assert consume_together("set", write_all, ids[:2], now) == 2
+    assert consume_together("set", write_all, [*ids, ids[2], 4711], now) == 1
+    assert consume_together("set", write_all, ids, now) == 0
+    assert messages(worker) == 3
+
+
+def test_sets_that_overlap_at_once_do_the_work_once(worker: Database, now: datetime) -> None:
+    ids = [event(worker, now) for _ in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        sets = [[*ids[number:], *ids[:number]] for number in range(10)]
+        done = list(pool.map(lambda these: consume_together("set", write_all, these, now), sets))
+    assert sum(done) == 10
+    assert messages(worker) == 10
+
+
+def test_a_set_that_fails_is_not_noted_at_all(worker: Database, now: datetime) -> None:
+    ids = [event(worker, now) for _ in range(2)]
+
+    def fails(session: Session, payloads: Sequence[dict[str, Any]], at: datetime) -> None:
+        write_all(session, payloads, at)
+        session.flush()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        consume_together("set", fails, ids, now)
+    assert messages(worker) == 0
+    assert noted(worker) == []
 
 
 def test_outside_work_is_noted_after_it_is_done(worker: Database, now: datetime) -> None:

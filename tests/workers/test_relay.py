@@ -15,11 +15,11 @@ from sqlalchemy import Engine, func, select
 
 from fleet.common.models import OutboxEvent
 from fleet.common.notify import Channel
-from fleet.common.outbox import DomainEvent, first_time, publish
+from fleet.common.outbox import DomainEvent, first_time, first_times, publish, publish_all
 from fleet.db import session_scope
 from tests.databases import Database
 from tests.workers.conftest import Queue
-from workers.relay import PATIENCE, SLOWEST, Relay, run
+from workers.relay import BATCH, PATIENCE, SLOWEST, TOGETHER_EVERY, Relay, run
 from workers.wakeup import StopSignal, Wakeup
 
 ROUTES = {"test.Happened": ("test.one", "test.two")}
@@ -60,9 +60,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int]] = []
+        self.sets: list[tuple[str, list[int]]] = []
 
-    def __call__(self, task: str, event_id: int) -> None:
-        self.sent.append((task, event_id))
+    def __call__(self, task: str, events: int | list[int]) -> None:
+        if isinstance(events, int):
+            self.sent.append((task, events))
+        else:
+            self.sets.append((task, events))
 
 
 def test_event_becomes_one_task_per_consumer(clean_database: Database, queue: Queue, now: datetime) -> None:
@@ -102,8 +106,8 @@ def test_crash_between_send_and_mark_only_repeats(clean_database: Database, now:
     publish_one(clean_database.engine, Happened(1), now)
     recorder = Recorder()
 
-    def dies(task: str, event_id: int) -> None:
-        recorder(task, event_id)
+    def dies(task: str, events: int | list[int]) -> None:
+        recorder(task, events)
         if task == "test.two":
             raise ConnectionResetError
 
@@ -153,6 +157,54 @@ def test_patience_doubles_up_to_a_limit_and_never_ends(clean_database: Database,
     assert waits[1] > waits[0]
     assert waits[3] > waits[1]
     assert SLOWEST <= waits[-1] <= SLOWEST * 1.3
+
+
+ALIKE = {"test.Happened": ("test.set",), "test.Unheard": ("test.set", "test.one")}
+
+
+def test_events_that_are_taken_together_go_as_one_task(clean_database: Database, now: datetime) -> None:
+    ids = [publish_one(clean_database.engine, Happened(number), now) for number in range(4)]
+    ids.append(publish_one(clean_database.engine, Unheard(), now))
+    recorder = Recorder()
+    Relay(clean_database.engine, recorder, ALIKE, {"test.set"}).dispatch(now)
+    assert recorder.sets == [("test.set", ids)]
+    assert recorder.sent == [("test.one", ids[-1])]
+
+
+def test_the_first_is_sent_at_once_and_what_follows_is_gathered(clean_database: Database, now: datetime) -> None:
+    recorder = Recorder()
+    relay = Relay(clean_database.engine, recorder, ALIKE, {"test.set"})
+    first = publish_one(clean_database.engine, Happened(0), now)
+    assert relay.dispatch(now) == 1
+    following = [publish_one(clean_database.engine, Happened(number), now) for number in range(1, 3)]
+    urgent = publish_one(clean_database.engine, Unheard(), now)
+    soon = now + TOGETHER_EVERY / 2
+    assert relay.dispatch(soon) == 1  # the one that somebody else waits for as well
+    assert relay.gathers_s(soon) == (TOGETHER_EVERY / 2).total_seconds()
+    assert relay.dispatch(now - timedelta(hours=1)) == 2  # the clock was set back: they do not wait for an hour
+    assert recorder.sets == [("test.set", [first]), ("test.set", [urgent]), ("test.set", following)]
+    assert recorder.sent == [("test.one", urgent)]
+    assert relay.gathers_s(now + timedelta(hours=1)) is None
+
+
+def test_a_backlog_is_not_gathered(clean_database: Database, now: datetime) -> None:
+    with session_scope(clean_database.engine) as session:
+        publish_all(session, [Happened(number) for number in range(2 * BATCH + 1)], now)
+    recorder = Recorder()
+    relay = Relay(clean_database.engine, recorder, ALIKE, {"test.set"})
+    assert [relay.dispatch(now) for _ in range(3)] == [BATCH, BATCH, 1]
+    assert [len(ids) for _, ids in recorder.sets] == [BATCH, BATCH, 1]
+
+
+def test_of_a_set_only_what_was_not_done_is_sent_again(clean_database: Database, now: datetime) -> None:
+    ids = [publish_one(clean_database.engine, Happened(number), now) for number in range(3)]
+    recorder = Recorder()
+    relay = Relay(clean_database.engine, recorder, ALIKE, {"test.set"})
+    relay.dispatch(now)
+    with session_scope(clean_database.engine) as session:
+        assert first_times(session, [ids[1]], "test.set", now) == [ids[1]]
+    assert relay.check(now + PATIENCE * 1.1) == 2
+    assert recorder.sets == [("test.set", ids), ("test.set", [ids[0], ids[2]])]
 
 
 def test_two_relays_at_once_send_every_event_once(clean_database: Database, now: datetime) -> None:

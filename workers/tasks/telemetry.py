@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -6,7 +7,7 @@ from sqlalchemy.orm import Session
 from fleet.common.clock import utc_now
 from fleet.telemetry import alerting
 from fleet.telemetry.upkeep import upkeep as telemetry_upkeep
-from workers.consumers import consumer
+from workers.consumers import set_consumer
 from workers.context import transaction
 from workers.policies import NEXT_TICK
 from workers.task import task
@@ -26,7 +27,7 @@ def evaluate_alerts() -> int:
         return alerting.sweep(session, utc_now()).opened
 
 
-@consumer("telemetry.look_at_station")
-def look_at_station(session: Session, payload: dict[str, Any], now: datetime) -> None:
+@set_consumer("telemetry.look_at_stations")
+def look_at_stations(session: Session, payloads: Sequence[dict[str, Any]], now: datetime) -> None:
     """Something happened there: what needs no duration is told at once."""
-    alerting.look_at_station(session, payload["station_id"], now)
+    alerting.look_at_stations(session, {payload["station_id"] for payload in payloads}, now)

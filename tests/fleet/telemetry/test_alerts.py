@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState, StationFaultKind
@@ -218,11 +218,48 @@ def test_each_kind_finds_what_it_is_for(
     rule(session, now, kind, name="there", threshold=threshold, station="B")
     rule(session, now, kind, name="elsewhere", threshold=threshold, city="Basel")
     rule(session, now, kind, name="off", threshold=threshold, enabled=False)
-    assert alerting.look_at_station(session, other.id, now).opened == 0
-    assert alerting.look_at_station(session, station.id, now).opened == 3
+    assert alerting.look_at_stations(session, [other.id], now).opened == 0
+    assert alerting.look_at_stations(session, [station.id], now).opened == 3
     assert alerting.sweep(session, now).opened == 0
     found = alerts.list_alerts(session, Only(station="A", kind=kind), 10)
     assert sorted(alert.rule.name for alert in found) == ["all", "here", "town"]
+
+
+def test_a_look_at_many_stations_is_a_look_at_each(session: Session, now: datetime) -> None:
+    stations = [add_station(session, now, f"S{number}") for number in range(6)]
+    rule(session, now, AlertKind.OFFLINE, name="at once")
+    rule(session, now, AlertKind.OFFLINE, name="later", duration=HOUR)
+    rule(session, now, AlertKind.OFFLINE, name="one", station="S3")
+    for station in stations:
+        go_offline(session, station, now)
+    assert alerting.look_at_stations(session, {each.id for each in stations[:5]}, now).opened == 6
+    assert len(session.scalars(select(AlertWatch)).all()) == 5
+    for station in stations[:4]:
+        go_offline(session, station, now + MINUTE, online=True)
+    everywhere = {each.id for each in stations}
+    done = alerting.look_at_stations(session, everywhere, now + MINUTE)
+    assert (done.opened, done.closed) == (1, 0)
+    assert len(session.scalars(select(AlertWatch)).all()) == 2  # S4, and S5 since this look
+    assert alerting.look_at_stations(session, everywhere, now + 7 * MINUTE).closed == 5
+    assert sorted(current(session)) == [(f"station:{each.id}", "open") for each in stations[4:]]
+
+
+def test_a_look_at_many_stations_asks_no_more_than_one(session: Session, now: datetime) -> None:
+    stations = [add_station(session, now, f"S{number}") for number in range(6)]
+    for kind in (AlertKind.OFFLINE, AlertKind.SMOKE, AlertKind.TAMPER):
+        rule(session, now, kind)
+    for station in stations:
+        go_offline(session, station, now)
+    alerting.look_at_stations(session, {each.id for each in stations}, now)
+    asked: list[str] = []
+    event.listen(session.connection(), "before_cursor_execute", lambda *args: asked.append(args[2]))
+    numbers = []
+    for some in (stations[:1], stations):
+        session.flush()
+        asked.clear()
+        alerting.look_at_stations(session, {each.id for each in some}, now)
+        numbers.append(len(asked))
+    assert numbers == [7, 7]  # lock, rules, one for each of three, alerts, what is watched
 
 
 def test_temperatures_have_hysteresis(session: Session, now: datetime) -> None:
@@ -324,7 +361,7 @@ def test_many_that_look_at_once_open_one_alert(clean_database: Database, now: da
             with Session(engine) as own, own.begin():
                 if number % 2:
                     return alerting.sweep(own, now).opened
-                return alerting.look_at_station(own, station_id, now).opened
+                return alerting.look_at_stations(own, [station_id], now).opened
 
         assert sorted(map(str, together(6, look))) == ["0", "0", "0", "0", "0", "1"]
     with Session(clean_database.engine) as session:
