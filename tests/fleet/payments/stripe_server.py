@@ -6,7 +6,7 @@ It knows nothing of our code; what it does follows https://docs.stripe.com/api.
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,8 @@ class FakeStripe:
     #: Pattern of paths, or of a method and paths → how many answers to it still get lost after the work is done.
     lost: dict[str, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    #: Told of every request (method, path) before anything is done with it: its caller waits meanwhile.
+    asked: Callable[[str, str], None] = lambda _method, _path: None
     now: int = 1_795_435_200
 
     def answer(
@@ -248,6 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
         form = _nested(parse_qsl(split.query) + parse_qsl(body))
+        self.stripe.asked(self.command, split.path)
         if self.headers["authorization"] != "Bearer sk_test_voltbay":
             status, answer = 401, {"error": {"type": "invalid_request_error", "message": "who are you?"}}
         else:
