@@ -19,7 +19,8 @@ class Buffer:
         self._added = self._taken = 0
         self._counting = Lock()
         self._arrived = Event()
-        self._waiting = False
+        #: How many messages somebody waits for; 0: nobody waits.
+        self._wanted = 0
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -38,13 +39,18 @@ class Buffer:
         with self._counting:
             self._added += len(item.payload)
         self._items.append(item)
-        if self._waiting:
+        if 0 < self._wanted <= len(self._items):
             self._arrived.set()
 
-    def take(self, most: int, timeout_s: float) -> list[Received]:
-        """At once what is there, at most `most`; when nothing is there, wait up to `timeout_s` for a first message."""
+    def take(self, most: int, timeout_s: float, gather_s: float = 0.0) -> list[Received]:
+        """At once what is there, at most `most`; when nothing is there, wait up to `timeout_s` for a first message.
+
+        With `gather_s`, for messages that are cheaper by the dozen: wait so long for others after the first one.
+        """
         if not self._items:
-            self._wait(timeout_s)
+            self._wait(1, timeout_s)
+        if gather_s and self._items:
+            self._wait(most, gather_s)
         items, taken = self._items, list[Received]()
         try:
             for _ in range(min(most, len(items))):
@@ -67,10 +73,11 @@ class Buffer:
         """End a `take` that waits."""
         self._arrived.set()
 
-    def _wait(self, timeout_s: float) -> None:
-        self._waiting = True
-        # Looked at again after the flag is up: an append in between has either been seen here or sets the event.
-        if not self._items:
+    def _wait(self, wanted: int, timeout_s: float) -> None:
+        """Until so many are here, at most `timeout_s`. Two who wait may end each other's wait, early or late."""
+        self._wanted = wanted
+        # Looked at again after it is told: an append in between has either been seen here or sets the event.
+        if len(self._items) < wanted:
             self._arrived.wait(timeout_s)
-        self._waiting = False
+        self._wanted = 0
         self._arrived.clear()

@@ -41,13 +41,16 @@ class Lane(Thread):
         batch_max: int,
         after: Callable[[Done], None],
         tick: Callable[[], None],
+        gather_s: float = 0.0,
     ) -> None:
+        """`gather_s`: how long a first message waits for others; 0 where somebody waits for it."""
         super().__init__(name=name, daemon=True)
         self._buffer = buffer
         self._ingest = ingest
         self._link = link
         self._metrics = metrics
         self._batch_max = batch_max
+        self._gather_s = gather_s
         self._after = after
         self._tick = tick
         self._draining = Event()
@@ -74,7 +77,8 @@ class Lane(Thread):
     def run(self) -> None:
         while not self._aborted.is_set():
             self.beat = monotonic()
-            batch = self._buffer.take(self._batch_max, TICK_S)
+            gather_s = 0.0 if self._draining.is_set() else self._gather_s
+            batch = self._buffer.take(self._batch_max, TICK_S, gather_s)
             if batch:
                 self._handle(batch)
             elif self._draining.is_set():

@@ -50,6 +50,38 @@ def test_a_buffer_gives_no_more_than_asked_and_keeps_the_order() -> None:
     assert buffer.oldest_at() is None
 
 
+def test_who_gathers_has_the_first_and_those_that_follow_it() -> None:
+    buffer, taken, ready = Buffer(), list[Received](), Event()
+
+    def consume() -> None:
+        ready.set()
+        taken.extend(buffer.take(5, 30, gather_s=30))
+
+    thread = Thread(target=consume)
+    thread.start()
+    ready.wait(5)
+    for number in range(7):
+        buffer.append(message(number))
+    thread.join(10)
+    assert not thread.is_alive(), "a full batch waits for nobody"
+    assert [each.mid for each in taken] == [0, 1, 2, 3, 4]
+    assert len(buffer) == 2
+
+
+def test_who_gathers_takes_what_there_is_when_time_is_up_or_woken() -> None:
+    buffer, taken = Buffer(), list[Received]()
+    buffer.append(message(0))
+    assert [each.mid for each in buffer.take(5, 30, gather_s=0.01)] == [0]
+
+    thread = Thread(target=lambda: taken.extend(buffer.take(5, 30, gather_s=30)))
+    buffer.append(message(1))
+    thread.start()
+    while thread.is_alive():  # a wake before it waits is forgotten
+        buffer.wake()
+        thread.join(0.01)
+    assert [each.mid for each in taken] == [1]
+
+
 def event(payload: bytes, qos: int = 1) -> Received:
     return Received("vb/v1/VB-1/up/event", payload, None, qos, 1, 1, 0.0)
 
