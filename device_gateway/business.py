@@ -29,7 +29,7 @@ from fleet.devices.facts import DeviceFact
 from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.evidence.answers import command_named
+from fleet.rentals.evidence.answers import command_named, heard_before
 from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
@@ -75,6 +75,8 @@ def fact_handler(settings: Settings) -> FactHandler:
     policy = RentalPolicy.from_settings(settings)
 
     def handle(session: Session, fact: DeviceFact, now: datetime) -> None:
+        if isinstance(fact.message, CommandResult) and heard_before(session, fact, fact.message):
+            return
         # Held, so that the session knows it while everybody below asks for it.
         command = _command_of(session, fact)
         apply_fact(session, fact, policy, now)

@@ -110,14 +110,21 @@ def _args_of(command: Command) -> dict[str, Any]:
     return args
 
 
+def id_of(command_id: str) -> UUID | None:
+    """What a cabinet calls a command, as one of our ids; None when it cannot be one."""
+    try:
+        return UUID(command_id)
+    except ValueError:
+        return None
+
+
 def find_command(session: Session, command_id: str, *, lock: bool = False) -> DeviceCommand | None:
     """The command a cabinet names, or None when the id is not one of ours.
 
     Not locked, it may be as this transaction saw it first.
     """
-    try:
-        key = UUID(command_id)
-    except ValueError:
+    key = id_of(command_id)
+    if key is None:
         return None
     if not lock:
         return _COMMAND.get(session, key)

@@ -15,6 +15,8 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    false,
+    func,
     literal,
     or_,
     select,
@@ -70,10 +72,20 @@ class Around(NamedTuple):
     rental_id: UUID
     slot_out: int
     serial: str
+    #: It is the one that the command was for.
+    ordered: bool
 
 
 def _around(*slots: ColumnElement[bool]) -> Prepared:
-    named = bindparam("rental_id", type_=Uuid())
+    command = (
+        select(DeviceCommand.rental_id)
+        .where(
+            DeviceCommand.id == bindparam("command_id", type_=Uuid()),
+            DeviceCommand.station_id == bindparam("station_id"),
+        )
+        .cte("command")
+    )
+    named = select(command.c.rental_id).scalar_subquery()
     banks: CompoundSelect[int] = union_all(
         select(StationSlot.power_bank_id).where(
             StationSlot.station_id == bindparam("station_id"), StationSlot.power_bank_id.is_not(None), *slots
@@ -82,7 +94,7 @@ def _around(*slots: ColumnElement[bool]) -> Prepared:
         select(Rental.power_bank_id).where(Rental.id == named),
     )
     serial = select(PowerBank.serial).where(PowerBank.id == Rental.power_bank_id).scalar_subquery()
-    found = select(Rental.id, Rental.slot_out, serial)
+    found = select(Rental.id, Rental.slot_out, serial, func.coalesce(Rental.id == named, false()))
     # Each part by an index of its own: joined by OR they would be a look at every open rental there is.
     open_ = found.where(text(IS_OPEN), Rental.power_bank_id.in_(banks))
     return Prepared(union(open_, found.where(Rental.id == named)), planned=True)
@@ -109,13 +121,27 @@ _AROUND_ALL: Final = _around()
 _AROUND: Final = _around(StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer()))))
 
 
+def lock_commands(
+    session: Session, rental_ids: Collection[UUID], command_ids: Collection[UUID]
+) -> dict[UUID, DeviceCommand]:
+    """The commands of these rentals and those named, as they are now, locked: the first half of `lock_rentals`."""
+    if not (rental_ids or command_ids):
+        return {}
+    found = session.scalars(_COMMANDS, {"ids": list(rental_ids), "command_ids": list(command_ids)})
+    return {command.id: command for command in found}
+
+
 def lock_rentals(
     session: Session, rental_ids: Collection[UUID], command_ids: Collection[UUID] = ()
 ) -> dict[UUID, Rental]:
     """The rentals as they are now, locked with their commands and their riders' wallets; further commands if named."""
+    lock_commands(session, rental_ids, command_ids)
+    return lock_commanded(session, rental_ids)
+
+
+def lock_commanded(session: Session, rental_ids: Collection[UUID]) -> dict[UUID, Rental]:
+    """The second half: riders' wallets and the rentals, whose commands are locked."""
     ids = list(rental_ids)
-    if ids or command_ids:
-        session.scalars(_COMMANDS, {"ids": ids, "command_ids": list(command_ids)}).all()
     if not ids:
         return {}
     _WALLETS.later(session, ids=ids)  # nobody looks at them
@@ -127,12 +153,12 @@ def rentals_around(
     station_id: int,
     numbers: Collection[int] | None,
     serials: Collection[str],
-    rental_id: UUID | None = None,
+    command_id: UUID | None = None,
 ) -> list[Around]:
-    """Open rentals of the banks named and of the banks in these slots (None: all of the station); the rental named,
-    open or not, and who else has its bank. Not locked.
+    """Open rentals of the banks named and of the banks in these slots (None: all of the station); the rental that this
+    command of the station was for, open or not, and who else has its bank. Not locked.
     """
-    asked = {"station_id": station_id, "serials": list(serials), "rental_id": rental_id}
+    asked = {"station_id": station_id, "serials": list(serials), "command_id": command_id}
     if numbers is None:
         return [Around(*row) for row in _AROUND_ALL.all(session, **asked)]
     return [Around(*row) for row in _AROUND.all(session, **asked, numbers=list(numbers))]

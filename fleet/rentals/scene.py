@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from fleet.common.notify import Channel, notify
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.locking import closed_rentals_of, lock_rentals, rentals_around
+from fleet.rentals.locking import closed_rentals_of, lock_commanded, lock_commands, rentals_around
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import Evidence
@@ -32,6 +32,7 @@ class Scene:
     seen: Observation
     picture: Picture
     rentals: dict[UUID, Rental]
+    commands: dict[UUID, DeviceCommand]
     #: Banks among those that came in about which something is still open, though no rental is.
     loose_ends: set[int] = field(default_factory=set)
 
@@ -45,6 +46,11 @@ class Scene:
             if rental.power_bank_id == bank.id and rental.state in OPEN_STATES:
                 return rental
         return None
+
+    def command(self, command_id: UUID | None) -> DeviceCommand | None:
+        """The command locked under this id, if it is one of this station's."""
+        command = None if command_id is None else self.commands.get(command_id)
+        return command if command is not None and command.station_id == self.fact.station_id else None
 
     def rental_of(self, command: DeviceCommand | None) -> Rental | None:
         return None if command is None or command.rental_id is None else self.rentals.get(command.rental_id)
@@ -75,16 +81,17 @@ def open_scene(
     command_ids: Collection[UUID] = (),
     came: bool = False,
 ) -> Scene:
-    """Lock the rentals around these slots and banks (`around`: they are known), those named, then the slots (None:
-    all) and banks themselves. `came`: the banks did; rentals that were closed without them, or too late, are locked as
-    well.
+    """Lock the rentals around these slots and banks (`around`: they are known) and those named, with their commands and
+    the commands named, then the slots (None: all) and banks themselves. `came`: the banks did; rentals that were closed
+    without them, or too late, are locked as well.
     """
     if around is None:
         around = {each.rental_id for each in rentals_around(session, fact.station_id, numbers, serials)}
     ids = {*rental_ids, *around}
     if came and (not ids or _told_late(fact)):
         ids.update(closed_rentals_of(session, serials, fact.occurred_at))
-    rentals = lock_rentals(session, ids, command_ids)
+    commands = lock_commands(session, ids, command_ids)
+    rentals = lock_commanded(session, ids)
     picture = look(session, fact.station_id, numbers, serials, now)
     notify(session, Channel.STATION, str(fact.station_id))
-    return Scene(session, fact, policy, now, observation(fact), picture, rentals)
+    return Scene(session, fact, policy, now, observation(fact), picture, rentals, commands)

@@ -1,18 +1,18 @@
 """What cabinets say of orders, and of banks that left: which order it is about, and whether it is news."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Uuid, bindparam, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import CommandResult, PowerBankEjected
 from firmware_protocol.types import CommandOutcome
 from fleet.common.notify import Channel, notify
-from fleet.common.prepared import ByKey
-from fleet.devices.commands import EJECT, find_command, settle_command
+from fleet.common.prepared import ByKey, Prepared
+from fleet.devices.commands import EJECT, find_command, id_of, settle_command
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.evidence.contradictions import never_left
@@ -31,13 +31,34 @@ _OUR_PICTURE_IS_WRONG = frozenset({"bank_not_here", "serial_mismatch", "slot_emp
 #: How far a cabinet's corrected clock may be off.
 _CLOCKS_DIFFER = timedelta(seconds=5)
 _RENTAL: Final = ByKey(Rental)
+_HEARD: Final = Prepared(
+    select(DeviceCommand.id)
+    .outerjoin(Rental, Rental.id == DeviceCommand.rental_id)
+    .where(
+        DeviceCommand.id == bindparam("id", type_=Uuid()),
+        DeviceCommand.station_id == bindparam("station_id"),
+        DeviceCommand.kind == EJECT,
+        DeviceCommand.state == CommandState.SUCCEEDED,
+        # Taken for a success by an inventory: its own word says better when (`_is_news`).
+        Rental.start_evidence.is_distinct_from(StartEvidence.ORDER),
+    ),
+    planned=True,
+)
 
 
 def ejected(session: Session, fact: DeviceFact, message: PowerBankEjected, policy: RentalPolicy, now: datetime) -> None:
     """The movement itself, with or without the order that it answers."""
-    command = command_named(session, fact, message.command_id) or _eject_in_flight(session, fact, message)
-    left = _Left(command, message.slot, message.serial, message.charge_pct, StartEvidence.MOVEMENT)
+    command_id = _eject_in_flight(session, fact, message) if message.command_id is None else id_of(message.command_id)
+    left = _Left(command_id, message.slot, message.serial, message.charge_pct, StartEvidence.MOVEMENT)
     _departed(session, fact, left, policy, now)
+
+
+def heard_before(session: Session, fact: DeviceFact, result: CommandResult) -> bool:
+    """The second word of a cabinet that its eject moved a bank, after the movement itself: nothing is left to do."""
+    command_id = id_of(result.command_id)
+    if result.outcome is not CommandOutcome.SUCCEEDED or command_id is None:
+        return False
+    return bool(_HEARD.all(session, id=command_id, station_id=fact.station_id))
 
 
 def answered(session: Session, fact: DeviceFact, result: CommandResult, policy: RentalPolicy, now: datetime) -> None:
@@ -57,7 +78,7 @@ def answered(session: Session, fact: DeviceFact, result: CommandResult, policy: 
             never_left(session, fact, result, named, now)
     elif command is not None or _is_news(session, named):
         slot, serial = result.slot or named.args.get("slot"), result.serial or named.args.get("serial")
-        _departed(session, fact, _Left(named, slot, serial, None, StartEvidence.RESULT), policy, now)
+        _departed(session, fact, _Left(named.id, slot, serial, None, StartEvidence.RESULT), policy, now)
 
 
 def _is_news(session: Session, command: DeviceCommand) -> bool:
@@ -93,7 +114,8 @@ def _refused(
 class _Left:
     """What an event tells of a departure, and what kind of word it is."""
 
-    command: DeviceCommand | None
+    #: The eject that it was by, if one is known; not looked at yet.
+    command_id: UUID | None
     slot: int | None
     serial: str | None
     charge_pct: int | None
@@ -102,12 +124,10 @@ class _Left:
 
 def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPolicy, now: datetime) -> None:
     """A bank left. What the event leaves out is taken from the order, then from what the slot was known to hold."""
-    command = left.command
     numbers = set() if left.slot is None else {left.slot}
     serials = set() if left.serial is None else {left.serial}
-    ordered = None if command is None else command.rental_id
-    around = rentals_around(session, fact.station_id, numbers, serials, ordered)
-    meant = _meant(around, command)
+    around = rentals_around(session, fact.station_id, numbers, serials, left.command_id)
+    meant = next((each for each in around if each.ordered), None)
     slot = left.slot if left.slot is not None or meant is None else meant.slot_out
     if slot is None:
         return
@@ -121,8 +141,9 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
         rental_ids=() if meant is None else {meant.rental_id},
         # Another slot than the one told of is looked up with whatever rental has to do with it.
         around=None if left.slot is None else {each.rental_id for each in around},
-        command_ids=() if command is None else {command.id},
+        command_ids=() if left.command_id is None else {left.command_id},
     )
+    command = scene.command(left.command_id)
     bank = _bank_that_left(scene, slot, left.serial, meant)
     if bank is None:
         return  # an unknown thing left a slot that was thought to be empty: there is nothing to account for
@@ -135,11 +156,6 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
             bank_vanished(scene, change, {})
         else:
             bank_left(scene, change, command, told=left.told)
-
-
-def _meant(around: Sequence[Around], command: DeviceCommand | None) -> Around | None:
-    """What the order was about, before anything is locked."""
-    return next((each for each in around if command is not None and each.rental_id == command.rental_id), None)
 
 
 def _bank_that_left(scene: Scene, slot: int, serial: str | None, meant: Around | None) -> PowerBank | None:
@@ -165,13 +181,11 @@ def command_named(session: Session, fact: DeviceFact, command_id: str | None) ->
     return command if command is not None and command.station_id == fact.station_id else None
 
 
-def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEjected) -> DeviceCommand | None:
+def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEjected) -> UUID | None:
     """Cabinets without command ids: at most one eject is in flight per station, and slot or serial must be its own.
 
     What happened before the order went out is not its doing, whenever it is told.
     """
-    if message.command_id is not None:
-        return None
     query = select(DeviceCommand).where(
         DeviceCommand.station_id == fact.station_id,
         DeviceCommand.kind == EJECT,
@@ -180,6 +194,6 @@ def _eject_in_flight(session: Session, fact: DeviceFact, message: PowerBankEject
     command = session.scalars(query).one_or_none()
     if command is None or (command.sent_at is not None and fact.occurred_at < command.sent_at - _CLOCKS_DIFFER):
         return None
-    if message.serial is not None and "serial" in command.args:
-        return command if command.args["serial"] == message.serial else None
-    return command if command.args.get("slot") == message.slot else None
+    by_serial = message.serial is not None and "serial" in command.args
+    its_own = command.args["serial"] == message.serial if by_serial else command.args.get("slot") == message.slot
+    return command.id if its_own else None
