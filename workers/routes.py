@@ -14,6 +14,7 @@ from fleet.payments.events import (
     RentalRefunded,
     SubscriptionPaymentCaptured,
     SubscriptionPaymentFailed,
+    SubscriptionPaymentRefunded,
     TopUpSucceeded,
     WebhookReceived,
 )
@@ -48,6 +49,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     RentalPaymentReady.name: ("rentals.start_paid",),
     SubscriptionPaymentCaptured.name: ("subscriptions.settle_payment",),
     SubscriptionPaymentFailed.name: ("subscriptions.settle_payment",),
+    SubscriptionPaymentRefunded.name: ("subscriptions.note_refund",),
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_stations",) for event in _AT_A_STATION},
     **{event.name: ("partners.settle_rental",) for event in _TAKINGS},

@@ -81,6 +81,17 @@ class SubscriptionPaymentCaptured(DomainEvent):
 
 
 @dataclass(frozen=True)
+class SubscriptionPaymentRefunded(DomainEvent):
+    """At the provider's desk a card was given back some of what it had paid for a period, contained tax included."""
+
+    name: ClassVar[str] = "payments.SubscriptionPaymentRefunded"
+    intent_id: UUID
+    amount_minor: int
+    tax_minor: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class SubscriptionPaymentFailed(DomainEvent):
     """The card was declined, or the payment was stopped."""
 

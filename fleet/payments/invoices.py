@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, selectinload
 
 from fleet.common.money import rounded
@@ -148,26 +148,36 @@ def credit_rental(
     )  # fmt: skip
 
 
-def tax_in(invoice: Invoice, amount_minor: int) -> int:
-    """The tax in a part of what an invoice asks for."""
-    return rounded(amount_minor * invoice.tax_minor, invoice.total_minor)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Minor units of what was invoiced, and the tax in them."""
+
+    amount_minor: int
+    tax_minor: int
 
 
-def credit(session: Session, invoice: Invoice, amount_minor: int, *, reason: str, now: datetime) -> Invoice:
-    """The one correction of an invoice that is of no rental: so much of it (contained tax included) came back."""
+def part_of(charged: Part, back: Part, amount_minor: int) -> Part:
+    """So much more of what was charged comes back. Whatever the parts, all of them together are it, to the cent."""
+    tax_minor = rounded((back.amount_minor + amount_minor) * charged.tax_minor, charged.amount_minor)
+    return Part(amount_minor, tax_minor - back.tax_minor)
+
+
+def credit(session: Session, invoice: Invoice, part: Part, *, kind: InvoiceKind, reason: str, now: datetime) -> Invoice:
+    """So much of an invoice that is of no rental came back. The caller has locked what it is of."""
+    before = select(func.count()).where(Invoice.corrects_id == invoice.id)
     correction = Invoice(
         user_id=invoice.user_id,
-        sequence=1,
-        kind=InvoiceKind.CORRECTION,
+        sequence=1 + session.scalars(before).one(),
+        kind=kind,
         corrects_id=invoice.id,
         currency=invoice.currency,
-        total_minor=-amount_minor,
-        tax_minor=-tax_in(invoice, amount_minor),
+        total_minor=-part.amount_minor,
+        tax_minor=-part.tax_minor,
         tax_name=invoice.tax_name,
         tax_bp=invoice.tax_bp,
         reason=reason[:TEXT_MAX],
         issued_at=now,
-        lines=[InvoiceLine(position=1, kind=REFUND, text=reason[:TEXT_MAX], amount_minor=-amount_minor)],
+        lines=[InvoiceLine(position=1, kind=REFUND, text=reason[:TEXT_MAX], amount_minor=-part.amount_minor)],
     )
     session.add(correction)
     session.flush()  # constraints speak with the money

@@ -9,18 +9,22 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
+from fleet.common.outbox import publish
 from fleet.payments import invoices, ledger
+from fleet.payments.events import SubscriptionPaymentRefunded
 from fleet.payments.intent_models import PaymentIntent
-from fleet.payments.invoices import Bill, Line
-from fleet.payments.models import AccountKind, Invoice, LedgerTransfer, TransferState
+from fleet.payments.invoices import Bill, Line, Part, part_of
+from fleet.payments.models import AccountKind, Invoice, InvoiceKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.wallets import Purse
 
 HOLD: Final = "subscription_hold"
 CHARGE: Final = "subscription_charge"
 REFUND: Final = "subscription_refund"
+NOTHING: Final = Part(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +100,88 @@ def charge(
 
 
 def give_back(
-    session: Session, purse: Purse, invoice: Invoice, money: Money, *, period_id: UUID, reason: str, now: datetime
+    session: Session,
+    purse: Purse,
+    invoice: Invoice,
+    money: Money,
+    *,
+    period_id: UUID,
+    intent_id: UUID | None,
+    reason: str,
+    now: datetime,
 ) -> None:
     """Give some of a period's price back to the wallet, once, with a correction of its invoice.
 
-    The caller has seen that so much was paid.
+    `intent_id`: the card payment that paid it. The caller has seen that so much was paid and is not back.
     """
-    tax_minor = invoices.tax_in(invoice, money.amount_minor)
-    parts = {AccountKind.REFUNDS: money.amount_minor - tax_minor, AccountKind.TAX: tax_minor}
-    for kind, amount in parts.items():
+    back = NOTHING if intent_id is None else _of_card(session, intent_id)[1]
+    part = part_of(Part(invoice.total_minor, invoice.tax_minor), back, money.amount_minor)
+    _move_back(session, purse.account_id, part, money.currency, key=f"subscription:{period_id}:refund",
+               intent_id=intent_id, reason=reason, now=now)  # fmt: skip
+    invoices.credit(session, invoice, part, kind=InvoiceKind.CORRECTION, reason=reason, now=now)
+
+
+def give_back_to_card(
+    session: Session, intent: PaymentIntent, wallet_account: UUID, refund_id: UUID, amount_minor: int, *, reason: str,
+    now: datetime,
+) -> None:  # fmt: skip
+    """The provider has given so much of a card's payment back, which nobody of ours asked for: what of it paid for a
+    period is in the wallet, once for a refund, for the caller to send on. `fleet.subscriptions` is told.
+
+    The caller has locked the wallet.
+    """
+    charged, back = _of_card(session, intent.id)
+    amount = min(amount_minor, charged.amount_minor - back.amount_minor)
+    if amount <= 0:
+        return
+    part = part_of(charged, back, amount)
+    _move_back(session, wallet_account, part, intent.currency, key=f"subscription:desk:{refund_id}",
+               intent_id=intent.id, reason=reason, now=now)  # fmt: skip
+    publish(session, SubscriptionPaymentRefunded(intent.id, part.amount_minor, part.tax_minor, reason), now)
+
+
+def _of_card(session: Session, intent_id: UUID) -> tuple[Part, Part]:
+    """What a card's payment paid for a period, and what of that came back."""
+    sums = []
+    for kind, houses in ((CHARGE, LedgerTransfer.credit_account_id), (REFUND, LedgerTransfer.debit_account_id)):
+        moved = func.sum(LedgerTransfer.posted_minor)
+        query = (
+            select(moved, moved.filter(LedgerAccount.kind == AccountKind.TAX))
+            .join(LedgerAccount, LedgerAccount.id == houses)
+            .where(
+                LedgerTransfer.intent_id == intent_id,
+                LedgerTransfer.kind == kind,
+                LedgerTransfer.state == TransferState.POSTED,
+            )
+        )
+        amount, tax = session.execute(query).one()
+        sums.append(Part(int(amount or 0), int(tax or 0)))
+    return sums[0], sums[1]
+
+
+def _move_back(
+    session: Session,
+    wallet_account: UUID,
+    part: Part,
+    currency: str,
+    *,
+    key: str,
+    intent_id: UUID | None,
+    reason: str,
+    now: datetime,
+) -> None:
+    house = ledger.house_accounts(session, currency, now)
+    shares = {AccountKind.REFUNDS: part.amount_minor - part.tax_minor, AccountKind.TAX: part.tax_minor}
+    for kind, amount in shares.items():
         if amount > 0:
             ledger.transfer(
                 session,
-                debit=purse.house[kind],
-                credit=purse.account_id,
-                money=Money(amount, money.currency),
+                debit=house[kind],
+                credit=wallet_account,
+                money=Money(amount, currency),
                 kind=REFUND,
-                key=f"subscription:{period_id}:refund:{kind}",
+                key=f"{key}:{kind}",
                 now=now,
+                intent_id=intent_id,
                 memo=reason[:300],
             )
-    invoices.credit(session, invoice, money.amount_minor, reason=reason, now=now)

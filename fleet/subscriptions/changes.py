@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import Conflict, InvalidInput
 from fleet.common.money import Money, rounded
 from fleet.common.outbox import publish
-from fleet.payments import subscription_payments
+from fleet.payments import invoices, subscription_payments
 from fleet.payments.intent_models import PaymentIntent
-from fleet.payments.models import Invoice
+from fleet.payments.invoices import Part
+from fleet.payments.models import Invoice, InvoiceKind
 from fleet.payments.outgoing import refunds
 from fleet.subscriptions import charging, plans, queries, rules
 from fleet.subscriptions.errors import AlreadySubscribed, SubscriptionNotOpen
@@ -150,13 +151,30 @@ def end_now(session: Session, ending: Ending, now: datetime) -> tuple[Subscripti
     money = Money(amount, period.currency)
     invoice = session.get_one(Invoice, period.invoice_id)
     subscription_payments.give_back(
-        session, locked.purse, invoice, money, period_id=period.id, reason=ending.reason, now=now
-    )
-    period.refunded_minor = amount
+        session, locked.purse, invoice, money, period_id=period.id, intent_id=period.intent_id, reason=ending.reason,
+        now=now,
+    )  # fmt: skip
+    period.refunded_minor += amount
     if intent is not None:
         refunds.return_payment(session, intent, amount, by=ending.by, reason=ending.reason, now=now)
     publish(session, SubscriptionRefunded(subscription.id, subscription.user_id, amount, period.currency), now)
     return subscription, amount
+
+
+def note_refund(session: Session, intent_id: UUID, part: Part, reason: str, now: datetime) -> None:
+    """The provider's desk gave a card some of what it had paid for a period: its invoice says so, and it goes on.
+
+    Once for a refund: the caller sees to that. The money has moved already.
+    """
+    query = select(SubscriptionPeriod).where(SubscriptionPeriod.intent_id == intent_id)
+    period = session.scalars(query).one()
+    subscription = queries.lock(session, period.subscription_id, now).subscription
+    session.refresh(period)
+    invoice = session.get_one(Invoice, period.invoice_id)
+    invoices.credit(session, invoice, part, kind=InvoiceKind.CREDIT, reason=reason, now=now)
+    period.refunded_minor += part.amount_minor
+    news = SubscriptionRefunded(subscription.id, subscription.user_id, part.amount_minor, period.currency)
+    publish(session, news, now)
 
 
 def end_disputed(session: Session, intent_id: UUID, now: datetime) -> None:
@@ -171,10 +189,11 @@ def end_disputed(session: Session, intent_id: UUID, now: datetime) -> None:
 
 
 def _left(period: SubscriptionPeriod, giveback: Giveback, now: datetime) -> int:
-    """Minor units."""
+    """Minor units, at most what did not come back before."""
     if giveback is Giveback.NOTHING:
         return 0
-    if giveback is Giveback.ALL:
-        return period.price_minor
-    whole, left = period.ends_at - period.starts_at, min(period.ends_at - now, period.ends_at - period.starts_at)
-    return max(0, rounded(period.price_minor * round(left.total_seconds()), round(whole.total_seconds())))
+    minor = period.price_minor
+    if giveback is Giveback.UNUSED:
+        whole, left = period.ends_at - period.starts_at, min(period.ends_at - now, period.ends_at - period.starts_at)
+        minor = rounded(period.price_minor * round(left.total_seconds()), round(whole.total_seconds()))
+    return max(0, min(minor, period.price_minor - period.refunded_minor))

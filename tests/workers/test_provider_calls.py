@@ -230,7 +230,12 @@ def payments_of_plans(house: House, boss: Person, person: Person) -> None:
     ok(person.http.post(MINE, json={"plan": PLAN["code"]}, headers=keyed()))
     house.beat("subscriptions.renew", "UPDATE subscription SET look_at = created_at")
     house.work()
-    assert house.sees("SELECT count(*) FROM subscription_period WHERE intent_id IS NOT NULL") == [(2,)]
+    paid = "SELECT provider_reference FROM payment_intent i JOIN subscription_period p ON p.intent_id = i.id"
+    [(first,), _] = house.sees(f"{paid} ORDER BY p.number")
+    _, refund = house.stripe.answer("POST", "/v1/refunds", {"payment_intent": first, "amount": 1000}, None)
+    house.stripe.objects[refund["id"]]["status"] = "succeeded"
+    house.tells("refund", refund["id"])  # by somebody at Stripe's desk
+    assert house.sees("SELECT refunded_minor FROM subscription_period ORDER BY number") == [(1000,), (0,)]
 
 
 def owe(house: House, person: Person) -> str:

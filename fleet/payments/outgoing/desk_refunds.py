@@ -1,7 +1,7 @@
 """Refunds that somebody made at the provider's own desk: nobody of ours asked, the card has the money (decision 0245).
 
-They are booked as if we had: what of it paid for a rental is given back for the rental, with a credit note, and goes
-from the wallet to the card. What the wallet has not got any more is the house's loss.
+They are booked as if we had: what of it paid for a rental, or for a period of a subscription, is given back for that,
+with a credit note, and goes from the wallet to the card. What the wallet has not got any more is the house's loss.
 
 Locks: the rider's wallet, then the payment.
 """
@@ -9,6 +9,7 @@ Locks: the rider's wallet, then the payment.
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,10 +18,10 @@ from fleet.common.errors import NotFound
 from fleet.common.money import Money
 from fleet.common.outbox import publish
 from fleet.db import new_id
-from fleet.payments import holds, intents, invoices, ledger
+from fleet.payments import holds, intents, invoices, ledger, subscription_payments
 from fleet.payments.errors import ChargeMismatch
 from fleet.payments.events import MoneyOutSettled
-from fleet.payments.intent_models import PaymentIntent
+from fleet.payments.intent_models import IntentPurpose, PaymentIntent
 from fleet.payments.models import AccountKind, LedgerTransfer
 from fleet.payments.outgoing.models import MoneyOut, MoneyOutState, Refund, RefundState
 from fleet.payments.outgoing.money_out import apply_move
@@ -79,7 +80,7 @@ def _book(session: Session, intent: PaymentIntent, move: ProviderMove, now: date
     )  # fmt: skip
     session.add(refund)
     session.flush()  # the movement refers to it
-    _give_back_for_rental(session, intent, move, refund, now)
+    _give_back(session, intent, move, refund, now)
     taken, lost = _to_the_card(session, intent, move, refund, now)
     first, loss = (taken, lost) if taken is not None else (lost, None)
     assert first is not None
@@ -95,20 +96,27 @@ def _book(session: Session, intent: PaymentIntent, move: ProviderMove, now: date
     publish(session, MoneyOutSettled(out.id, out.user_id, out.kind, out.state, out.amount_minor, out.currency), now)
 
 
-def _give_back_for_rental(
-    session: Session, intent: PaymentIntent, move: ProviderMove, refund: Refund, now: datetime
-) -> None:
-    """As far as money paid for it that is not given back yet; never points."""
-    if intent.rental_id is None:
-        return
-    minor = min(move.amount_minor, holds.paid_by(session, intent.rental_id).get(AccountKind.WALLET, 0))
+def _give_back(session: Session, intent: PaymentIntent, move: ProviderMove, refund: Refund, now: datetime) -> None:
+    """What was bought with it, as far as it is not given back yet."""
+    if intent.purpose == IntentPurpose.SUBSCRIPTION:
+        wallet = wallet_of(session, intent.user_id, move.currency, now).account_id
+        subscription_payments.give_back_to_card(
+            session, intent, wallet, refund.id, move.amount_minor, reason=f"Refund: {REASON}", now=now
+        )
+    elif intent.rental_id is not None:
+        _give_back_for_rental(session, intent.rental_id, move, refund, now)
+
+
+def _give_back_for_rental(session: Session, rental_id: UUID, move: ProviderMove, refund: Refund, now: datetime) -> None:
+    """As far as money paid for it; never points."""
+    minor = min(move.amount_minor, holds.paid_by(session, rental_id).get(AccountKind.WALLET, 0))
     if minor <= 0:
         return
     holds.refund_rental(
-        session, rental_id=intent.rental_id, money=Money(minor, move.currency), reason=REASON,
+        session, rental_id=rental_id, money=Money(minor, move.currency), reason=REASON,
         key=f"refund:{refund.id}", now=now,
     )  # fmt: skip
-    invoices.credit_rental(session, intent.rental_id, minor, reason=f"Refund: {REASON}", now=now)
+    invoices.credit_rental(session, rental_id, minor, reason=f"Refund: {REASON}", now=now)
 
 
 def _to_the_card(
