@@ -2,8 +2,9 @@
 
 from firmware_protocol.commands import Ack, CommandFrame, Resend, Welcome
 from firmware_protocol.dialects.native import NATIVE
-from firmware_protocol.errors import ProtocolError
+from firmware_protocol.errors import ProtocolError, UnknownMessageType
 from firmware_protocol.messages import PowerBankEjected, PowerBankInserted, SlotFault
+from firmware_protocol.topics import DownKind, down
 from firmware_protocol.types import ResetCause, SlotFaultKind
 from simulators.agenda import Scope
 from simulators.base import AnyCabinet
@@ -61,6 +62,8 @@ class Cabinet(AnyCabinet):
         except ProtocolError as error:
             self.unreadable += 1
             self.board.note(f"unreadable {error.code}", now_ms)
+            if isinstance(error, UnknownMessageType) and topic == down(self.board.station.code, DownKind.COMMAND):
+                self.executor.refuse_unknown(NATIVE.command_id(payload, content_type), now_ms)
             return
         match message:
             case Welcome():

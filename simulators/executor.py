@@ -187,6 +187,15 @@ class Executor(Motor):
         self._board.record(result, now_ms)
         self._board.note(f"command {command_id} {outcome} {code or ''}", now_ms)
 
+    def refuse_unknown(self, command_id: str | None, now_ms: int) -> None:
+        """A command of a type that this firmware does not know (8.7); one without an id cannot be answered."""
+        if command_id is None or not self._board.welcomed:
+            return
+        if (seen := self._board.memory.get(command_id)) is not None:
+            self._answer_again(seen, now_ms)
+            return
+        self._finish(command_id, CommandOutcome.UNSUPPORTED, now_ms)
+
     def _answer_again(self, seen: Remembered, now_ms: int) -> None:
         """A repeated id: the remembered result; one that a restart cut off is settled by what the slot shows now."""
         if seen.result is not None:

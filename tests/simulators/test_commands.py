@@ -26,10 +26,12 @@ from firmware_protocol.messages import (
     SlotLocked,
     SlotUnlocked,
 )
+from firmware_protocol.topics import DownKind, down
 from firmware_protocol.types import CommandOutcome, SlotFaultKind, SlotState
 from simulators.battery import PowerBank
 from simulators.errors import CannotInsert
 from simulators.faults import Fault, FaultKind
+from simulators.spec import default_fleet
 from simulators.tuning import Tuning
 from tests.simulators.virtual import START_MS, Bench, only
 
@@ -224,6 +226,21 @@ def test_what_is_not_simulated_says_so() -> None:
     unsupported: Command = UpdateFirmware(manifest=b"{}", url="https://example.org/fw")
     bench.command(unsupported)
     assert only(CommandResult, bench.events()).outcome is CommandOutcome.UNSUPPORTED
+
+
+def test_a_type_that_it_does_not_know_is_answered_by_its_id_once_the_gate_is_open() -> None:
+    topic = down(default_fleet(1).stations[0].code, DownKind.COMMAND)
+    unknown = b'{"v":1,"id":"later","deadline":9999999999999,"attempt":1,"type":"dance","data":{}}'
+    gated = Bench().power_on()
+    gated.cabinet.received(topic, unknown, None, gated.now_ms)
+    gated.run(0)
+    assert not [frame for frame in gated.take() if isinstance(frame.message, CommandResult)]
+
+    bench = Bench().ready()
+    for payload in (unknown, unknown, unknown.replace(b'"id":"later",', b""), unknown.replace(b'"later"', b"7")):
+        bench.cabinet.received(topic, payload, None, bench.now_ms)
+    bench.run(0)
+    assert bench.events() == [CommandResult(command_id="later", outcome=CommandOutcome.UNSUPPORTED)] * 2
 
 
 def test_faults_do_not_touch_the_cabinets_answers_to_other_cabinets() -> None:

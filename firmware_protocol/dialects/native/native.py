@@ -12,6 +12,7 @@ from firmware_protocol.dialects.native.codec import Reader, read_tree, write
 from firmware_protocol.dialects.native.envelope import COMMAND_TYPES, CONTROL_TYPES, UP_TYPES, fields_of, opening
 from firmware_protocol.encoding import Encoding
 from firmware_protocol.errors import InvalidField, WrongChannel
+from firmware_protocol.limits import MAX_COMMAND_ID_CHARS
 from firmware_protocol.messages import UpFrame
 from firmware_protocol.topics import DownKind
 
@@ -101,6 +102,12 @@ class NativeDialect:
         """What a cabinet reads on `…/down/command`."""
         wire = _COMMAND.read(payload, content_type)
         return CommandFrame(command_id=wire.id, deadline_ms=wire.deadline, attempt=wire.attempt, command=wire.data)
+
+    def command_id(self, payload: bytes, content_type: str | None = None) -> str | None:
+        """Whose answer is `unsupported` (8.7): the id of a command that could not be decoded, when it has one."""
+        tree = read_tree(payload, content_type)
+        found = tree.get("id") if isinstance(tree, dict) else None
+        return found if isinstance(found, str) and 0 < len(found) <= MAX_COMMAND_ID_CHARS else None
 
     def decode_control(self, payload: bytes, content_type: str | None = None) -> Control:
         """What a cabinet reads on `…/down/welcome`, `…/down/ack` and `…/down/resend`."""
