@@ -17,6 +17,7 @@ class Voltbay(LazyGroup):
         "simulate": Lazy("cli.simulate", "simulate"),
         "doctor": Lazy("cli.doctor", "doctor"),
         "broker-sync": Lazy("cli.broker_sync", "broker_sync", _PROCESS),
+        "conformance": Lazy("cli.conformance", "conformance"),
         "decode": Lazy("cli.decode", "decode"),
         "migrate": Lazy("cli.migrate", "migrate"),
         "loaddata": Lazy("cli.fixtures", "loaddata"),
