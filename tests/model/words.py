@@ -12,12 +12,12 @@ from fleet.stations.models import PowerBank
 from tests.model import operators, requests
 from tests.model.cabinets import Arrival
 from tests.model.deals import Claimed, Reassigned
-from tests.model.machine import RIDING, Machine, dies, numbers, places
-from tests.model.people import check_refusal
+from tests.model.machine import RIDING, dies, numbers, places
+from tests.model.people import Riders, check_refusal
 from tests.model.town import SLOTS
 
 
-class Words(Machine):
+class Words(Riders):
     @precondition(lambda self: self.town.rentals)
     @rule(which=numbers, place=places, slot=st.integers(1, SLOTS), dies=dies)
     def claim(self, which: int, place: int, slot: int, dies: int | None) -> None:
@@ -78,6 +78,14 @@ class Words(Machine):
             return
         back = self._back_unheard(serial)
         deal.corrected, deal.reassigned = True, Reassigned(serial, now if back is None else back.at)
+
+    @precondition(lambda self: self.town.rentals)
+    @rule(which=numbers, place=places, slot=numbers, dies=dies)
+    def another_one(self, which: int, place: int, slot: int, dies: int | None) -> None:
+        """A bank is pulled out, the cabinet tells of it, and an operator hears that a rider has that one."""
+        self.steal(place, slot)
+        self.tell(self.cabinet(place))
+        self.reassign(which, slot, True, dies)
 
     def _loose(self) -> list[str]:
         with Session(self.backend.engine) as session:
