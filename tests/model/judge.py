@@ -166,6 +166,9 @@ class Judge:
         if said is not None and ride.serial == said.serial:
             back = self._arrival(said.serial, said.since)
             return None if back is None else back.at
+        if said is not None and ride.deal.swap_asked:  # that other bank was exchanged, for one that came or did not
+            back = self._arrival(said.serial, said.since)
+            return None if back is None or ride.over_at is None else max(back.at, ride.over_at)
         if ride.deal.swap_asked or said is not None:
             return ride.over_at
         return None if ride.back[0] is None else ride.back[0].at
