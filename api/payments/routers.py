@@ -1,5 +1,7 @@
 """All that is under /payment."""
 
-from api.payments import debts, endpoints, invoices, methods, payout_accounts, refunds, withdrawals
+from api.payments import debts, endpoints, invoices, methods, payout_accounts, refunds, transactions, withdrawals
 
-ROUTERS = tuple(part.router for part in (endpoints, methods, debts, refunds, payout_accounts, withdrawals, invoices))
+ROUTERS = tuple(
+    part.router for part in (endpoints, transactions, methods, debts, refunds, payout_accounts, withdrawals, invoices)
+)

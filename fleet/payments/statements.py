@@ -20,7 +20,7 @@ _POSTED_AS: Final = {"rental_hold": "rental_charge"}
 #: What people read; what left and what came in may have words of their own.
 _WORDS: Final = {
     "top_up": "Top-up",
-    "card_payment": "Card payment for a rental",
+    "card_payment": "Card payment",
     "chargeback_recovery": "Top-up that was disputed at your bank",
     "card_refund": "Refund to your card",
     "withdrawal": "Withdrawal",
@@ -31,7 +31,9 @@ _WORDS: Final = {
     "reservation_fee": "Reservation",
     "rental_refund": "Refund for a rental",
     "adjustment": "Credit from customer service",
-    "subscription": "Subscription",
+    "subscription_hold": "Held for a subscription",
+    "subscription_charge": "Subscription",
+    "subscription_refund": "Refund for a subscription",
     "partner_share": "Share of a rental",
     "partner_share_reversal": "Share taken back: the rider was refunded",
     "partner_payout": "Payout",
@@ -118,7 +120,7 @@ def line_of(session: Session, account_id: UUID, transfer_id: UUID) -> StatementL
 
 
 def _line(transfer: LedgerTransfer, amount: int, balance: int | None, at: datetime) -> StatementLine:
-    kind = transfer.kind if balance is None else _POSTED_AS.get(transfer.kind, transfer.kind)
+    kind = transfer.kind if balance is None else as_posted(transfer.kind)
     return StatementLine(
         id=transfer.id,
         at=at,
@@ -132,6 +134,11 @@ def _line(transfer: LedgerTransfer, amount: int, balance: int | None, at: dateti
         intent_id=transfer.intent_id,
         memo=transfer.memo,
     )
+
+
+def as_posted(kind: str) -> str:
+    """What a transfer of this kind is once it has moved something."""
+    return _POSTED_AS.get(kind, kind)
 
 
 def words_for(kind: str, amount_minor: int) -> str:

@@ -18,7 +18,7 @@ from fleet.payments.proof import prove
 from fleet.payments.providers.sandbox import SIGNATURE_HEADER, Card
 from fleet.payments.providers.signing import sign
 from tests.api.conftest import Live
-from tests.api.people import Person, signed_in
+from tests.api.people import Person, operator, signed_in
 
 TEN = {"amount_minor": 1000, "currency": "EUR"}
 SOMEBODYS = "0197a2c4-5f1e-7c3a-9a64-0b8f7d3c2e10"
@@ -237,3 +237,20 @@ def test_forged_old_or_foreign_webhook_is_refused(live: Live) -> None:
 def test_nothing_without_a_token(live: Live, method: str, path: str) -> None:
     answer = live.client.request(method, f"/api/v1/payment/{path}", headers=keyed())
     assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+
+
+def test_transactions_of_all_purses_are_mine_alone(live: Live) -> None:
+    with signed_in(live) as person, signed_in(live) as other, operator(live) as boss:
+        top_up(person)
+        gift = {"amount_minor": 300, "currency": "EUR", "reason": "sorry", "account": "bonus"}
+        given = boss.http.post(f"/api/v1/admin/user/{person.user.id}/wallet/adjust", json=gift, headers=keyed())
+        assert given.is_success, given.text
+        first = person.http.get("/api/v1/payment/transaction", params={"limit": 1}).json()
+        second = person.http.get("/api/v1/payment/transaction", params={"cursor": first["next"]}).json()
+        assert [
+            (row["purse"], row["text"], row["state"], row["amount"]["amount_minor"])
+            for row in [*first["items"], *second["items"]]
+        ] == [("points", "Credit from customer service", "posted", 300), ("wallet", "Top-up", "posted", 1000)]
+        assert second["next"] is None
+        assert other.http.get("/api/v1/payment/transaction").json() == {"items": [], "next": None}
+        assert person.http.get("/api/v1/payment/transaction", params={"rental_id": SOMEBODYS}).json()["items"] == []
