@@ -37,7 +37,7 @@ class CommandState(StrEnum):
 
 
 class CommandPurpose(StrEnum):
-    """Why the backend itself asks for an inventory."""
+    """Why the backend itself asks for an inventory, or has a cabinet restart."""
 
     #: A connection has begun.
     CONNECTED = "connected"

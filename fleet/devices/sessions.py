@@ -9,23 +9,26 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+import structlog
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from firmware_protocol.commands import QueryInventory
+from firmware_protocol.commands import QueryInventory, Reboot
 from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import Booted, Offline
 from firmware_protocol.types import ResetCause
 from fleet.common.bulk import array
 from fleet.devices import causes, presence, reconcile, streams
-from fleet.devices.commands import queue_many
+from fleet.devices.commands import kind_of, queue_many
 from fleet.devices.cursor import Cursor, Range, declare_journal
-from fleet.devices.models import CommandPurpose, DeviceSession
+from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand, DeviceSession
 from fleet.devices.presence import SILENT
 from fleet.stations.models import Station
 
+_LOG: Final = structlog.get_logger(__name__)
 SUPERSEDED: Final = "superseded"
+REBOOT: Final = kind_of(Reboot())
 
 
 class Standing(StrEnum):
@@ -77,7 +80,7 @@ def open_sessions(
     """Take `booted` messages, in any number, order and repetition; returns one answer per station.
 
     A new session ends the one before, puts the station online, learns what its journal still holds, and asks for an
-    inventory, for what an unplugged cabinet did not see.
+    inventory, for what an unplugged cabinet did not see. A cabinet that goes on in an older boot is told to restart.
     """
     newest = _newest_of_each(notices)
     streams.lock_stations(session, list(newest))
@@ -99,7 +102,29 @@ def open_sessions(
         purpose=CommandPurpose.CONNECTED,
     )
     reconcile.asked(session, [notice.station_id for notice in opened], now)
+    behind = [answer.notice.station_id for answer in plan.opened if _goes_on_behind(answer)]
+    _have_restarted(session, behind, inventory_deadline, now)
     return plan.answers
+
+
+def _goes_on_behind(answer: BootAnswer) -> bool:
+    """It has not restarted, and another cabinet has counted further under its name (decision 0281)."""
+    return answer.notice.booted.reset_cause is ResetCause.RECONNECT and answer.boot_floor > answer.notice.boot
+
+
+def _have_restarted(session: Session, station_ids: Collection[int], deadline: datetime, now: datetime) -> None:
+    """All that these cabinets tell counts as older than what is known, until a restart lifts their boot above it."""
+    if not station_ids:
+        return
+    _LOG.warning("cabinets go on in an older boot: two with one identity?", stations=sorted(station_ids))
+    ordered = select(DeviceCommand.station_id).where(
+        DeviceCommand.station_id.in_(station_ids),
+        DeviceCommand.kind == REBOOT,
+        DeviceCommand.state.in_((CommandState.QUEUED, CommandState.SENT)),
+        DeviceCommand.deadline > now,
+    )
+    due = sorted(set(station_ids) - set(session.scalars(ordered)))
+    queue_many(session, due, Reboot(), deadline=deadline, now=now, purpose=CommandPurpose.CONNECTED)
 
 
 def _newest_of_each(notices: Sequence[BootNotice]) -> dict[int, BootNotice]:

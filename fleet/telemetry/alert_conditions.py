@@ -15,6 +15,7 @@ from fleet.telemetry.models import AlertKind, AlertRule
 #: A measurement older than this says nothing about now.
 FRESH: Final = timedelta(minutes=15)
 JAMS_WITHIN: Final = timedelta(days=1)
+CONNECTED_WITHIN: Final = timedelta(minutes=15)
 
 #: Stations that the rule is about. Of one that an operator keeps out of use only what is dangerous is told.
 _SCOPE: Final = """
@@ -96,6 +97,17 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, extract(epoch FROM c.expires_at - 
  WHERE c.state = 'current' AND c.expires_at < :now + make_interval(secs => :threshold * 86400) AND {_NOT_DISABLED}
 """  # noqa: S608  # our own words
 
+#: Sessions are counted only where something changed lately: every station has one, and few have many.
+_FLAPPING: Final = f"""
+SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, d.connections AS value, CAST(NULL AS timestamptz) AS since
+  FROM (SELECT station_id FROM device_session WHERE ended_at IS NULL AND connected_at > :connected_since
+         UNION SELECT id FROM station WHERE online_changed_at > :connected_since) lately
+  JOIN station s ON s.id = lately.station_id
+  JOIN LATERAL (SELECT count(*) AS connections FROM device_session
+                 WHERE station_id = s.id AND connected_at > :connected_since) d ON d.connections >= :threshold
+ WHERE {_NOT_DISABLED}
+"""  # noqa: S608  # our own words
+
 _STATEMENTS: Final = {
     AlertKind.OFFLINE: _OFFLINE,
     AlertKind.OVER_TEMPERATURE: _HOT,
@@ -109,6 +121,7 @@ _STATEMENTS: Final = {
     AlertKind.INVENTORY: _INVENTORY,
     AlertKind.FIRMWARE: _FIRMWARE,
     AlertKind.CERTIFICATE: _CERTIFICATE,
+    AlertKind.FLAPPING: _FLAPPING,
 }
 
 
@@ -132,5 +145,6 @@ def _values(rule: AlertRule, now: datetime, stations: Collection[int] | None) ->
         "clear": threshold + hysteresis if rule.kind is AlertKind.LOW_CHARGE else threshold - hysteresis,
         "fresh": now - FRESH,
         "jams_since": now - JAMS_WITHIN,
+        "connected_since": now - CONNECTED_WITHIN,
         "unanswered": STALE_AFTER,
     }

@@ -131,6 +131,8 @@ class AlertKind(StrEnum):
     FIRMWARE = "firmware"
     #: A cabinet's certificate ends within so many days (threshold), and was not renewed.
     CERTIFICATE = "certificate"
+    #: So many connections within a quarter of an hour: a bad link, or two cabinets with one identity.
+    FLAPPING = "flapping"
 
 
 class Severity(StrEnum):

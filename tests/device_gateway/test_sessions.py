@@ -74,6 +74,27 @@ def test_the_newest_epoch_again_after_its_end_is_told_where_to_go_on(bench: Benc
     assert (again.epoch, again.epoch_floor, again.boot_floor, again.retry_after_s) == (2, 0, 1, None)
 
 
+REBOOTS = "SELECT count(*) FROM device_command WHERE kind = 'reboot'"
+
+
+def test_a_cabinet_that_goes_on_in_an_older_boot_is_told_to_restart_once(bench: Bench) -> None:
+    bench.take(booted("A", 1, boot=5))
+    bench.take(booted("A", 2, boot=5, cause=ResetCause.RECONNECT))
+    bench.take(booted("A", 3, boot=6))
+    bench.take(booted("A", 4, boot=6, cause=ResetCause.RECONNECT))
+    assert bench.one(REBOOTS) == 0
+    bench.take(booted("A", 5, boot=5, cause=ResetCause.RECONNECT))  # its twin had restarted under the same name
+    bench.take(booted("A", 6, boot=5, cause=ResetCause.RECONNECT))
+    assert bench.rows("SELECT kind, state, purpose FROM device_command WHERE kind = 'reboot'") == [
+        ("reboot", "queued", "connected")
+    ]
+    (welcome,) = welcomes(bench.take(booted("A", 7, boot=6, cause=ResetCause.SOFTWARE)))
+    assert welcome.boot_floor == 6
+    bench.take(booted("A", 7, boot=7, cause=ResetCause.SOFTWARE))
+    bench.take(booted("A", 8, boot=7, cause=ResetCause.RECONNECT))
+    assert bench.one(REBOOTS) == 1
+
+
 def test_only_the_newest_of_a_batch_is_welcomed(bench: Bench) -> None:
     assert [each.epoch for each in welcomes(bench.take(booted("A", 9), booted("A", 8), booted("A", 9)))] == [9]
 

@@ -6,6 +6,7 @@ from time import monotonic
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -113,3 +114,22 @@ def test_what_the_network_does_to_messages_changes_nothing_in_the_end(
     for serial in sorted(inside.values()):
         cabinets.insert(code, serial)
     eventually(lambda: sorted(slots_of(clean_database, code).values()) == sorted(inside.values()), 30)
+
+
+def test_of_two_cabinets_with_one_identity_the_one_that_stays_is_believed(
+    cabinets: FleetThread, spec: FleetSpec, clean_database: Database, device_mqtt_url: str
+) -> None:
+    """They take each other's place at the broker, and the newcomer counts its boots above those of the first."""
+    code = spec.stations[0].code
+    eventually(lambda: slots_of(clean_database, code) == in_cabinet(spec, code))
+    other = default_fleet(1, seed=12)
+    twin = replace(other, stations=(replace(other.stations[0], code=code),))
+    with FleetThread(twin, device_mqtt_url):
+        eventually(lambda: _has_seen(clean_database, twin.stations[0].banks[0].serial), 60)
+    eventually(lambda: slots_of(clean_database, code) == in_cabinet(spec, code), 60)
+
+
+def _has_seen(database: Database, serial: str) -> bool:
+    with database.engine.connect() as connection:
+        query = text("SELECT EXISTS (SELECT FROM power_bank WHERE serial = :serial)")
+        return bool(connection.execute(query, {"serial": serial}).scalar_one())

@@ -17,7 +17,7 @@ from fleet.common import fixtures
 from fleet.common.errors import InvalidInput
 from fleet.common.models import OutboxEvent
 from fleet.devices import presence
-from fleet.devices.models import StationReconciliation
+from fleet.devices.models import DeviceSession, StationReconciliation
 from fleet.devices.presence import Habit
 from fleet.stations.models import (
     HealthEvent,
@@ -182,6 +182,17 @@ def _unanswered(session: Session, station: Station, now: datetime) -> None:
     session.merge(StationReconciliation(station_id=station.id, due_at=now, answered_at=now - HOUR, unanswered=3))
 
 
+def _connections(session: Session, station: Station, now: datetime) -> None:
+    """Two within the quarter of an hour, and one before."""
+    for epoch, at in enumerate((now - HOUR, now - MINUTE, now), 1):
+        ended = {"ended_at": at, "cause": "superseded"} if epoch < 3 else {}
+        words = {"firmware": "1", "hardware": "x", "reset_cause": "reconnect"}
+        row = DeviceSession(
+            station_id=station.id, epoch=epoch, boot=1, connected_at=at, last_seen_at=at, **words, **ended
+        )
+        session.add(row)
+
+
 @pytest.mark.parametrize(
     ("kind", "threshold", "change"),
     [
@@ -197,6 +208,7 @@ def _unanswered(session: Session, station: Station, now: datetime) -> None:
         (AlertKind.JAM_RATE, 5, _jams),
         (AlertKind.INVENTORY, None, _unanswered),
         (AlertKind.FIRMWARE, None, _failed_update),
+        (AlertKind.FLAPPING, 2, _connections),
     ],
 )
 def test_each_kind_finds_what_it_is_for(
