@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from time import monotonic
 from typing import Final
 
@@ -20,6 +21,7 @@ from device_gateway.metrics import Metrics
 from device_gateway.post import Outlet
 from device_gateway.sample_ingest import SampleIngest
 from device_gateway.touch import Touches
+from fleet.common.roundtrips import may_be_lost
 from fleet.db import session_scope
 from fleet.devices import presence
 
@@ -27,6 +29,8 @@ _LOG: Final = structlog.get_logger(__name__)
 GAPS_EVERY_S: Final = 0.25
 BEAT_EVERY_S: Final = 2.0
 HABITS_EVERY_S: Final = 2.0
+#: Signs of life are gathered for so long: a transaction for many costs little more than for one.
+SIGNS_EVERY_S: Final = 0.5
 #: How old the charge of a bank in its own row may be; its samples are stored at once. A cabinet tells once a minute.
 BANKS_EVERY_S: Final = 5.0
 #: A gateway that is further behind than this does not vouch for the silence of its stations.
@@ -49,13 +53,16 @@ class Timer:
 
 
 class Presence:
-    """Writes signs of life after a batch, seldom, and stations' ways when they change."""
+    """Notes signs of life of all lanes, writes them together, seldom, and stations' ways when they change."""
 
     def __init__(self, engine: Engine, touches: Touches, habits: Habits, clock: Clock, periods: float) -> None:
         self._engine = engine
         self._touches = touches
         self._clock = clock
         self._periods = periods
+        self._due: set[int] = set()
+        self._swap = Lock()
+        self._timer = Timer(SIGNS_EVERY_S)
         self.habits = habits
 
     def learn(self) -> None:
@@ -68,10 +75,23 @@ class Presence:
     def heard(self, station_ids: set[int]) -> None:
         self.habits.heard(station_ids)
         due = self._touches.due(station_ids)
+        if due:
+            with self._swap:
+                self._due.update(due)
+
+    def write_when_due(self) -> None:
+        """For the tick of every lane: the first that comes writes what all of them heard."""
+        if self._due and self._timer.due():
+            self.write()
+
+    def write(self) -> None:
+        with self._swap:
+            due, self._due = self._due, set()
         if not due:
             return
         try:
             with session_scope(self._engine) as session:
+                may_be_lost(session)  # the next word says the same again
                 presence.heard(session, due, self._clock(), self._periods)
         except Exception as error:
             self._touches.forget(due)
@@ -130,6 +150,7 @@ class EventDuties:
         answered = self._heartbeats()
         if answered:
             self._presence.heard(answered)
+        self._presence.write_when_due()
         if self._gap_timer.due():
             _quietly(self._look_for_gaps)
         if self._habit_timer.due():
@@ -142,6 +163,7 @@ class EventDuties:
     def finish(self) -> None:
         """The lane has ended in good order: say what is still to be said."""
         self._send_acks(idle=True)
+        self._presence.write()
         _quietly(self._leave)
 
     def others_alive(self) -> bool:
@@ -201,16 +223,22 @@ class EventDuties:
 class SampleDuties:
     """For the lane of samples, in its thread."""
 
-    def __init__(self, ingest: SampleIngest, bank_timer: Timer) -> None:
+    def __init__(self, ingest: SampleIngest, signs: Presence, bank_timer: Timer) -> None:
         """`bank_timer`: one for all lanes, because any of them writes what all of them saw."""
         self.ingest = ingest
+        self._presence = signs
         self._bank_timer = bank_timer
 
+    def after(self, done: Done) -> None:
+        self._presence.heard(done.heard)
+
     def tick(self) -> None:
+        self._presence.write_when_due()
         if self._bank_timer.due():
             _quietly(self.ingest.write_banks)
 
     def finish(self) -> None:
+        self._presence.write()
         _quietly(self.ingest.write_banks)
 
 

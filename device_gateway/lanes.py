@@ -69,7 +69,9 @@ class Lanes:
         self.events = self._make_events()
         shared, bank_timer = Shared(self._thin, self._habits), Timer(BANKS_EVERY_S)
         self.sample_duties = [
-            SampleDuties(SampleIngest(around.engine, around.directory, around.clock, shared), bank_timer)
+            SampleDuties(
+                SampleIngest(around.engine, around.directory, around.clock, shared), self._presence, bank_timer
+            )
             for _ in range(SAMPLE_LANES)
         ]
         self.samples = [self._make_samples(duties) for duties in self.sample_duties]
@@ -150,7 +152,7 @@ class Lanes:
             self._around.outlet,
             self._around.metrics,
             batch_max=SAMPLE_BATCH,
-            after=lambda done: self._presence.heard(done.heard),
+            after=duties.after,
             tick=duties.tick,
             gather_s=SAMPLE_GATHER_S,
         )

@@ -12,6 +12,7 @@ from device_gateway.ingest import Clock, Done, Ingest
 from device_gateway.intake import Arrived, Intake
 from firmware_protocol.channels import type_name
 from firmware_protocol.messages import Heartbeat, SlotTelemetry
+from fleet.common.roundtrips import may_be_lost
 from fleet.db import session_scope
 from fleet.devices.cursor import CLOCK_SET_BACK_MS
 from fleet.telemetry.bank_values import BankValues
@@ -51,7 +52,10 @@ class SampleIngest(Ingest):
         samples = [self._sample(each) for each in sorted_.samples]
         prepared = self._samples.prepare(samples)
         with self._shared.turn, session_scope(self._engine) as session:
-            self._reject_all(session, sorted_, done.tally)
+            if sorted_.rejected:
+                self._reject_all(session, sorted_, done.tally)
+            else:
+                may_be_lost(session)  # as every sample may on its way here
             fresh = self._samples.write(session, prepared, now) if samples else []
         if self._shared.habits is not None:
             self._shared.habits.beats((each.station_id, each.at.timestamp(), each.message) for each in fresh)
@@ -70,6 +74,7 @@ class SampleIngest(Ingest):
             return
         try:
             with session_scope(self._engine) as session:
+                may_be_lost(session)
                 banks.write(session, due)
         except Exception:
             banks.forget(due)

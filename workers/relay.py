@@ -23,6 +23,7 @@ from fleet.common.clock import utc_now
 from fleet.common.models import OutboxEvent
 from fleet.common.notify import Channel
 from fleet.common.outbox import claim_unsettled, claim_waiting, consumers_done, mark_dispatched, mark_settled
+from fleet.common.roundtrips import may_be_lost
 from fleet.db import create_engine_from, session_scope
 from fleet.settings import Settings
 from workers.routes import ROUTES, TOGETHER
@@ -71,6 +72,7 @@ class Relay:
             events = claim_waiting(session, BATCH, without=self._patient if gathers else ())
             sets = self._send_all((event, set()) for event in events)
             if events:
+                may_be_lost(session)  # then they are sent once more, which consumers put up with
                 mark_dispatched(session, [event.id for event in events], now)
                 mark_settled(session, [event.id for event in events if event.name not in self._routes], now)
         if not gathers:

@@ -4,12 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from device_gateway.directory import Directory
+from device_gateway.duties import Presence
+from device_gateway.habits import Habits
 from device_gateway.ingest import Done
+from device_gateway.touch import Touches
 from firmware_protocol.commands import Welcome
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import Offline, Online
 from firmware_protocol.types import OfflineCause, ResetCause
-from fleet.db import session_scope
+from fleet.db import create_engine_from, session_scope
 from fleet.devices import presence, silence
 from tests.databases import Database
 from tests.device_gateway.support import NOON, Bench, add_station, booted, insert, lock, up
@@ -222,3 +226,32 @@ def test_events_before_the_boot_message_are_not_lost(bench: Bench) -> None:
     bench.take(booted("A", 1))
     bench.take(lock("A", 3))
     assert bench.one("SELECT applied_through FROM device_stream") == 3
+
+
+def test_signs_of_life_of_all_lanes_are_written_together_and_once_more_only_when_due(bench: Bench) -> None:
+    directory, clock = Directory(), (NOON + timedelta(minutes=minute) for minute in range(1, 10))
+    signs = Presence(bench.engine, Touches(directory), Habits(directory, 2.5), lambda: next(clock), 2.5)
+    bench.take(booted("A", 7, boot=3))
+    other = add_station(bench.engine, "B")
+    here = bench.one("SELECT id FROM station WHERE code = 'A'")
+    seen = "SELECT last_heard_at FROM station ORDER BY id"
+    before = bench.rows(seen)
+    signs.heard({here})
+    signs.heard({here, other})
+    assert bench.rows(seen) == before, "nobody's tick has come yet"
+    signs.write_when_due()
+    assert bench.rows(seen) == [(NOON + timedelta(minutes=1),)] * 2
+    assert bench.one("SELECT last_seen_at FROM device_session") == NOON + timedelta(minutes=1)
+    signs.heard({here, other})  # a moment later: not again
+    signs.write()
+    assert bench.rows(seen) == [(NOON + timedelta(minutes=1),)] * 2
+
+
+def test_signs_of_life_that_could_not_be_written_are_due_with_the_next_word(bench: Bench) -> None:
+    directory, away = Directory(), create_engine_from("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    touches, habits = Touches(directory), Habits(directory, 2.5)
+    here = bench.one("SELECT id FROM station WHERE code = 'A'")
+    signs = Presence(away, touches, habits, lambda: NOON, 2.5)
+    signs.heard({here})
+    signs.write()
+    assert touches.due({here}) == [here]
