@@ -165,7 +165,8 @@ class Judge:
         said = ride.deal.reassigned
         if said is not None and ride.serial == said.serial:
             back = self._arrival(said.serial, said.since)
-            return None if back is None else back.at
+            # It may have been back before the rider got any: no rental ends before it began.
+            return None if back is None else max(back.at, ride.rental.started_at or back.at)
         if said is not None and ride.deal.swap_asked:  # that other bank was exchanged, for one that came or did not
             back = self._arrival(said.serial, said.since)
             return None if back is None or ride.over_at is None else max(back.at, ride.over_at)
