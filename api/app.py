@@ -36,6 +36,7 @@ from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
 from api.money_metrics import MoneyMetrics
 from api.paging import Cursors
+from api.partners.commands import router as partner_commands
 from api.partners.endpoints import router as partners
 from api.partners.payout_accounts import router as partner_payout_accounts
 from api.partners.vendors import router as vendors
@@ -56,7 +57,7 @@ from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
 from fleet.users.tokens import TokenKeys
 
-_PARTNERS = (partners, partner_payout_accounts, vendors)
+_PARTNERS = (partners, partner_commands, partner_payout_accounts, vendors)
 AREAS = (
     users, stations, *RENTALS, *PAYMENTS, subscriptions, *_PARTNERS, config, provisioning, device_logs, firmware,
     *ADMIN,

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from fastapi import Response
 
 from api.admin.acts import Acts, ActsDep
 from api.admin.device_schemas import CommandsOut, EjectIn
 from api.admin.schemas import Code, CommandIn, CommandOut
 from api.auth import CurrentOperator
+from api.commands import command_from
 from api.deps import RuntimeDep, SessionDep
 from api.idempotency import Idempotent
 from api.paging import DEFAULT_LIMIT
@@ -49,16 +49,6 @@ _ALLOWED: Final = (
 )  # fmt: skip
 
 
-def command_from(body: CommandIn) -> Command:
-    try:
-        command = msgspec.convert({**body.args, "type": body.type}, Command)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(str(error), field="body.args" if "`$.type`" not in str(error) else "body.type") from error
-    if not isinstance(command, _ALLOWED):
-        raise InvalidInput(f"{body.type} cannot be ordered here", field="body.type")
-    return command
-
-
 def _out(row: DeviceCommand, station: Station) -> CommandOut:
     return CommandOut(
         id=row.id,
@@ -90,7 +80,7 @@ def send_command(code: Code, body: CommandIn, acts: ActsDep, once: Idempotent) -
     A `vendor_command` is one of the vendor's own words (`GET …/commands` lists them): not while an eject is under way,
     and only with a reason.
     """
-    command = command_from(body)
+    command = command_from(body.type, body.args, _ALLOWED)
     return once.answer(
         acts.session, acts.now, lambda: _order(acts, code, command, body.deadline_s, body.reason), status=202
     )

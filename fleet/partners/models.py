@@ -219,3 +219,18 @@ class PayoutRequest(Base):
     #: The bank's or provider's, of the money that was sent; the same is never used twice.
     reference: Mapped[str | None] = mapped_column(String(100), unique=True)
     reason: Mapped[str | None] = mapped_column(String(300))
+
+
+class PartnerCommand(Base):
+    """A partner ordered a cabinet to do something. Append-only; what became of it is the command's."""
+
+    __tablename__ = "partner_command"
+    __table_args__ = (Index(None, "partner_id", "command_id"),)
+
+    command_id: Mapped[UUID] = mapped_column(ForeignKey("device_command.id"), primary_key=True)
+    partner_id: Mapped[UUID] = mapped_column(ForeignKey("partner.id"))
+    #: Whose station it is may change; what was sent stays with who sent it.
+    station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("app_user.id"))
+    reason: Mapped[str | None] = mapped_column(String(300))
+    at: Mapped[datetime]

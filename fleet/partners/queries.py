@@ -89,7 +89,7 @@ def stations(session: Session, partner: Partner, now: datetime, limit: int, afte
         select(Station, Partner.id, Partner.name, banks)
         .join(PartnerStation, PartnerStation.station_id == Station.id)
         .join(Partner, Partner.id == PartnerStation.partner_id)
-        .where(_held_at(now), _seen_by(partner), Station.id > after)
+        .where(_held_at(now), seen_by(partner), Station.id > after)
         .order_by(Station.id)
         .limit(limit)
     )
@@ -102,7 +102,7 @@ def station_of(session: Session, partner: Partner, code: str, now: datetime) -> 
         select(Station)
         .join(PartnerStation, PartnerStation.station_id == Station.id)
         .join(Partner, Partner.id == PartnerStation.partner_id)
-        .where(Station.code == code, _held_at(now), _seen_by(partner))
+        .where(Station.code == code, _held_at(now), seen_by(partner))
     )
     station = session.scalars(query).one_or_none()
     if station is None:
@@ -114,7 +114,8 @@ def _held_at(at: datetime) -> ColumnElement[bool]:
     return (PartnerStation.valid_from <= at) & or_(PartnerStation.valid_to.is_(None), PartnerStation.valid_to > at)
 
 
-def _seen_by(partner: Partner) -> ColumnElement[bool]:
+def seen_by(partner: Partner) -> ColumnElement[bool]:
+    """Of `Partner`: itself and, of a franchise, its vendors."""
     return or_(Partner.id == partner.id, Partner.parent_id == partner.id)
 
 

@@ -84,7 +84,7 @@ def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None
     assert keyed == PAYMENTS_KEYED | CARE_KEYED | SUBSCRIPTIONS_KEYED | {
         "start_rental", "extend_rental", "reserve_power_bank", "swap_power_bank", "pay_due", "admin_send_command",
         "admin_adjust_wallet", "admin_eject", "admin_approve_adjustment", "partner_request_payout",
-        "admin_complete_payout",
+        "partner_send_command", "admin_complete_payout",
     }  # fmt: skip
 
 

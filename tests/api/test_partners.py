@@ -182,3 +182,25 @@ def test_revenue_has_every_period_and_knows_its_bounds(live: Live, by: str, peri
         assert (len(rows), {row["rentals"] for row in rows}) == (periods, {0})
         backwards = {"from": "2026-11-01", "to": "2026-10-01"}
         assert ada.http.get(f"{PARTNER}/revenue", params=backwards).status_code == 422
+
+
+def test_a_partner_orders_its_cabinet_and_sees_the_log(live: Live) -> None:
+    for code in ("A-1", "B-1"):
+        add_station(live, code)
+    with operator(live) as boss, partner(live, boss, "A") as (a, ada), partner(live, boss, "B") as (b, bob):
+        ok(boss.http.put(f"{ADMIN}/partner/{a}/station/A-1"))
+        ok(boss.http.put(f"{ADMIN}/partner/{b}/station/B-1"))
+        louder = {"type": "set_volume", "args": {"volume_pct": 70}, "reason": "a noisy place"}
+        key = keyed()
+        sent, again = (ada.http.post(f"{PARTNER}/station/A-1/command", json=louder, headers=key) for _ in range(2))
+        assert (sent.status_code, again.json()) == (202, sent.json())
+        assert (sent.json()["state"], sent.json()["args"], sent.json()["by"]) == (
+            "queued", {"volume_pct": 70}, str(ada.user.id),
+        )  # fmt: skip
+        assert ok(ada.http.get(f"{PARTNER}/command")) == {"items": [sent.json()], "next": None}
+        assert ok(bob.http.get(f"{PARTNER}/command"))["items"] == []
+        assert bob.http.post(f"{PARTNER}/station/A-1/command", json=louder, headers=keyed()).status_code == 404
+        for wrong in ({"type": "eject_power_bank", "args": {"slot": 1}}, {"type": "set_volume"}, {"type": "sing"}):
+            answer = ada.http.post(f"{PARTNER}/station/A-1/command", json=wrong, headers=keyed())
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert ada.http.post(f"{PARTNER}/station/A-1/command", json=louder).status_code == 422
