@@ -1,4 +1,5 @@
 from cli.embedded.home import Home
+from cli.embedded.ports import LOOPBACK
 from cli.running import RunState
 from cli.seed import OPERATOR_EMAIL, RIDER_EMAIL
 
@@ -17,7 +18,20 @@ def banner(state: RunState, home: Home) -> str:
         "operator": f"{OPERATOR_EMAIL}, code in the inbox",
         "stations": codes,
         "cabinets": f"{state.device_mqtt_url} (user name = station code)",
+        "TLS": _tls(state),
+        "Relink": _relink(state),
         "simulators": state.control_url or "not running",
         "logs": str(home.logs),
     }
-    return "\n".join([f"voltbay is up: {state.url}", *(f"  {name:<11}{value}" for name, value in rows.items())])
+    told = (f"  {name:<11}{value}" for name, value in rows.items() if value)
+    return "\n".join([f"voltbay is up: {state.url}", *told])
+
+
+def _tls(state: RunState) -> str:
+    url = state.environment.get("VOLTBAY_CABINET_TLS_URL")
+    return f"{url} (cabinets with a certificate)" if url else ""
+
+
+def _relink(state: RunState) -> str:
+    port = state.environment.get("VOLTBAY_RELINK_PORT")
+    return f"tcp://{LOOPBACK}:{port}" if port else ""

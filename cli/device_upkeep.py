@@ -1,6 +1,7 @@
 """`voltbay device-config`, `voltbay device-logs`: what operators do over HTTP, from a shell."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -130,10 +131,20 @@ def list_stations(
 
 
 @logs.command("fetch")
-def fetch_log(code: _Code) -> None:
+def fetch_log(
+    code: _Code,
+    hours: Annotated[
+        float | None, typer.Option(min=0.01, max=9600, help="Only the lines of the last so many hours.")
+    ] = None,
+    max_bytes: Annotated[
+        int, typer.Option(min=1024, max=collect.LARGEST_MAX_BYTES, help="The newest, at most so many.")
+    ] = collect.DEFAULT_MAX_BYTES,
+) -> None:
     """Ask a cabinet for its log; `save` writes what has come."""
     with fleet_session("devices") as (session, _):
-        log = collect.request_log(session, code, utc_now())
+        now = utc_now()
+        since = None if hours is None else now - timedelta(hours=hours)
+        log = collect.request_log(session, code, now, since=since, max_bytes=max_bytes)
         record(session, "device_log.request", code, log_id=str(log.id))
         typer.echo(str(log.id))
 

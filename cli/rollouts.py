@@ -1,6 +1,6 @@
 """`voltbay rollouts`: firmware on its way through the fleet."""
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
@@ -14,25 +14,42 @@ from fleet.devices.firmware.models import TargetState
 from fleet.devices.firmware.rollouts import GroupSpec
 from fleet.devices.firmware.rules import Action
 
+_MOST_NAME: Final = 64
 app = typer.Typer(help="Firmware on its way: plan, list, show, targets, events, steer.", no_args_is_help=True)
 
 
 @app.command("plan")
 def plan(  # noqa: PLR0917  # typer gives them by name
     release_id: int,
-    percent: Annotated[list[int], typer.Option(help="A group: so many % of what is left; once for each group.")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A group of stations, once for each, in their order: 10% (of those that no group before has), "
+            "group:NAME (a device group), or CODE,CODE."
+        ),
+    ] = None,
+    percent: Annotated[
+        list[int] | None, typer.Option(help="The same as --to N%; these groups come after those of --to.")
+    ] = None,
+    by_itself: Annotated[
+        bool, typer.Option("--by-itself", help="Each group starts when the one before is through; else next_group.")
+    ] = False,
     name: str = "",
     per_minute: Annotated[int, typer.Option(min=1, max=6000)] = 10,
     failure_pct: Annotated[int, typer.Option(min=0, max=100)] = 10,
     deadline_s: Annotated[int, typer.Option(min=30, max=604_800, help="For one station.")] = 1800,
 ) -> None:
-    """A draft: nothing is sent before it is approved."""
+    """A draft: nothing is sent before it is approved. Give --to or --percent at least once."""
+    chosen = [*(to or ()), *(f"{each}%" for each in percent or ())]
+    if not chosen:
+        raise typer.BadParameter("which stations? Say --to 10%, --to group:NAME, or --to CODE,CODE")
+    specs = [_group(each, by_itself=by_itself) for each in chosen]
     with fleet_session("devices") as (session, _):
         row = rollouts.create(
             session,
             release_id=release_id,
             name=name or f"release {release_id}",
-            specs=[GroupSpec(f"{each} %", percent=each) for each in percent],
+            specs=specs,
             now=utc_now(),
             failure_pct=failure_pct,
             per_minute=per_minute,
@@ -40,6 +57,23 @@ def plan(  # noqa: PLR0917  # typer gives them by name
         )
         record(session, "firmware.rollout", str(row.id), release_id=release_id)
         typer.echo(str(row.id))
+
+
+def _group(chosen: str, *, by_itself: bool) -> GroupSpec:
+    share = chosen.removesuffix("%").strip()
+    if share != chosen:
+        if not share.isdecimal() or not 1 <= int(share) <= 100:
+            raise typer.BadParameter(f"{chosen!r}: expected 1% to 100%")
+        return GroupSpec(f"{share} %", percent=int(share), starts_by_itself=by_itself)
+    kind, colon, group = chosen.partition(":")
+    if colon:
+        if kind != "group" or not group:
+            raise typer.BadParameter(f"{chosen!r}: expected group:NAME")
+        return GroupSpec(group, group=group, starts_by_itself=by_itself)
+    codes = tuple(code for each in chosen.split(",") if (code := each.strip()))
+    if not codes:
+        raise typer.BadParameter(f"{chosen!r} names no station")
+    return GroupSpec(", ".join(codes)[:_MOST_NAME], stations=codes, starts_by_itself=by_itself)
 
 
 @app.command("show")

@@ -89,7 +89,7 @@ def revoke(
             revoked = lock_out(session, station.id, reason, now)
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
-            typer.echo(f"{code}: {revoked} revoked")
+            typer.echo(f"{code}: locked out, {revoked} {'credential' if revoked == 1 else 'credentials'} revoked")
 
 
 def list_credentials(code: Annotated[str, typer.Argument(help="Station code.")], as_json: AsJson = False) -> None:

@@ -93,9 +93,11 @@ def show(code: _Code, as_json: AsJson = False) -> None:
 def import_stations(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header, or .json.")],
 ) -> None:
-    """Make or change many stations at once, vendors' cabinets too; the columns are those of the API's import.
+    """Make or change many stations at once, vendors' cabinets too.
 
-    Rows with problems change nothing and are named (exit 1); the others are done.
+    Columns: code, name, latitude, longitude, slots; and where wanted address, city, country, time_zone, dialect
+    (native, volinks or relink), hardware_model, and hardware_id: what a vendor's cabinet calls itself, also imei or
+    box_id. Rows with problems change nothing and are named (exit 1); the others are done.
     """
     with desk() as at:
         rows = read_rows(file.read_bytes(), as_csv=file.suffix.lower() != ".json")

@@ -52,7 +52,7 @@ def test_what_operators_do_from_a_shell(voltbay: Any, clean_database: Database, 
     voltbay("device-config", "drop-layer", "dialect", "native")
     assert json.loads(voltbay("device-config", "layers", "--json")) == []
     assert "no configuration" in voltbay("device-config", "drop-layer", "dialect", "native", status=1)
-    log = voltbay("device-logs", "fetch", "A")
+    log = voltbay("device-logs", "fetch", "A", "--hours", 6, "--max-bytes", 50_000)
     with session_scope(clean_database.engine) as session:
         chunk = LogChunk(request_id=log, index=0, last=True, content=b"line\n")
         fact = DeviceFact(
@@ -63,6 +63,13 @@ def test_what_operators_do_from_a_shell(voltbay: Any, clean_database: Database, 
     assert "complete" in voltbay("device-logs", "list")
     voltbay("device-logs", "save", log, tmp_path / "log.gz")
     assert gzip.decompress((tmp_path / "log.gz").read_bytes()) == b"line\n"
+    voltbay("rollouts", "plan", release, status=2)
+    for nonsense in ("0%", "x%", "team:a", ",", "group:"):
+        voltbay("rollouts", "plan", release, "--to", nonsense, status=2)
+    assert "no group" in voltbay("rollouts", "plan", release, "--to", "group:none", status=1).lower()
+    assert "B" in voltbay("rollouts", "plan", release, "--to", "A,B", status=1)
+    named = voltbay("rollouts", "plan", release, "--to", "A", "--by-itself")
+    assert "1 A: 1 waiting" in voltbay("rollouts", "show", named)
     rollout = voltbay("rollouts", "plan", release, "--percent", 100)
     assert voltbay("rollouts", "steer", rollout, "approve") == "running"
     assert "1 waiting" in voltbay("rollouts", "show", rollout)
@@ -70,11 +77,12 @@ def test_what_operators_do_from_a_shell(voltbay: Any, clean_database: Database, 
     for what in ("show", "targets", "events"):
         voltbay("rollouts", what, uuid4(), status=1)
     assert [(row["id"], row["state"]) for row in json.loads(voltbay("rollouts", "list", "--json"))] == [
-        (rollout, "running")
+        (rollout, "running"),
+        (named, "draft"),
     ]
     (target,) = json.loads(voltbay("rollouts", "targets", rollout, "--json"))
     assert (target["station"], target["group"], target["state"]) == ("A", 1, "waiting")
     assert "draft" in voltbay("rollouts", "events", rollout)
     assert voltbay("firmware", "withdraw", release, "--reason", "a test").endswith("withdrawn")
     with session_scope(clean_database.engine) as session:
-        assert len(session.scalars(select(UserAuditLog.id)).all()) == 8
+        assert len(session.scalars(select(UserAuditLog.id)).all()) == 9
