@@ -3,13 +3,35 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 #: Rows that come out together.
 AT_ONCE: Final = 1000
 #: A cell that begins so is a formula to a spreadsheet.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From `since` up to, and without, `until`; None: open at that side."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, at: InstrumentedAttribute[datetime]) -> ColumnElement[bool]:
+        begun = true() if self.since is None else at >= self.since
+        return and_(begun, true() if self.until is None else at < self.until)
+
+
+def table(session: Session, query: Select[*tuple[Any, ...]]) -> Iterator[str]:
+    """What a query finds, under the names of its columns."""
+    rows = session.execute(query.execution_options(yield_per=AT_ONCE))
+    return lines(list(rows.keys()), (list(row) for row in rows))
 
 
 def lines(heading: list[str], rows: Iterable[list[Any]]) -> Iterator[str]:
