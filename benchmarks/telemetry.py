@@ -28,12 +28,15 @@ from benchmarks.telemetry_stream import PERIOD, SLOTS, samples
 from benchmarks.whole import processes_of
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
-from device_gateway.duties import BANKS_EVERY_S, SampleDuties, Timer
+from device_gateway.duties import BANKS_EVERY_S, Presence, SampleDuties, Timer
+from device_gateway.habits import Habits
 from device_gateway.lanes import SAMPLE_BATCH, SAMPLE_LANES
 from device_gateway.received import Received
 from device_gateway.sample_ingest import SampleIngest, Shared
+from device_gateway.touch import Touches
 from fleet.common.clock import utc_now
 from fleet.common.interpreter import tune
+from fleet.settings import Settings
 
 TARGET: Final = 0.5
 
@@ -135,9 +138,11 @@ class Bench:
     def lanes(self, count: int) -> list[SampleDuties]:
         """Warm: stations and serials are known, as they are after the first minute of a gateway's life."""
         directory, shared = Directory(), Shared()
-        timer = Timer(BANKS_EVERY_S)
+        timer, periods = Timer(BANKS_EVERY_S), Settings().offline_after_periods
+        habits = Habits(directory, periods)
+        signs = Presence(self._engine, Touches(directory), habits, lambda: self._start, periods)
         lanes = [
-            SampleDuties(SampleIngest(self._engine, directory, lambda: self._start, shared), timer)
+            SampleDuties(SampleIngest(self._engine, directory, lambda: self._start, shared), signs, timer)
             for _ in range(count)
         ]
         for lane in lanes:
