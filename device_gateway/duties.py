@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from device_gateway import faults
+from device_gateway import clocks, faults
 from device_gateway.acks import Acks
 from device_gateway.buffer import Buffer
 from device_gateway.directory import Directory
@@ -29,6 +29,9 @@ _LOG: Final = structlog.get_logger(__name__)
 GAPS_EVERY_S: Final = 0.25
 BEAT_EVERY_S: Final = 2.0
 HABITS_EVERY_S: Final = 2.0
+CLOCKS_EVERY_S: Final = 20.0
+#: Minutes that are made up for after a pause.
+MOST_MINUTES: Final = 10
 #: Signs of life are gathered for so long: a transaction for many costs little more than for one.
 SIGNS_EVERY_S: Final = 0.5
 #: How old the charge of a bank in its own row may be; its samples are stored at once. A cabinet tells once a minute.
@@ -117,6 +120,7 @@ class EventDuties:
         name: str,
         clock: Clock,
         replays: Callable[[], object],
+        telemetry_s: int,
         heartbeats: Callable[[], set[int]] = set,
         lockouts: Callable[[], object] = tuple,
     ) -> None:
@@ -139,6 +143,10 @@ class EventDuties:
         self._gap_timer = Timer(GAPS_EVERY_S)
         self._habit_timer = Timer(HABITS_EVERY_S)
         self._beat_timer = Timer(BEAT_EVERY_S)
+        self._telemetry_s = telemetry_s
+        self._clocks_timer = Timer(CLOCKS_EVERY_S)
+        #: Up to which minute cabinets were told the time.
+        self._minute = clocks.minute_of(self._started_at)
 
     def after(self, done: Done) -> None:
         self._acks.add(done.outbound.acks)
@@ -159,6 +167,8 @@ class EventDuties:
             _quietly(self._beat)
             _quietly(self._replay)
             _quietly(self._cut_locked_out)
+        if self._clocks_timer.due():
+            _quietly(self._tell_the_time)
 
     def finish(self) -> None:
         """The lane has ended in good order: say what is still to be said."""
@@ -208,6 +218,20 @@ class EventDuties:
             )
         with Session(self._engine) as session:
             self._directory.refresh(session)
+
+    def _tell_the_time(self) -> None:
+        """Each gateway tells every cabinet: again changes nothing, and it costs a few messages a minute."""
+        now = self._clock()
+        minute = clocks.minute_of(now)
+        minutes = range(max(self._minute, minute - MOST_MINUTES) + 1, minute + 1)
+        if not minutes:
+            return
+        with Session(self._engine) as session:
+            stations = clocks.due(session, minutes, now)
+            told = clocks.renew(session, self._directory, stations, now, telemetry_s=self._telemetry_s)
+        for message in told.messages:
+            self._link.publish(message)
+        self._minute = minute
 
     def _replay(self) -> None:
         self._replays()

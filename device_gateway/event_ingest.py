@@ -3,7 +3,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from device_gateway import events, welcomes
+from device_gateway import clocks, events, welcomes
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.ingest import Clock, Done, Ingest
@@ -75,4 +75,7 @@ class EventIngest(Ingest):
         with session_scope(self._engine) as session:
             work = Work(session, self._directory, self._handle, now)
             events.take(work, sorted_.events, sorted_.lost)
+            astray = clocks.astray(session, sorted_.events)
+            told = clocks.renew(session, self._directory, astray, now, telemetry_s=self._telemetry_s)
+            work.outbound.messages += told.messages
         done.add(Done(work.outbound, work.tally, {each.station.id for each in (*sorted_.events, *sorted_.lost)}))

@@ -108,6 +108,7 @@ class Lanes:
             buffers=(around.reception.samples, around.reception.events),
             name=around.name,
             clock=clock,
+            telemetry_s=settings.telemetry_s,
             replays=lambda: replay_requested(engine, handle, settings, clock()),
             heartbeats=set if relink is None else relink.take_heard,
             lockouts=tuple if relink is None else partial(_cut_locked_out, engine, relink),

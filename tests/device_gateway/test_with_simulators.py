@@ -129,6 +129,25 @@ def test_of_two_cabinets_with_one_identity_the_one_that_stays_is_believed(
     eventually(lambda: slots_of(clean_database, code) == in_cabinet(spec, code), 60)
 
 
+def test_a_cabinet_whose_clock_has_run_ahead_obeys_the_second_order(
+    cabinets: FleetThread, spec: FleetSpec, clean_database: Database
+) -> None:
+    code = spec.stations[0].code
+    inside = in_cabinet(spec, code)
+    eventually(lambda: slots_of(clean_database, code) == inside)
+    cabinets.on(code, lambda driver: setattr(driver.cabinet.board.clock, "drift_ms", 3_600_000))
+    slot = next(iter(inside))
+    first = eject(clean_database, code, slot)
+    eventually(lambda: state_of(clean_database, first) is CommandState.EXPIRED)
+
+    def ejected() -> bool:
+        order = eject(clean_database, code, slot)
+        eventually(lambda: state_of(clean_database, order) in {CommandState.SUCCEEDED, CommandState.EXPIRED})
+        return state_of(clean_database, order) is CommandState.SUCCEEDED
+
+    eventually(ejected)
+
+
 def _has_seen(database: Database, serial: str) -> bool:
     with database.engine.connect() as connection:
         query = text("SELECT EXISTS (SELECT FROM power_bank WHERE serial = :serial)")
