@@ -66,6 +66,8 @@ def claim_waiting(session: Session, limit: int, *, without: Collection[str] = ()
 
 
 def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
+    if not ids:
+        return
     session.execute(
         update(OutboxEvent)
         .where(OutboxEvent.id.in_(ids))
@@ -75,6 +77,8 @@ def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
 
 
 def mark_settled(session: Session, ids: list[int], now: datetime) -> None:
+    if not ids:
+        return
     session.execute(
         update(OutboxEvent)
         .where(OutboxEvent.id.in_(ids))
@@ -129,18 +133,6 @@ def forget_settled(session: Session, settled_before: datetime, limit: int) -> in
     return len(ids)
 
 
-def first_time(session: Session, event_id: int, consumer: str, now: datetime) -> bool:
-    """True once per (event, consumer), in the transaction that does the consumer's work."""
-    row = session.execute(
-        text(
-            "INSERT INTO processed_event (event_id, consumer, processed_at) VALUES (:event_id, :consumer, :now)"
-            " ON CONFLICT DO NOTHING RETURNING event_id"
-        ),
-        {"event_id": event_id, "consumer": consumer, "now": now},
-    ).first()
-    return row is not None
-
-
 def first_times(session: Session, event_ids: Collection[int], consumer: str, now: datetime) -> list[int]:
     """`first_time` of many events: those that this consumer had not noted, in rising order."""
     rows = session.scalars(
@@ -152,3 +144,15 @@ def first_times(session: Session, event_ids: Collection[int], consumer: str, now
         {"ids": array(sorted(set(event_ids))), "consumer": consumer, "now": now},
     )
     return sorted(rows)
+
+
+def first_time(session: Session, event_id: int, consumer: str, now: datetime) -> bool:
+    """True once per (event, consumer), in the transaction that does the consumer's work."""
+    row = session.execute(
+        text(
+            "INSERT INTO processed_event (event_id, consumer, processed_at) VALUES (:event_id, :consumer, :now)"
+            " ON CONFLICT DO NOTHING RETURNING event_id"
+        ),
+        {"event_id": event_id, "consumer": consumer, "now": now},
+    ).first()
+    return row is not None

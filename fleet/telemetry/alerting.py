@@ -13,6 +13,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from fleet.common.bulk import instants, words
 from fleet.common.outbox import publish
 from fleet.telemetry.alert_conditions import findings
 from fleet.telemetry.alert_rules import Finding, Step, begun, with_alert, without_alert
@@ -21,6 +22,11 @@ from fleet.telemetry.models import Alert, AlertEvent, AlertRule, AlertState, Ale
 
 _LOCK: Final = 0x616C7274
 CLEARED: Final = "cleared"
+_WATCH: Final = text("""
+INSERT INTO alert_watch (rule_id, subject, since)
+SELECT :rule, subject, since FROM unnest(CAST(:subjects AS text[]), CAST(:since AS timestamptz[])) AS v(subject, since)
+ON CONFLICT DO NOTHING
+""")
 
 
 @dataclass(slots=True)
@@ -173,7 +179,7 @@ def _watched(
 
 def _save_watches(session: Session, rule: AlertRule, fresh: dict[str, datetime], over: list[str]) -> None:
     if fresh:
-        rows = [{"rule_id": rule.id, "subject": subject, "since": since} for subject, since in fresh.items()]
-        session.execute(insert(AlertWatch).on_conflict_do_nothing(), rows)
+        values = {"rule": rule.id, "subjects": words(fresh), "since": instants(fresh.values())}
+        session.execute(_WATCH, values)
     if over:
         session.execute(delete(AlertWatch).where(AlertWatch.rule_id == rule.id, AlertWatch.subject.in_(over)))
