@@ -83,7 +83,7 @@ SELECT {COMMAND}, t.code, t.dialect FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'sent' AND c.deadline > :now AND c.attempt > 0
-   AND c.sent_at < CAST(:now AS timestamptz) - CAST(:after AS interval) * c.attempt * (c.attempt + 1) / 2
+   AND c.sent_at < CAST(:heard AS timestamptz) - CAST(:after AS interval) * c.attempt * (c.attempt + 1) / 2
    AND t.dialect = ANY(:dialects)
  ORDER BY c.deadline LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
@@ -154,13 +154,19 @@ def claim(session: Session, claimant: Claimant, now: datetime) -> tuple[list[Ord
         order = _send(session, sent, claimant.name, now)
         if order is not None:
             orders.append(order)
+    session.flush()  # what was not an eject
     return orders, len(rows)
 
 
-def repeat(session: Session, now: datetime) -> list[Order]:
-    """Publish again what got no answer, where a repeated id moves nothing twice; any gateway may, after a crash too."""
+def repeat(session: Session, now: datetime, heard_through: datetime | None = None) -> list[Order]:
+    """Publish again what got no answer, where a repeated id moves nothing twice; any gateway may, after a crash too.
+
+    `heard_through`: what came later is not stored yet, and answers may be among it. None: nothing waits to be stored.
+    """
     able = [name for name, dialect in dialects.DIALECTS.items() if dialect.capabilities.command_ids]
-    rows = session.execute(_UNANSWERED, {"now": now, "after": REPEAT_AFTER, "dialects": able, "most": MOST}).all()
+    heard = now if heard_through is None else min(now, heard_through)
+    asked = {"now": now, "heard": heard, "after": REPEAT_AFTER, "dialects": able, "most": MOST}
+    rows = session.execute(_UNANSWERED, asked).all()
     orders: list[Order] = []
     for command, code, dialect in rows:
         command.attempt += 1
@@ -187,7 +193,8 @@ def _send(session: Session, sent: _Addressed, gateway: str, now: datetime) -> Or
             command.state, command.sent_at, command.claimed_by = CommandState.SENT, now, gateway
             command.topic, command.payload = message.topic, message.payload
             _as_the_dialect_has_it(command, sent.dialect, now)
-            session.flush()
+            if command.kind == commands.EJECT:
+                session.flush()
     except IntegrityError as error:
         if not isinstance(error.orig, UniqueViolation):
             raise

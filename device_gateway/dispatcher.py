@@ -40,7 +40,9 @@ class Dispatcher(Thread):
         clock: Callable[[], datetime],
         vault: Vault | None = None,
         connected: Callable[[], Collection[int]] = tuple,
+        heard_through: Callable[[], datetime | None] = lambda: None,
     ) -> None:
+        """`heard_through`: messages received before it have been stored; None: nothing waits to be."""
         super().__init__(name="dispatcher", daemon=True)
         self._engine = engine
         self._link = link
@@ -48,6 +50,7 @@ class Dispatcher(Thread):
         self._gateway = name
         self._vault = vault
         self._connected = connected
+        self._heard_through = heard_through
         self._clock = clock
         self._ending = Event()
         self._repeat_timer = Timer(REPEAT_EVERY_S)
@@ -100,7 +103,7 @@ class Dispatcher(Thread):
             more = seen == claims.MOST and bool(orders)
         if self._repeat_timer.due():
             with session_scope(self._engine) as session:
-                orders = claims.repeat(session, self._clock())
+                orders = claims.repeat(session, self._clock(), self._heard_through())
             self._publish(orders, "repeated")
 
     def _any_waits(self) -> bool:

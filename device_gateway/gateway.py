@@ -89,6 +89,7 @@ class Gateway:
             clock=clock,
             vault=Vault.of(settings, profiles.PURPOSE),
             connected=lambda: () if relink is None else relink.stations,
+            heard_through=self.reception.events_through,
         )
         self.lanes = Lanes(
             Surroundings(

@@ -1,5 +1,6 @@
 """Where messages wait for their lane, and how many may."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 from device_gateway.buffer import Buffer
@@ -47,6 +48,11 @@ class Reception:
         """
         self._full = self._overflows(_RESUME_AT if self._full else 1.0)
         return self._full
+
+    def events_through(self) -> datetime | None:
+        """When the oldest event that still waits came; None: none does."""
+        oldest = self.events.oldest_at()
+        return None if oldest is None else datetime.fromtimestamp(oldest, UTC)
 
     def _overflows(self, share: float) -> bool:
         return len(self.events) >= self._limit * share or self.events.size >= MOST_BYTES * share
