@@ -68,7 +68,7 @@ def whole(stations: int, *, processes: tuple[str, ...] = APPLICATION, seed: bool
 
 @contextmanager
 def cabinets(system: Whole) -> Iterator[subprocess.Popen[str]]:
-    """All cabinets of the fleet connected, welcomed and asked for their inventory; they eject in 0 ms."""
+    """All cabinets of the fleet connected and welcomed, and their slots known; they eject in 0 ms."""
     arguments = ["--mqtt", system.services.mosquitto.url, "--stations", str(len(system.fleet.stations))]
     arguments += ["--seed", str(system.fleet.seed), "--eject-ms", "0"]
     with process(["simulators", *arguments], stdout=subprocess.DEVNULL) as running:

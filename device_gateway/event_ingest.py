@@ -30,13 +30,16 @@ class EventIngest(Ingest):
         telemetry_s: int,
         clock: Clock,
         vendors: VendorIngest | None = None,
+        asks_later: bool = True,
     ) -> None:
+        """`asks_later`: a sweep asks cabinets for their slots that should have shown them by themselves."""
         super().__init__(engine, directory, clock)
         self._handle = handle
         self._telemetry_s = telemetry_s
         #: Streams that exist: the boot last heard of each station. They are never deleted.
         self._streams: dict[int, int] = {}
         self._vendors = vendors
+        self._asks_later = asks_later
 
     def _store(self, sorted_: Intake, now: datetime) -> Done:
         done = Done()
@@ -53,7 +56,9 @@ class EventIngest(Ingest):
         with session_scope(self._engine) as session:
             self._reject_all(session, sorted_, done.tally)
             if sorted_.session:
-                said = welcomes.take(session, sorted_.session, now, telemetry_s=self._telemetry_s)
+                said = welcomes.take(
+                    session, sorted_.session, now, telemetry_s=self._telemetry_s, asks_later=self._asks_later
+                )
                 done.outbound.messages += said.messages
             if new_streams:
                 streams.lock_stations(session, sorted({key[0] for key in new_streams}))

@@ -133,6 +133,7 @@ class Lanes:
             telemetry_s=settings.telemetry_s,
             clock=around.clock,
             vendors=vendors,
+            asks_later=settings.reconcile_every_s > 0,
         )
         return Lane(
             "events",

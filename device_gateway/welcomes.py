@@ -21,20 +21,26 @@ from fleet.devices.sessions import BootAnswer, BootNotice, OfflineNotice, Standi
 
 #: How long a cabinet may take to answer the inventory that every boot asks for.
 INVENTORY_WITHIN: Final = timedelta(seconds=60)
+#: The cabinet has not restarted, or does not know: it need not show its slots.
+_NO_START: Final = frozenset({ResetCause.RECONNECT, ResetCause.UNKNOWN})
 #: What a cabinet is told while the database is away; it adds up to half of it by chance.
 RETRY_AFTER_S: Final = 20
 
 
-def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemetry_s: int) -> Outbound:
-    """Apply session messages of known stations; the caller commits, then sends what is returned."""
+def take(
+    session: Session, arrived: Sequence[Arrived], now: datetime, *, telemetry_s: int, asks_later: bool = True
+) -> Outbound:
+    """Apply session messages of known stations; the caller commits, then sends what is returned.
+
+    `asks_later`: cabinets that are to show their slots by themselves, and do not, are asked by somebody else.
+    """
     outbound = Outbound()
-    boots = [_notice(each) for each in arrived if isinstance(each.frame.message, Booted)]
+    boots = [_notice(each, asks_later=asks_later) for each in arrived if isinstance(each.frame.message, Booted)]
     refs = {each.station.id: each.station for each in arrived}
     if boots:
         answers = sessions.open_sessions(session, boots, now, inventory_deadline=now + INVENTORY_WITHIN)
         reports.booted(session, [_boot_word(each.notice) for each in answers if each.standing is Standing.OPENED])
-        for each in answers:
-            _confirm(session, each.notice, now)
+        _confirm(session, [each.notice for each in answers], now)
         wanted = reports.wanted_versions(session, [each.notice.station_id for each in answers])
         for answer in answers:
             ref = refs[answer.notice.station_id]
@@ -49,11 +55,11 @@ def take(session: Session, arrived: Sequence[Arrived], now: datetime, *, telemet
     return outbound
 
 
-def _confirm(session: Session, notice: BootNotice, now: datetime) -> None:
+def _confirm(session: Session, notices: Sequence[BootNotice], now: datetime) -> None:
     """A certificate that a session was opened with is in use. Signing keys show themselves (`guard`)."""
-    used = notice.booted.credential
-    if used is not None:
-        credentials.confirm(session, notice.station_id, used, now, kind=CredentialKind.CERTIFICATE)
+    used = {(each.station_id, each.booted.credential) for each in notices if each.booted.credential is not None}
+    for station_id, key_id in sorted(credentials.unconfirmed(session, used)):
+        credentials.confirm(session, station_id, key_id, now, kind=CredentialKind.CERTIFICATE)
 
 
 def not_ready(boots: Sequence[Arrived], now: datetime) -> Outbound:
@@ -87,15 +93,17 @@ def _welcome(answer: BootAnswer, ref: StationRef, now: datetime, telemetry_s: in
     )
 
 
-def _notice(each: Arrived) -> BootNotice:
+def _notice(each: Arrived, *, asks_later: bool) -> BootNotice:
     frame = each.frame
     assert isinstance(frame.message, Booted)
+    able = dialects.CAPABILITIES[each.station.dialect]
     return BootNotice(
         station_id=each.station.id,
         boot=frame.boot,
         booted=frame.message,
         at_ms=frame.at_ms,
         received_at=each.received.received_at,
+        shows_slots=asks_later and able.shows_slots and frame.message.reset_cause not in _NO_START,
     )
 
 

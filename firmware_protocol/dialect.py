@@ -32,6 +32,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     honours_deadline: bool
     #: The cabinet keeps events until they are acknowledged.
     journal: bool
+    #: After a restart it shows all its slots without being asked.
+    shows_slots: bool = False
     #: MQTT quality of service for commands.
     command_qos: int
     #: The cabinet ejects by serial; otherwise a slot is needed.

@@ -1,12 +1,12 @@
 """What devices prove themselves with: secrets given out, credentials that take over, credentials that end."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select, true, update
+from sqlalchemy import select, true, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -117,6 +117,16 @@ def revoke_all(session: Session, station_id: int, reason: str, now: datetime) ->
 def discard_next(session: Session, station_id: int, reason: str, now: datetime) -> None:
     """A credential that was handed out and never seen in use is not waited for any longer. The station is locked."""
     _revoke(session, station_id, (CredentialState.NEXT,), reason, now)
+
+
+def unconfirmed(session: Session, used: Collection[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Those of these (station, key id) that exist and were not seen in use before."""
+    if not used:
+        return []
+    query = select(DeviceCredential.station_id, DeviceCredential.key_id).where(
+        tuple_(DeviceCredential.station_id, DeviceCredential.key_id).in_(used), DeviceCredential.confirmed_at.is_(None)
+    )
+    return [(row[0], row[1]) for row in session.execute(query)]
 
 
 def confirm(

@@ -3,16 +3,16 @@
 What the answer means is for fleet.stations.inventory and fleet.rentals.evidence.service to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
-from sqlalchemy import Select, exists, select, text
+from sqlalchemy import Row, Select, exists, select, text
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import QueryInventory
-from fleet.common.bulk import array
+from fleet.common.bulk import array, instants
 from fleet.common.outbox import publish
 from fleet.devices.commands import EJECT, queue_many
 from fleet.devices.events import InventoryFresh, InventoryStale
@@ -21,6 +21,8 @@ from fleet.stations.models import Station, StationSlot
 
 #: How long a cabinet has to answer.
 ANSWER_WITHIN: Final = timedelta(seconds=60)
+#: How long after its start a cabinet has to show its slots by itself (protocol 6.8), before it is asked.
+SHOWS_WITHIN: Final = timedelta(seconds=30)
 #: A question that got no answer is asked again after this long, then after twice as long, and so on.
 ASK_AGAIN: Final = timedelta(minutes=2)
 #: So many questions without an answer make the picture of a station stale.
@@ -39,15 +41,26 @@ ON CONFLICT (station_id) DO UPDATE SET asked_at = :now, unanswered = r.unanswere
     due_at = CAST(:now AS timestamptz) + CAST(:again AS interval) * power(2, least(r.unanswered, 4))
 RETURNING r.station_id, r.unanswered, r.answered_at
 """)
-_ANSWERED: Final = text("""
-UPDATE station_reconciliation r SET due_at = :due, answered_at = :now, unanswered = 0
-  FROM (SELECT station_id, unanswered FROM station_reconciliation WHERE station_id = :station_id FOR UPDATE) before
- WHERE r.station_id = before.station_id
-RETURNING before.unanswered
+_EXPECTED: Final = text("""
+INSERT INTO station_reconciliation AS r (station_id, due_at, unanswered)
+SELECT id, CAST(:now AS timestamptz) + CAST(:within AS interval), 1 FROM unnest(CAST(:ids AS int[])) AS v(id)
+ ORDER BY id
+ON CONFLICT (station_id) DO UPDATE SET due_at = excluded.due_at, unanswered = r.unanswered + 1
+RETURNING r.station_id, r.unanswered, r.answered_at
 """)
-_FIRST_ANSWER: Final = text("""
-INSERT INTO station_reconciliation (station_id, due_at, answered_at, unanswered) VALUES (:station_id, :due, :now, 0)
-ON CONFLICT DO NOTHING
+#: Returns those whose picture was stale.
+_ANSWERED: Final = text("""
+WITH v AS (
+    SELECT * FROM unnest(CAST(:ids AS int[]), CAST(:due AS timestamptz[])) AS v(id, due)
+), before AS (
+    SELECT station_id, unanswered FROM station_reconciliation WHERE station_id = ANY(CAST(:ids AS int[]))
+     ORDER BY station_id FOR UPDATE
+), written AS (
+    INSERT INTO station_reconciliation (station_id, due_at, answered_at, unanswered)
+    SELECT v.id, v.due, :now, 0 FROM v LEFT JOIN before b ON b.station_id = v.id ORDER BY v.id
+    ON CONFLICT (station_id) DO UPDATE SET due_at = excluded.due_at, answered_at = excluded.answered_at, unanswered = 0
+)
+SELECT station_id FROM before WHERE unanswered >= :stale ORDER BY station_id
 """)
 _JOIN_IN: Final = text("""
 INSERT INTO station_reconciliation (station_id, due_at)
@@ -63,19 +76,32 @@ def asked(session: Session, station_ids: Sequence[int], now: datetime) -> None:
     if not station_ids:
         return
     rows = session.execute(_ASKED, {"ids": array(sorted(station_ids)), "now": now, "again": ASK_AGAIN})
-    for station_id, unanswered, answered_at in rows.all():
+    _tell_stale(session, rows, now)
+
+
+def expected(session: Session, station_ids: Sequence[int], now: datetime) -> None:
+    """These stations are about to tell by themselves, which counts like a question; they are asked if they do not."""
+    if not station_ids:
+        return
+    rows = session.execute(_EXPECTED, {"ids": array(sorted(station_ids)), "now": now, "within": SHOWS_WITHIN})
+    _tell_stale(session, rows, now)
+
+
+def _tell_stale(session: Session, rows: Iterable[Row[int, int, datetime | None]], now: datetime) -> None:
+    for station_id, unanswered, answered_at in rows:
         if unanswered == STALE_AFTER:
             publish(session, InventoryStale(station_id, answered_at), now)
 
 
-def answered(session: Session, station_id: int, now: datetime, every: timedelta, rng: Random | None = None) -> None:
-    """A complete inventory came, whoever asked for it. `every`: the period of questions."""
-    stretch = (rng or Random()).uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # jitter
-    values = {"station_id": station_id, "now": now, "due": now + every * stretch}
-    unanswered = session.scalar(_ANSWERED, values)
-    if unanswered is None:
-        session.execute(_FIRST_ANSWER, values)
-    elif unanswered >= STALE_AFTER:
+def answered(
+    session: Session, station_ids: Collection[int], now: datetime, every: timedelta, rng: Random | None = None
+) -> None:
+    """Complete inventories came, whoever asked for them. `every`: the period of questions."""
+    if not station_ids:
+        return
+    chance, ids = rng or Random(), sorted(station_ids)  # noqa: S311  # jitter
+    due = instants(now + every * chance.uniform(1 - _JITTER, 1 + _JITTER) for _ in ids)
+    for station_id in session.scalars(_ANSWERED, {"ids": array(ids), "due": due, "now": now, "stale": STALE_AFTER}):
         publish(session, InventoryFresh(station_id), now)
 
 

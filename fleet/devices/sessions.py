@@ -10,25 +10,49 @@ from enum import StrEnum
 from typing import Final
 
 import structlog
-from sqlalchemy import func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import QueryInventory, Reboot
 from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import Booted, Offline
 from firmware_protocol.types import ResetCause
-from fleet.common.bulk import array
+from fleet.common.bulk import array, words
 from fleet.devices import causes, presence, reconcile, streams
 from fleet.devices.commands import kind_of, queue_many
 from fleet.devices.cursor import Cursor, Range, declare_journal
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand, DeviceSession
 from fleet.devices.presence import SILENT
-from fleet.stations.models import Station
 
 _LOG: Final = structlog.get_logger(__name__)
 SUPERSEDED: Final = "superseded"
 REBOOT: Final = kind_of(Reboot())
+
+
+#: The same epoch with a higher boot: the cabinet had lost count, and its session goes on.
+_OPEN: Final = text("""
+INSERT INTO device_session (station_id, epoch, boot, firmware, hardware, iccid, reset_cause, boot_floor, connected_at,
+                            last_seen_at)
+SELECT id, epoch, boot, firmware, hardware, iccid, cause, floor, :now, :now
+  FROM unnest(CAST(:ids AS int[]), CAST(:epochs AS bigint[]), CAST(:boots AS bigint[]), CAST(:firmware AS text[]),
+              CAST(:hardware AS text[]), CAST(:iccids AS text[]), CAST(:causes AS text[]), CAST(:floors AS bigint[]))
+       AS v(id, epoch, boot, firmware, hardware, iccid, cause, floor)
+ON CONFLICT (station_id, epoch) DO UPDATE
+   SET boot = excluded.boot, ended_at = NULL, cause = NULL, last_seen_at = excluded.last_seen_at
+""")
+_RUNS: Final = text("""
+UPDATE station s SET firmware_version = v.firmware, last_heard_at = :now, updated_at = :now
+  FROM unnest(CAST(:ids AS int[]), CAST(:firmware AS text[])) AS v(id, firmware) WHERE s.id = v.id
+""")
+#: Of the newest epoch only. A session that silence ended is ended for good by its will: only `booted` brings the
+#: station back.
+_CLOSE: Final = text("""
+UPDATE device_session d SET ended_at = coalesce(d.ended_at, :now), cause = v.cause
+  FROM unnest(CAST(:ids AS int[]), CAST(:epochs AS bigint[]), CAST(:causes AS text[])) AS v(id, epoch, cause)
+ WHERE d.station_id = v.id AND d.epoch = v.epoch AND (d.ended_at IS NULL OR d.cause = :silent)
+   AND d.epoch = (SELECT max(epoch) FROM device_session WHERE station_id = v.id)
+RETURNING d.station_id, d.epoch
+""")
 
 
 class Standing(StrEnum):
@@ -46,6 +70,8 @@ class BootNotice:
     booted: Booted
     at_ms: int | None
     received_at: datetime
+    #: It has restarted, and shows its slots by itself.
+    shows_slots: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +106,8 @@ def open_sessions(
     """Take `booted` messages, in any number, order and repetition; returns one answer per station.
 
     A new session ends the one before, puts the station online, learns what its journal still holds, and asks for an
-    inventory, for what an unplugged cabinet did not see. A cabinet that goes on in an older boot is told to restart.
+    inventory, for what an unplugged cabinet did not see. One that shows it by itself is only asked if it does not. A
+    cabinet that goes on in an older boot is told to restart.
     """
     newest = _newest_of_each(notices)
     streams.lock_stations(session, list(newest))
@@ -93,15 +120,12 @@ def open_sessions(
     _write_stations(session, opened, now)
     epochs = {notice.station_id: {"epoch": notice.booted.epoch, "boot": notice.boot} for notice in opened}
     presence.change(session, epochs, online=True, cause="booted", trigger="booted", evidence=epochs, now=now)
+    questions = [notice.station_id for notice in opened if not notice.shows_slots]
     queue_many(
-        session,
-        [notice.station_id for notice in opened],
-        QueryInventory(),
-        deadline=inventory_deadline,
-        now=now,
-        purpose=CommandPurpose.CONNECTED,
+        session, questions, QueryInventory(), deadline=inventory_deadline, now=now, purpose=CommandPurpose.CONNECTED
     )
-    reconcile.asked(session, [notice.station_id for notice in opened], now)
+    reconcile.asked(session, questions, now)
+    reconcile.expected(session, [notice.station_id for notice in opened if notice.shows_slots], now)
     behind = [answer.notice.station_id for answer in plan.opened if _goes_on_behind(answer)]
     _have_restarted(session, behind, inventory_deadline, now)
     return plan.answers
@@ -188,48 +212,27 @@ def _write_sessions(session: Session, opened: Sequence[BootAnswer], now: datetim
         .values(ended_at=now, cause=SUPERSEDED)
         .execution_options(synchronize_session=False)
     )
-    statement = insert(DeviceSession)
+    told = [answer.notice.booted for answer in opened]
     session.execute(
-        # The same epoch with a higher boot: the cabinet had lost count, and its session goes on.
-        statement.on_conflict_do_update(
-            index_elements=["station_id", "epoch"],
-            set_={"boot": statement.excluded.boot, "ended_at": None, "cause": None, "last_seen_at": now},
-        ),
-        [_session_row(answer, now) for answer in opened],
+        _OPEN,
+        {
+            "ids": array(answer.notice.station_id for answer in opened),
+            "epochs": array(booted.epoch for booted in told),
+            "boots": array(answer.notice.boot for answer in opened),
+            "firmware": words(booted.firmware for booted in told),
+            "hardware": words(booted.hardware for booted in told),
+            "iccids": words(booted.iccid for booted in told),
+            "causes": words(booted.reset_cause.value for booted in told),
+            "floors": array(answer.boot_floor for answer in opened),
+            "now": now,
+        },
     )
-
-
-def _session_row(answer: BootAnswer, now: datetime) -> dict[str, object]:
-    notice, booted = answer.notice, answer.notice.booted
-    return {
-        "station_id": notice.station_id,
-        "epoch": booted.epoch,
-        "boot": notice.boot,
-        "firmware": booted.firmware,
-        "hardware": booted.hardware,
-        "iccid": booted.iccid,
-        "reset_cause": booted.reset_cause.value,
-        "boot_floor": answer.boot_floor,
-        "connected_at": now,
-        "last_seen_at": now,
-        "ended_at": None,
-        "cause": None,
-    }
 
 
 def _write_stations(session: Session, opened: Sequence[BootNotice], now: datetime) -> None:
-    session.execute(
-        update(Station),
-        [
-            {
-                "id": notice.station_id,
-                "firmware_version": notice.booted.firmware,
-                "last_heard_at": now,
-                "updated_at": now,
-            }
-            for notice in opened
-        ],
-    )
+    firmware = words(notice.booted.firmware for notice in opened)
+    ids = array(notice.station_id for notice in opened)
+    session.execute(_RUNS, {"ids": ids, "firmware": firmware, "now": now})
 
 
 def _prepare_streams(session: Session, opened: Sequence[BootAnswer]) -> None:
@@ -276,28 +279,20 @@ def close_sessions(session: Session, notices: Sequence[OfflineNotice], now: date
     """Take `offline` messages; each ends the session of its own epoch if that is the newest. Returns who went away."""
     streams.lock_stations(session, [notice.station_id for notice in notices])
     faults = causes.without_mains(session, [notice.station_id for notice in notices])
-    gone: dict[int, str] = {}
-    for notice in sorted(notices, key=lambda each: each.station_id):
-        cause = causes.of_will(notice.offline.cause, no_mains=notice.station_id in faults)
-        if _close_one(session, notice, cause, now):
-            gone[notice.station_id] = cause
-    epochs = {notice.station_id: {"epoch": notice.offline.epoch} for notice in notices}
-    return presence.change(session, gone, online=False, cause=gone, trigger="will", evidence=epochs, now=now)
-
-
-def _close_one(session: Session, notice: OfflineNotice, cause: str, now: datetime) -> bool:
-    newest = select(func.max(DeviceSession.epoch)).where(DeviceSession.station_id == notice.station_id)
+    of_will: dict[tuple[int, int], str] = {}
+    for each in notices:
+        cause = causes.of_will(each.offline.cause, no_mains=each.station_id in faults)
+        of_will.setdefault((each.station_id, each.offline.epoch), cause)  # told twice, the first word counts
     closed = session.execute(
-        update(DeviceSession)
-        .where(
-            DeviceSession.station_id == notice.station_id,
-            DeviceSession.epoch == notice.offline.epoch,
-            DeviceSession.epoch == newest.scalar_subquery(),
-            # A session that silence ended is ended for good by its will: only `booted` brings the station back.
-            DeviceSession.ended_at.is_(None) | (DeviceSession.cause == SILENT),
-        )
-        .values(ended_at=func.coalesce(DeviceSession.ended_at, now), cause=cause)
-        .returning(DeviceSession.station_id)
-        .execution_options(synchronize_session=False)
-    )
-    return closed.first() is not None
+        _CLOSE,
+        {
+            "ids": array(station_id for station_id, _ in of_will),
+            "epochs": array(epoch for _, epoch in of_will),
+            "causes": words(of_will.values()),
+            "now": now,
+            "silent": SILENT,
+        },
+    ).all()
+    gone = {station_id: of_will[station_id, epoch] for station_id, epoch in closed}
+    epochs = {station_id: {"epoch": epoch} for station_id, epoch in closed}
+    return presence.change(session, gone, online=False, cause=gone, trigger="will", evidence=epochs, now=now)

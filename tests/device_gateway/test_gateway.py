@@ -13,6 +13,7 @@ from cli.embedded.mosquitto import EmbeddedMosquitto
 from device_gateway.gateway import Gateway
 from firmware_protocol.commands import QueryInventory, Resend, Welcome
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
+from firmware_protocol.types import ResetCause
 from tests.databases import Database, DatabaseServer
 from tests.device_gateway.cabinet import Cabinet, eventually
 from tests.device_gateway.conftest import StartGateway
@@ -40,7 +41,7 @@ def test_a_cabinet_boots_is_asked_for_its_inventory_and_acknowledged(
     start_gateway: StartGateway, cabinet: Cabinet, code: str, facts: Facts
 ) -> None:
     start_gateway()
-    cabinet.send(booted(code, 1))
+    cabinet.send(booted(code, 1, cause=ResetCause.RECONNECT))
     eventually(lambda: cabinet.heard(Welcome))
     (command,) = eventually(cabinet.commands)
     assert isinstance(command.command, QueryInventory)

@@ -6,6 +6,7 @@ import pytest
 
 from device_gateway.directory import Directory
 from device_gateway.duties import Presence
+from device_gateway.event_ingest import EventIngest
 from device_gateway.habits import Habits
 from device_gateway.ingest import Done
 from device_gateway.touch import Touches
@@ -14,7 +15,7 @@ from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import Offline, Online
 from firmware_protocol.types import OfflineCause, ResetCause
 from fleet.db import create_engine_from, session_scope
-from fleet.devices import presence, silence
+from fleet.devices import presence, reconcile, silence
 from tests.databases import Database
 from tests.device_gateway.support import NOON, Bench, add_station, booted, insert, lock, up
 
@@ -44,9 +45,42 @@ def test_a_boot_opens_a_session_and_is_welcomed(bench: Bench) -> None:
     assert bench.rows(SESSIONS) == [(7, 3, True, None)]
     assert online(bench)
     assert bench.rows("SELECT online, cause FROM station_status_history") == [(True, "booted")]
-    assert bench.rows("SELECT kind, state, deadline - created_at FROM device_command") == [
-        ("query_inventory", "queued", timedelta(seconds=60))
-    ]
+
+
+QUESTIONS = "SELECT kind, state, deadline - created_at FROM device_command"
+
+
+@pytest.mark.parametrize("cause", [ResetCause.RECONNECT, ResetCause.UNKNOWN])
+def test_a_cabinet_that_did_not_restart_is_asked_what_it_holds(bench: Bench, cause: ResetCause) -> None:
+    bench.take(booted("A", 7, boot=3, cause=cause))
+    assert bench.rows(QUESTIONS) == [("query_inventory", "queued", timedelta(seconds=60))]
+
+
+def test_a_cabinet_that_restarted_shows_its_slots_by_itself_or_is_asked_soon(bench: Bench) -> None:
+    bench.take(booted("A", 7, boot=3))
+    assert bench.rows(QUESTIONS) == []
+    every = timedelta(hours=1)
+    with session_scope(bench.engine) as session:
+        assert reconcile.ask_due(session, NOON + reconcile.SHOWS_WITHIN - timedelta(seconds=1), every) == []
+        assert len(reconcile.ask_due(session, NOON + reconcile.SHOWS_WITHIN, every)) == 1
+    assert [row[:2] for row in bench.rows(QUESTIONS)] == [("query_inventory", "queued")]
+
+
+def test_where_nobody_asks_later_a_cabinet_is_asked_at_once(bench: Bench) -> None:
+    own = EventIngest(bench.engine, bench.directory, bench.facts, telemetry_s=60, clock=lambda: NOON, asks_later=False)
+    own.process([booted("A", 7, boot=3)])
+    assert bench.rows(QUESTIONS) == [("query_inventory", "queued", timedelta(seconds=60))]
+
+
+def test_of_several_wills_that_of_the_newest_session_counts(bench: Bench) -> None:
+    bench.take(booted("A", 5))
+    wills = (up("A", 0, Offline(epoch=epoch, cause=cause)) for epoch, cause in (
+        (4, OfflineCause.SHUTDOWN), (5, OfflineCause.POWER), (5, OfflineCause.NETWORK), (7, OfflineCause.NETWORK),
+    ))  # fmt: skip
+    bench.take(*wills)
+    assert bench.rows(SESSIONS) == [(5, 1, False, "power")]
+    assert not online(bench)
+    assert bench.rows("SELECT evidence FROM station_status_history WHERE NOT online") == [({"epoch": 5},)]
 
 
 def test_the_same_epoch_again_is_welcomed_again_and_writes_nothing(bench: Bench) -> None:
@@ -54,7 +88,7 @@ def test_the_same_epoch_again_is_welcomed_again_and_writes_nothing(bench: Bench)
     (again,) = welcomes(bench.take(booted("A", 7, boot=3), booted("A", 7, boot=3)))
     assert again.epoch == 7
     assert bench.rows(SESSIONS) == [(7, 3, True, None)]
-    assert bench.one("SELECT count(*) FROM device_command") == 1
+    assert bench.one("SELECT unanswered FROM station_reconciliation") == 1
     assert bench.one("SELECT count(*) FROM station_status_history") == 1
 
 

@@ -27,6 +27,7 @@ class NativeDialect:
     name = "native"
     capabilities = Capabilities(
         sequence_numbers=True,
+        shows_slots=True,
         command_ids=True,
         honours_deadline=True,
         journal=True,

@@ -3,7 +3,7 @@
 One function for the gateway. It may be called twice for the same event, and late: nothing newer is ever undone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -25,7 +25,7 @@ from fleet.common.outbox import publish
 from fleet.devices import reconcile
 from fleet.devices.commands import find_command, unknown_ejects
 from fleet.devices.facts import DeviceFact
-from fleet.devices.models import DeviceCommand
+from fleet.devices.models import CommandState, DeviceCommand
 from fleet.rentals.evidence import conflicts
 from fleet.rentals.evidence.answers import answered, ejected
 from fleet.rentals.evidence.departures import bank_vanished
@@ -34,6 +34,7 @@ from fleet.rentals.evidence.returns import bank_came, loose_ends
 from fleet.rentals.evidence.verdicts import judge
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.scene import Scene, observation, open_scene
+from fleet.rentals.starts.ejects import ask_inventory
 from fleet.rentals.underway import claims
 from fleet.stations import inventory
 from fleet.stations.events import FaultReported
@@ -126,9 +127,18 @@ def _inventory(session: Session, fact: DeviceFact, message: Inventory, policy: R
     _follow_up(scene, changes, orders)
     judge(scene, orders.values(), message, asked_at)
     claims.judge(scene, claimed, message, asked_at)
+    if asked_at is None and fact.numbered:
+        _ask_if_undecided(scene, orders.values(), claimed)
     conflicts.review(scene, told)
     if message.complete:
-        reconcile.answered(session, fact.station_id, now, policy.reconcile_every)
+        reconcile.answered(session, [fact.station_id], now, policy.reconcile_every)
+
+
+def _ask_if_undecided(scene: Scene, orders: Iterable[DeviceCommand], claimed: Collection[UUID]) -> None:
+    """What a cabinet shows by itself may be too old to decide: what it is asked for is not."""
+    doubts = any(order.state is CommandState.UNKNOWN for order in orders)
+    if doubts or any(claims.pending(scene.session, rental_id) is not None for rental_id in claimed):
+        ask_inventory(scene.session, scene.fact.station_id, scene.policy, scene.now, not_before=scene.now)
 
 
 def _asked_at(session: Session, message: Inventory) -> datetime | None:

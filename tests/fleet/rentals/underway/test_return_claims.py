@@ -6,6 +6,7 @@ import pytest
 
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotState
+from fleet.devices.models import CommandPurpose
 from fleet.rentals import queries
 from fleet.rentals.cases.places import Place
 from fleet.rentals.corrections import service as corrections
@@ -71,6 +72,19 @@ def test_true_in_another_slot_and_shown_by_an_inventory(world: World) -> None:
     assert (rental.state, found.state) == (RentalState.COMPLETED, ClaimState.CONFIRMED)
     assert rental.charged_minor <= 200
     world.check_everything()
+
+
+def test_shown_too_soon_to_be_believed_the_station_is_asked(world: World) -> None:
+    """It starts again a minute later and shows its slots by itself: the rider may just have put the bank in."""
+    rental, found, _ = claimed(world)
+    world.later(MINUTE)
+    world.inventory("B", {})
+    assert (rental.state, found.state) == (RentalState.ACTIVE, ClaimState.PENDING)
+    question = world.asked("B")
+    assert question.purpose is CommandPurpose.DOUBT
+    world.later(SECOND)
+    world.inventory("B", {}, command=question)
+    assert found.state is ClaimState.REFUTED
 
 
 def test_false_and_shown_by_an_inventory(world: World) -> None:
