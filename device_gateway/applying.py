@@ -1,6 +1,6 @@
 """Events whose turn has come: simple state set-based, business one by one under savepoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -8,12 +8,21 @@ import structlog
 from sqlalchemy.orm import Session
 
 from device_gateway import dialects, faults
-from device_gateway.business import FACTS, TRUSTED_OFFSET_MS, FactHandler, occurred_at, slot_beyond
+from device_gateway.business import FACTS, TRUSTED_OFFSET_MS, FactHandler, TakesMany, occurred_at, slot_beyond
 from device_gateway.directory import StationRef
 from device_gateway.intake import Arrived
 from device_gateway.tally import Tally
 from firmware_protocol.channels import type_name
-from firmware_protocol.messages import Deduced, DeducedFrame, EventMessage, SlotLocked, SlotUnlocked, UpFrame
+from firmware_protocol.messages import (
+    CommandResult,
+    Deduced,
+    DeducedFrame,
+    EventMessage,
+    Inventory,
+    SlotLocked,
+    SlotUnlocked,
+    UpFrame,
+)
 from fleet.devices import dead_letters, inbox
 from fleet.devices.cursor import Cursor
 from fleet.devices.dead_letters import Rejected
@@ -22,6 +31,9 @@ from fleet.stations.bulk import LockState, apply_lock_states
 
 _LOG: Final = structlog.get_logger(__name__)
 NO_SUCH_SLOT: Final = "no_such_slot"
+#: Fewer events than this are applied one by one.
+MANY: Final = 2
+_Take = Callable[[Session, Sequence[DeviceFact], datetime], list[DeviceFact]]
 
 
 class Ready(NamedTuple):
@@ -42,6 +54,8 @@ class Applier:
     def __init__(self, session: Session, handle: FactHandler, tally: Tally, now: datetime) -> None:
         self._session = session
         self._handle = handle
+        able: object = handle
+        self._many = able if isinstance(able, TakesMany) else None
         self._tally = tally
         self._now = now
         self._locks: list[LockState] = []
@@ -65,9 +79,42 @@ class Applier:
     def finish(self) -> None:
         """Apply everything. Raises only what another try may mend; what cannot be applied is in `dead_letter`."""
         apply_lock_states(self._session, self._locks)
-        for ready in self._facts:
-            self._apply(ready)
+        if self._many is None:
+            self._apply_all(self._facts)
+        else:
+            self._apply_together(self._many)
         inbox.mark_applied(self._session, self._dead, None)
+
+    def _apply_together(self, many: TakesMany) -> None:
+        """Many at once where that is possible; every station's events in their order."""
+        answers = [each for each in self._facts if _moves_nothing(each.frame.message)]
+        answered = self._take_many(many.answers, answers)
+        facts = [each for each in self._facts if _key(each) not in answered]
+        # Last, because they lock slots of many stations, and others lock rentals before slots.
+        shown = _last_inventories(facts)
+        self._apply_all([each for each in facts if _key(each) not in shown])
+        seen = self._take_many(many.inventories, list(shown.values()))
+        self._apply_all([each for key, each in shown.items() if key not in seen])
+
+    def _take_many(self, take: _Take, ready: Sequence[Ready]) -> set[inbox.Key]:
+        """Which of these have been applied."""
+        if len(ready) < MANY:
+            return set()
+        facts = [fact_of(each) for each in ready]
+        try:
+            with self._session.begin_nested():
+                taken = {(fact.station_id, fact.boot, fact.seq) for fact in take(self._session, facts, self._now)}
+                self._session.flush()
+        except Exception as error:
+            if faults.is_transient(error):
+                raise
+            _LOG.exception("events applied one by one", events=len(ready))  # only that one is refused that is at fault
+            return set()
+        return taken
+
+    def _apply_all(self, facts: Iterable[Ready]) -> None:
+        for ready in facts:
+            self._apply(ready)
 
     def _apply(self, ready: Ready) -> None:
         message = ready.frame.message
@@ -101,6 +148,21 @@ class Applier:
         self.refused.append(rejected)
         self._dead.append((ready.station.id, ready.frame.boot, ready.frame.seq))
         self._tally.dead[code] += 1
+
+
+def _moves_nothing(message: object) -> bool:
+    """An answer that names neither slot nor bank."""
+    return isinstance(message, CommandResult) and message.slot is None and message.serial is None
+
+
+def _key(ready: Ready) -> inbox.Key:
+    return ready.station.id, ready.frame.boot, ready.frame.seq
+
+
+def _last_inventories(facts: Iterable[Ready]) -> dict[inbox.Key, Ready]:
+    """Inventories that are the last word of their stations."""
+    last = {each.station.id: each for each in facts}
+    return {_key(each): each for each in last.values() if isinstance(each.frame.message, Inventory)}
 
 
 def _ready(each: Arrived, offset_ms: int | None) -> Ready:

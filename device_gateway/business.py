@@ -1,8 +1,8 @@
 """From an event of a cabinet to what it means. Which messages are simple state, and which are business."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from sqlalchemy.orm import Session
 
@@ -23,13 +23,14 @@ from firmware_protocol.messages import (
     SlotUnlocked,
     StationFault,
 )
-from fleet.devices.commands import kind_of
+from fleet.devices.commands import kind_of, settle_questions
 from fleet.devices.configuration import reports
 from fleet.devices.facts import DeviceFact
 from fleet.devices.firmware import sweep
 from fleet.devices.logs import collect
 from fleet.devices.models import DeviceCommand
 from fleet.rentals.evidence.answers import command_named, heard_before
+from fleet.rentals.evidence.quiet import take_quiet
 from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.rules import RentalPolicy
 from fleet.settings import Settings
@@ -70,19 +71,48 @@ def occurred_at(at_ms: int | None, offset_ms: int | None, received_at: datetime)
     return min(occurred, received_at)
 
 
-def fact_handler(settings: Settings) -> FactHandler:
-    """The business behind the gateway."""
-    policy = RentalPolicy.from_settings(settings)
+@runtime_checkable
+class TakesMany(Protocol):
+    """A `FactHandler` that can also take many facts of different stations at once.
 
-    def handle(session: Session, fact: DeviceFact, now: datetime) -> None:
+    Each method applies those of `facts` that are simple enough, as if they came one by one, and returns them.
+    """
+
+    def answers(self, session: Session, facts: Sequence[DeviceFact], now: datetime) -> list[DeviceFact]:
+        """Results of commands that move no metal and change nothing else: in any order with everything else."""
+        ...
+
+    def inventories(self, session: Session, facts: Sequence[DeviceFact], now: datetime) -> list[DeviceFact]:
+        """At most one of each station."""
+        ...
+
+
+class Business:
+    """What is behind the gateway."""
+
+    def __init__(self, policy: RentalPolicy) -> None:
+        self._policy = policy
+
+    def __call__(self, session: Session, fact: DeviceFact, now: datetime) -> None:
         if isinstance(fact.message, CommandResult) and heard_before(session, fact, fact.message):
             return
         # Held, so that the session knows it while everybody below asks for it.
         command = _command_of(session, fact)
-        apply_fact(session, fact, policy, now)
+        apply_fact(session, fact, self._policy, now)
         _upkeep(session, fact, command, now)
 
-    return handle
+    def answers(self, session: Session, facts: Sequence[DeviceFact], now: datetime) -> list[DeviceFact]:
+        told = [(fact, fact.message) for fact in facts if isinstance(fact.message, CommandResult)]
+        settled = settle_questions(session, [(fact.station_id, result) for fact, result in told], now)
+        return [fact for fact, result in told if (fact.station_id, result.command_id) in settled]
+
+    def inventories(self, session: Session, facts: Sequence[DeviceFact], now: datetime) -> list[DeviceFact]:
+        told = [(fact, fact.message) for fact in facts if isinstance(fact.message, Inventory)]
+        return take_quiet(session, told, self._policy, now)
+
+
+def fact_handler(settings: Settings) -> Business:
+    return Business(RentalPolicy.from_settings(settings))
 
 
 def _command_of(session: Session, fact: DeviceFact) -> DeviceCommand | None:

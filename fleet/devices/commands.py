@@ -1,6 +1,7 @@
 """Commands to cabinets: from the decision to the verdict. Silence is UNKNOWN, never failed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -138,21 +139,49 @@ def settle_command(session: Session, command_id: str, result: CommandResult, now
     contradiction of a success, which stands).
     """
     row = find_command(session, command_id, lock=True)
-    if row is None:
+    if row is None or not _settle(row, result, now):
         return None
+    _station_is_free(session, row)
+    flush_later(session)  # queries of the same transaction must see the eject as no longer in flight
+    return row
+
+
+def _settle(row: DeviceCommand, result: CommandResult, now: datetime) -> bool:
+    """False: the answer changes nothing. The row is locked."""
     if row.state is CommandState.QUEUED:
         # Only possible when the claim was lost with the database's last moments: the answer proves it was sent.
         row.state = CommandState.SENT
     wanted = rules.STATE_OF[result.outcome]
     if not rules.may(row.state, wanted):
-        return None
+        return False
     row.state, row.settled_at = wanted, now
     row.outcome, row.code = result.outcome, result.code
     row.result_slot, row.result_serial = result.slot, result.serial
     forget_secrets(row)
-    _station_is_free(session, row)
-    flush_later(session)  # queries of the same transaction must see the eject as no longer in flight
-    return row
+    return True
+
+
+def settle_questions(
+    session: Session, answers: Sequence[tuple[int, CommandResult]], now: datetime
+) -> set[tuple[int, str]]:
+    """Take answers of stations (id, result) to questions for their inventories, many at once: these move no metal.
+
+    Returns (station, command id) of those that are dealt with; what else is among `answers` is untouched.
+    """
+    named: dict[UUID, list[tuple[int, CommandResult]]] = {}
+    for station_id, result in answers:
+        with suppress(ValueError):
+            named.setdefault(UUID(result.command_id), []).append((station_id, result))
+    query = select(DeviceCommand).where(DeviceCommand.id.in_(named), DeviceCommand.kind == INVENTORY)
+    query = query.order_by(DeviceCommand.id).with_for_update().execution_options(populate_existing=True)
+    settled: set[tuple[int, str]] = set()
+    for row in session.scalars(query):
+        for station_id, result in named[row.id]:
+            if station_id == row.station_id:
+                _settle(row, result, now)
+                settled.add((station_id, result.command_id))
+    session.flush()
+    return settled
 
 
 def give_verdict(

@@ -16,43 +16,15 @@ from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
-from fleet.common.bulk import array, booleans, raw_cursor
 from fleet.common.prepared import table_of, write
+from fleet.stations import registers
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, StationFaultState, StationSlot
 from fleet.stations.picture import Observation, Picture
+from fleet.stations.registers import Shown
 
 _MOVEMENTS: Final = table_of(PowerBankMovement)
 _MOVE: Final = insert(_MOVEMENTS).on_conflict_do_nothing().returning(_MOVEMENTS.c.id)
-_TOUCH_SLOTS: Final = """
-UPDATE station_slot s
-   SET observed_boot = %(boot)s, observed_seq = %(seq)s, observed_at = %(at)s,
-       proven_at = CASE WHEN told.proven THEN %(at)s ELSE s.proven_at END,
-       told_bank_id = CASE WHEN told.proven THEN told.bank_id ELSE s.told_bank_id END,
-       told_since = CASE WHEN NOT told.proven OR told.bank_id = s.told_bank_id THEN s.told_since
-                         WHEN told.bank_id IS NOT NULL THEN %(at)s END,
-       locked = CASE WHEN told.newer THEN told.locked ELSE s.locked END,
-       lock_boot = CASE WHEN told.newer THEN %(boot)s ELSE s.lock_boot END,
-       lock_seq = CASE WHEN told.newer THEN %(seq)s ELSE s.lock_seq END
-  FROM (SELECT o.id, v.locked, v.locked IS NOT NULL AND (o.lock_boot, o.lock_seq) < (%(boot)s, %(seq)s) AS newer,
-               v.proven, v.bank_id
-          FROM unnest(%(ids)s::int[], %(locked)s::bool[], %(proven)s::bool[], %(told)s::int[])
-               AS v(id, locked, proven, bank_id) JOIN station_slot o USING (id)) told
- WHERE s.id = told.id
-"""
-_TOUCH_BANKS: Final = """
-UPDATE power_bank b
-   SET seen_station_id = %(station_id)s, seen_boot = %(boot)s, seen_seq = %(seq)s, seen_at = %(at)s,
-       charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at <= %(at)s)
-                         THEN v.charge ELSE b.charge_pct END,
-       charge_at = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at <= %(at)s)
-                        THEN %(at)s ELSE b.charge_at END,
-       ready = CASE WHEN v.charge IS NULL AND b.seen_station_id = %(station_id)s THEN coalesce(v.ready, b.ready)
-                    ELSE v.ready END
-  FROM unnest(%(ids)s::int[], %(charges)s::int[], %(ready)s::bool[]) AS v(id, charge, ready)
- WHERE b.id = v.id
-"""
-
-#: What the two statements above write behind the session's back.
+#: What `registers` writes behind the session's back.
 _SLOT_REGISTER: Final = (
     "observed_boot", "observed_seq", "observed_at", "proven_at", "told_bank_id", "told_since", "locked", "lock_boot",
     "lock_seq",
@@ -202,37 +174,27 @@ def _touch(
     fresh: Sequence[tuple[StationSlot, SlotInventory]],
     after: dict[int, PowerBank | None],
 ) -> None:
-    """Move the registers of everything listed, in two statements; most of an inventory is no news."""
-    if not fresh:
-        return
-    key = {"boot": seen.boot, "seq": seen.seq, "at": seen.at, "station_id": seen.station_id}
-    told = [None if entry.serial is None else picture.banks[entry.serial].id for _, entry in fresh]
-    proven = [entry.serial is not None or entry.state is SlotState.EMPTY for _, entry in fresh]
-    present = [(bank, entry) for slot, entry in fresh if (bank := after[slot.id]) is not None]
-    with raw_cursor(session) as cursor:
-        cursor.execute(
-            _TOUCH_SLOTS,
-            {
-                **key,
-                "ids": array(slot.id for slot, _ in fresh),
-                "locked": booleans(entry.locked for _, entry in fresh),
-                "proven": booleans(proven),
-                "told": array(told),
-            },
+    """Move the registers of everything listed. What the slots hold was written before, one by one: a bank is in one
+    slot only, at every moment.
+    """
+    shown = [
+        Shown(
+            slot.id,
+            seen,
+            entry,
+            slot.state,
+            told_id=None if entry.serial is None else picture.banks[entry.serial].id,
+            held_id=None if (held := after[slot.id]) is None else held.id,
+            found=False,
         )
-        cursor.execute(
-            _TOUCH_BANKS,
-            {
-                **key,
-                "ids": array(bank.id for bank, _ in present),
-                "charges": array(entry.charge_pct for _, entry in present),
-                "ready": booleans(entry.ready for _, entry in present),
-            },
-        )
+        for slot, entry in fresh
+    ]
+    registers.write(session, shown)
     for slot, _ in fresh:
         session.expire(slot, _SLOT_REGISTER)
-    for bank, _ in present:
-        session.expire(bank, _BANK_REGISTER)
+    for bank in after.values():
+        if bank is not None:
+            session.expire(bank, _BANK_REGISTER)
 
 
 def set_slot_fault(picture: Picture, seen: Observation, number: int, kind: SlotFaultKind, *, cleared: bool) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, String, all_, any_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, String, all_, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -27,7 +27,9 @@ def _locked(model: type[_Row], *conditions: ColumnElement[bool]) -> Select[_Row]
 
 _THESE_BANKS: Final = bindparam("banks", type_=ARRAY(Integer()))
 _NAMED: Final = PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String())))
-_HOLDS_NAMED: Final = StationSlot.power_bank_id.in_(select(PowerBank.id).where(_NAMED))
+#: As an array: beside OR, a subquery would make it a look at every slot there is.
+_THOSE_NAMED: Final = func.array(select(PowerBank.id).where(_NAMED).scalar_subquery())
+_HOLDS_NAMED: Final = StationSlot.power_bank_id == any_(_THOSE_NAMED)
 _OF_STATION: Final = StationSlot.station_id == bindparam("station_id", type_=Integer())
 _NUMBERED: Final = StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer())))
 #: Built once: every event of a bank asks them.
@@ -39,6 +41,35 @@ _MOVED: Final = _locked(
     StationSlot.power_bank_id == any_(_THESE_BANKS),
     StationSlot.id != all_(bindparam("known", type_=ARRAY(Integer()))),
 )
+
+
+class SlotRegister(Protocol):
+    """The newest event about a slot."""
+
+    @property
+    def observed_boot(self) -> int: ...
+
+    @property
+    def observed_seq(self) -> int: ...
+
+    @property
+    def observed_at(self) -> datetime | None: ...
+
+
+class BankRegister(Protocol):
+    """The newest event about where a bank is."""
+
+    @property
+    def seen_station_id(self) -> int | None: ...
+
+    @property
+    def seen_boot(self) -> int: ...
+
+    @property
+    def seen_seq(self) -> int: ...
+
+    @property
+    def seen_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +84,10 @@ class Observation:
     #: cabinets that do not number what they tell.
     taken_since: datetime | None = None
 
-    def newer_than_slot(self, slot: StationSlot) -> bool:
+    def newer_than_slot(self, slot: SlotRegister) -> bool:
         return (self.boot, self.seq) > (slot.observed_boot, slot.observed_seq) and not self._overtaken(slot.observed_at)
 
-    def newer_than_bank(self, bank: PowerBank) -> bool:
+    def newer_than_bank(self, bank: BankRegister) -> bool:
         """Within a station by the cabinet's own count; between stations by time, and the id where times are equal."""
         if bank.seen_station_id is None or bank.seen_at is None:
             return True

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from fleet.common.bulk import array
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.service import TWO_PLACES, open_case, settle_conflict
 from fleet.rentals.scene import Scene
@@ -20,6 +21,12 @@ from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlo
 #: Clocks of two stations may differ by this much.
 CLOCKS_DIFFER: Final = timedelta(minutes=1)
 QUARANTINE_REASON: Final = "reported in two places at once"
+
+
+_TOLD_ELSEWHERE: Final = text("""
+SELECT DISTINCT v.bank_id FROM unnest(CAST(:banks AS int[]), CAST(:slots AS int[])) AS v(bank_id, slot_id)
+  JOIN station_slot s ON s.told_bank_id = v.bank_id WHERE s.id <> v.slot_id
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,15 @@ def contradicting(claims: Sequence[Claim]) -> list[Claim]:
             if max(one.since, other.since) + slack <= min(one.last, other.last):
                 found |= {one.place: one, other.place: other}
     return [found[place] for place in sorted(found)]
+
+
+def in_doubt(session: Session, told: Collection[tuple[int, int]], before: Collection[int]) -> set[int]:
+    """Those of these banks that `review` may have something to say of. `told`: (bank, slot) as the slots tell now;
+    `before`: banks that these slots told of until now. All are locked.
+    """
+    values = {"banks": array(bank_id for bank_id, _ in told), "slots": array(slot_id for _, slot_id in told)}
+    elsewhere = set(session.scalars(_TOLD_ELSEWHERE, values))
+    return elsewhere | _asked_for(session, {*before, *(bank_id for bank_id, _ in told)})
 
 
 def review(scene: Scene, bank_ids: Collection[int]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, SetConfig, UpdateFirmware
+from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, QueryInventory, SetConfig, UpdateFirmware
 from firmware_protocol.messages import CommandResult
 from firmware_protocol.types import CommandOutcome
 from fleet.common.errors import IllegalTransition
@@ -92,6 +92,33 @@ def test_an_answer_settles_once(
 def test_an_answer_to_nothing_of_ours(session: Session, now: datetime, name: str) -> None:
     result = CommandResult(command_id=name, outcome=CommandOutcome.SUCCEEDED)
     assert commands.settle_command(session, name, result, now) is None
+
+
+def test_answers_to_many_questions_settle_them_and_nothing_else(
+    session: Session, station: Station, now: datetime
+) -> None:
+    asked = [queue(session, station, now, QueryInventory()) for _ in range(3)]
+    asked[0].state = asked[1].state = CommandState.SENT
+    eject = sent(session, station, now)
+    session.flush()
+
+    def answer(command_id: object, outcome: CommandOutcome = CommandOutcome.SUCCEEDED) -> CommandResult:
+        return CommandResult(command_id=str(command_id), outcome=outcome)
+
+    failed = answer(asked[0].id, CommandOutcome.FAILED)
+    answers = [
+        (station.id, answer(asked[0].id)),
+        (station.id, failed),  # a success stands
+        (station.id + 1, answer(asked[1].id)),  # not that station's
+        (station.id, answer(asked[2].id)),  # sent, although the claim was lost
+        (station.id, answer(eject.id)),
+        (station.id, answer("not-a-uuid")),
+        (station.id, answer(uuid4())),
+    ]
+    dealt_with = commands.settle_questions(session, answers, now)
+    assert dealt_with == {(station.id, str(asked[0].id)), (station.id, str(asked[2].id))}
+    assert [row.state for row in (*asked, eject)] == ["succeeded", "sent", "succeeded", "sent"]
+    assert [row.settled_at for row in asked] == [now, None, now]
 
 
 def test_a_late_success_outlives_a_verdict_and_no_failure_undoes_a_success(
