@@ -7,6 +7,7 @@ from collections.abc import Callable
 from benchmarks import (
     certificates,
     codecs,
+    connect,
     cost,
     fleet_ingest,
     history,
@@ -31,6 +32,7 @@ ALL: dict[str, Callable[[bool], list[Report]]] = {
     "codecs": lambda quick: [codecs.run(quick=quick)],
     "certificates": lambda quick: [certificates.run(quick=quick)],
     "history": lambda quick: [history.run(quick=quick)],
+    "connect": lambda quick: [connect.run(quick=quick)],
     "cost": lambda quick: [cost.run(quick=quick)],
     "stations": lambda quick: [stations.run(quick=quick)],
     "rental_rate": lambda quick: [rental_rate.run(quick=quick)],
