@@ -101,7 +101,10 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, extract(epoch FROM c.expires_at - 
 _FLAPPING: Final = f"""
 SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, d.connections AS value, CAST(NULL AS timestamptz) AS since
   FROM (SELECT station_id FROM device_session WHERE ended_at IS NULL AND connected_at > :connected_since
-         UNION SELECT id FROM station WHERE online_changed_at > :connected_since) lately
+           AND (CAST(:only AS integer[]) IS NULL OR station_id = ANY(CAST(:only AS integer[])))
+         UNION
+        SELECT id FROM station WHERE online_changed_at > :connected_since
+           AND (CAST(:only AS integer[]) IS NULL OR id = ANY(CAST(:only AS integer[])))) lately
   JOIN station s ON s.id = lately.station_id
   JOIN LATERAL (SELECT count(*) AS connections FROM device_session
                  WHERE station_id = s.id AND connected_at > :connected_since) d ON d.connections >= :threshold
