@@ -6,6 +6,7 @@ from fastapi import Depends, Request, Response
 
 from api.auth import CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
+from api.etag import NOT_MODIFIED, tagged
 from api.idempotency import Idempotent, Once, replay
 from api.paging import DEFAULT_LIMIT
 from api.payments.schemas import (
@@ -32,14 +33,19 @@ router = area("payment", "payments")
 
 @router.get(
     "/wallet", operation_id="get_wallet", summary="What I have, what is held, what I can spend",
-    responses=problems(401, 403),
+    response_model=WalletOut, responses=problems(401, 403) | NOT_MODIFIED,
 )  # fmt: skip
 def wallet(
-    session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, currency: Currency | None = None
-) -> WalletOut:
+    request: Request,
+    session: SessionDep,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    now: Now,
+    currency: Currency | None = None,
+) -> Response:
     """`currency` defaults to the fleet's own."""
     found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
-    return WalletOut.of(wallets.balance(session, found))
+    return tagged(request, WalletOut.of(wallets.balance(session, found)))
 
 
 @router.get(
@@ -93,10 +99,10 @@ def create_top_up(
 
 @router.get(
     "/top-up/{intent_id}", operation_id="get_top_up", summary="What became of a top-up",
-    responses=problems(401, 403, 404),
+    response_model=IntentOut, responses=problems(401, 403, 404) | NOT_MODIFIED,
 )  # fmt: skip
-def get_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser) -> IntentOut:
-    return IntentOut.of(intents.intent_of(session, user.id, intent_id))
+def get_top_up(intent_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
+    return tagged(request, IntentOut.of(intents.intent_of(session, user.id, intent_id)))
 
 
 @router.post(
@@ -144,11 +150,11 @@ def cancel_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser, now: 
 
 @router.get(
     "/intent/{intent_id}", operation_id="get_payment_intent", summary="What became of a payment",
-    responses=problems(401, 403, 404),
+    response_model=IntentOut, responses=problems(401, 403, 404) | NOT_MODIFIED,
 )  # fmt: skip
-def get_intent(intent_id: UUID, session: SessionDep, user: CurrentUser) -> IntentOut:
+def get_intent(intent_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
     """Of top-ups, and of payments that a rental waits for (the `intent` of a 402)."""
-    return IntentOut.of(intents.intent_of(session, user.id, intent_id))
+    return tagged(request, IntentOut.of(intents.intent_of(session, user.id, intent_id)))
 
 
 @router.post(

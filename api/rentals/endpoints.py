@@ -3,13 +3,14 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 
 from api.auth import Claims, CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
+from api.etag import NOT_MODIFIED, tagged
 from api.idempotency import REPLAYED, Idempotent
 from api.live import stream_responses
 from api.paging import DEFAULT_LIMIT
@@ -89,9 +90,10 @@ async def start(
     )
 
 
-@router.get("/current", operation_id="current_rentals", summary="My open rentals", responses=problems(401, 403))
-def current(session: SessionDep, user: CurrentUser) -> Rentals:
-    return Rentals(items=[RentalOut.of(rental) for rental in queries.current(session, user.id)])
+@router.get("/current", operation_id="current_rentals", summary="My open rentals", response_model=Rentals,
+            responses=problems(401, 403) | NOT_MODIFIED)  # fmt: skip
+def current(request: Request, session: SessionDep, user: CurrentUser) -> Response:
+    return tagged(request, Rentals(items=[RentalOut.of(rental) for rental in queries.current(session, user.id)]))
 
 
 @router.get("/history", operation_id="rental_history", summary="My rentals, newest first",
@@ -113,10 +115,10 @@ def history(
     return Page(items=[RentalOut.of(row) for row in rows[:limit]], next=more)
 
 
-@router.get("/{rental_id}", operation_id="get_rental", summary="One of my rentals",
-            responses=problems(401, 403, 404))  # fmt: skip
-def get_rental(rental_id: UUID, session: SessionDep, user: CurrentUser) -> RentalOut:
-    return RentalOut.of(queries.rental_of(session, user.id, rental_id))
+@router.get("/{rental_id}", operation_id="get_rental", summary="One of my rentals", response_model=RentalOut,
+            responses=problems(401, 403, 404) | NOT_MODIFIED)  # fmt: skip
+def get_rental(rental_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
+    return tagged(request, RentalOut.of(queries.rental_of(session, user.id, rental_id)))
 
 
 @router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off, free of charge",

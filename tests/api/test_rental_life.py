@@ -115,3 +115,28 @@ def test_a_start_by_card_answers_402_with_a_payment(city: Live) -> None:
         assert (found["state"], found["purpose"]) == ("requires_confirmation", "rental")
         assert wallet(rider) == (0, 0)
     books_are_right(city)
+
+
+def test_what_phones_poll_is_sent_again_when_it_is_another(city: Live) -> None:
+    """The rental, the wallet and the payment that a rider waits for have entity tags, each rider's own."""
+    with signed_in(city) as rider, signed_in(city) as other:
+        give_money(city, rider)
+        asked = post(rider, "/start", station=STATION, pay="card").json()["intent"]["id"]
+        rental = done(post(rider, "/start", station=STATION), 202)["id"]
+        polled = (
+            f"{RENTAL}/current",
+            f"{RENTAL}/{rental}",
+            "/api/v1/payment/wallet",
+            f"/api/v1/payment/intent/{asked}",
+        )
+        tags = {path: rider.http.get(path).headers["ETag"] for path in polled}
+        for path, tag in tags.items():
+            same = rider.http.get(path, headers={"If-None-Match": tag})
+            assert (same.status_code, same.content) == (304, b""), path
+        assert other.http.get(polled[0], headers={"If-None-Match": tags[polled[0]]}).status_code == 200
+        assert other.http.get(polled[1], headers={"If-None-Match": tags[polled[1]]}).status_code == 404
+        for _ in range(2):  # another slot is tried once; then it is over, and nothing is held
+            Cabinet(city).refuses(UUID(rental))
+        assert rider.http.post(f"/api/v1/payment/intent/{asked}/cancel", headers={"Idempotency-Key": "x"}).is_success
+        for path, tag in tags.items():
+            assert rider.http.get(path, headers={"If-None-Match": tag}).status_code == 200, path
