@@ -1,12 +1,13 @@
 """The slow way of events: behind a gap, late, repeated, of an earlier boot, or next to one of those."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from device_gateway import dialects
 from device_gateway.directory import StationRef
-from device_gateway.intake import Arrived
+from device_gateway.ingest import reject as keep_rejected
+from device_gateway.intake import Arrived, reject
 from device_gateway.received import Received
 from device_gateway.work import Work
 from firmware_protocol import topics
@@ -20,6 +21,8 @@ from fleet.devices import inbox, streams
 from fleet.devices.cursor import Cursor, follow_acked, give_up, missing, release
 from fleet.devices.inbox import Key
 
+#: One (boot, seq) for two facts (protocol 5.4).
+CONTRADICTION: Final = "contradiction"
 #: Boots at once in one station's line, of which each holds back the next; more means that something is very wrong.
 _NOTHING: Final[list[Cursor]] = []
 
@@ -96,19 +99,47 @@ class Reorder:
         """Those that are not stored yet, each once."""
         work = self._work
         found: dict[Key, Arrived] = {}
+        repeated: list[tuple[Key, Arrived]] = []
         for each in events:
             key = (each.station.id, each.frame.boot, each.frame.seq)
             if key in found:
-                work.tally.duplicates[_tag(each)] += 1
+                repeated.append((key, each))
             else:
                 found[key] = each
         known = inbox.known(work.session, list(found))
+        first = dict(found)
         for key in list(found):
             # A replay is of an event that is stored and could not be applied.
-            repeated = known[key] or not self._replaying if key in known else self._forgotten(key)
-            if repeated:
-                work.tally.duplicates[_tag(found.pop(key))] += 1
+            again = known[key] or not self._replaying if key in known else self._forgotten(key)
+            if again:
+                repeated.append((key, found.pop(key)))
+        work.tally.duplicates.update(_tag(each) for _, each in repeated)
+        if repeated:
+            self._keep_contradictions(repeated, first, known)
         return found
+
+    def _keep_contradictions(
+        self, repeated: Sequence[tuple[Key, Arrived]], first: Mapping[Key, Arrived], known: Collection[Key]
+    ) -> None:
+        """What has the number of another fact changes nothing, and is not lost without a trace."""
+        work = self._work
+        stored = {
+            (row.station_id, row.boot, row.seq): row
+            for row in inbox.load(work.session, {key for key, _ in repeated if key in known})
+        }
+        rejected = []
+        for key, each in repeated:
+            row, one = stored.get(key), first[key]
+            if row is not None and row.raw != each.received.payload:
+                one = arrived_from_inbox(each.station, row.raw, row.received_at)
+            if one.frame.message != each.frame.message:
+                reason = f"boot {key[1]}, seq {key[2]} is stored already, and tells of something else"
+                rejected.append(reject(each.received, CONTRADICTION, reason, each.station))
+        if self._replaying:  # it is among the dead letters already, and stays there
+            work.applier.refused += rejected
+            work.tally.dead.update(each.error_code for each in rejected)
+        else:
+            keep_rejected(work.session, rejected, work.tally)
 
     def _forgotten(self, key: Key) -> bool:
         """It was stored once, and its row has been cleaned away since."""

@@ -5,12 +5,14 @@ from random import Random
 from threading import Barrier, Thread
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from device_gateway.received import Received
 from firmware_protocol.commands import Resend
 from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.encoding import Encoding
 from firmware_protocol.messages import (
     Inventory,
     JournalLost,
@@ -53,6 +55,31 @@ def test_a_repetition_has_no_effect_and_is_acknowledged_again(bench: Bench) -> N
     assert bench.facts.order == [("A", 1, 1), ("A", 1, 2)]
     assert again.tally.duplicates["power_bank_inserted"] == 3
     assert again.outbound.acks == {("A", 1): 2}
+
+
+def test_another_fact_under_a_number_that_is_taken_is_kept_and_changes_nothing(bench: Bench) -> None:
+    bench.take(insert("A", 1, serial="X"), insert("A", 1, serial="Y"))
+    again = bench.take(insert("A", 1, slot=2, serial="X"), insert("A", 2))
+    assert [fact.message.serial for fact in bench.facts.seen if isinstance(fact.message, PowerBankInserted)] == [
+        "X",
+        "B1-2",
+    ]
+    assert again.outbound.acks == {("A", 1): 2}
+    letters = "SELECT station_code, error_code, error FROM dead_letter ORDER BY id"
+    assert (
+        bench.rows(letters)
+        == [("A", "contradiction", "boot 1, seq 1 is stored already, and tells of something else")] * 2
+    )
+    assert again.tally.dead["contradiction"] == 1
+
+
+def test_the_same_fact_in_other_words_is_a_repetition(bench: Bench) -> None:
+    frame = UpFrame(station="A", boot=1, seq=1, at_ms=1, message=PowerBankInserted(slot=1, serial="X"))
+    bench.take(as_received(frame))
+    cbor = NATIVE.publish_up(replace(frame, replayed=True, at_ms=None), Encoding.CBOR)
+    bench.take(Received(cbor.topic, cbor.payload, cbor.content_type, 1, 2, 1, NOON.timestamp()))
+    assert len(bench.facts.seen) == 1
+    assert bench.one("SELECT count(*) FROM dead_letter") == 0
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -66,6 +66,16 @@ def test_bytes_that_stay_wrong_stay_waiting(bench: Bench) -> None:
     assert bench.one("SELECT state FROM dead_letter") == "waiting"
 
 
+def test_another_fact_under_a_number_that_is_taken_stays_refused(bench: Bench) -> None:
+    bench.take(insert("A", 1, serial="X"))
+    bench.take(insert("A", 1, serial="Y"))
+    error = run(bench.engine, letter_of(bench), bench.facts).error
+    assert error is not None
+    assert error.startswith("boot 1, seq 1 is stored already") or "contradiction" in error
+    assert bench.rows("SELECT state FROM dead_letter") == [("waiting",)]
+    assert len(bench.facts.seen) == 1
+
+
 def test_an_unknown_letter(bench: Bench) -> None:
     with pytest.raises(NotFound):
         run(bench.engine, 999, bench.facts)
