@@ -24,7 +24,7 @@ from sqlalchemy import TextClause, text
 
 from benchmarks.results import Report, save, show
 from benchmarks.services import process, services, wait_for
-from benchmarks.whole import Whole, processes_of, whole
+from benchmarks.whole import SETTLED, Whole, holds, processes_of, whole
 from simulators.spec import default_fleet
 
 _WITHIN_S: Final = 200.0
@@ -39,12 +39,6 @@ SELECT NOT EXISTS (SELECT FROM station s WHERE NOT s.online OR NOT EXISTS (
    AND NOT EXISTS (SELECT FROM station_slot WHERE observed_at IS NULL OR observed_at <= :since)
 """)
 _GONE: Final = text("SELECT NOT EXISTS (SELECT FROM station WHERE online)")
-#: Nothing waits in the outbox, nobody has still to take what was sent, and no question waits for its answer.
-_DONE: Final = text("""
-SELECT NOT EXISTS (SELECT FROM outbox_event o WHERE o.dispatched_at IS NULL OR (o.settled_at IS NULL
-           AND NOT EXISTS (SELECT FROM processed_event p WHERE p.event_id = o.id)))
-   AND NOT EXISTS (SELECT FROM device_command WHERE state IN ('queued', 'sent'))
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +94,7 @@ class Town:
     def _until(self, what: str, is_so: TextClause, **values: Any) -> None:
         def ready() -> bool:
             time.sleep(0.2)  # asking costs PostgreSQL as well
-            with self._system.engine.connect() as connection:
-                return bool(connection.scalar(is_so, values)) and bool(connection.scalar(_DONE))
+            return holds(self._system, is_so, **values) and holds(self._system, SETTLED)
 
         wait_for(self._system.processes["gateway"], what, ready, _WITHIN_S)
 

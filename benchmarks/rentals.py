@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from random import Random
 from statistics import mean, median
 from typing import Final
@@ -30,8 +30,8 @@ from fleet.common.notify import Channel
 PER_S: Final = 20.0
 P50_MS: Final = 30.0
 P99_MS: Final = 150.0
-#: The first ones find cold caches and connections that do not exist yet.
-WARM_UP: Final = 20
+#: The first ones find cold caches and connections that do not exist yet; they are not counted.
+WARM_UP_PER_S: Final = 5.0
 SEGMENTS: Final = (
     ("API: request to commit", "command committed, notified"),
     ("gateway: notified to published", "claimed, committed, through the broker"),
@@ -75,13 +75,13 @@ async def _rent(pool: list[Connection], port: int, station: str, token: str, key
     return Asked(station, began, answered, answer.status, found.get("id", ""))
 
 
-async def _load(port: int, stations: Sequence[str], tokens: Sequence[str]) -> list[Asked]:
+async def _load(port: int, stations: Sequence[str], tokens: Sequence[str], per_s: float = PER_S) -> list[Asked]:
     rng, tasks = Random(1), []
     pool: list[Connection] = []
     begin = time.monotonic()
     due = 0.0
     for index, (station, token) in enumerate(zip(stations, tokens, strict=True)):
-        due += rng.expovariate(PER_S)
+        due += rng.expovariate(per_s)
         await asyncio.sleep(max(0.0, begin + due - time.monotonic()))
         tasks.append(asyncio.create_task(_rent(pool, port, station, token, f"benchmark-{index:06d}")))
     found = await asyncio.gather(*tasks)
@@ -106,16 +106,15 @@ def segments(asked: Asked, station_id: str, observers: Observers) -> list[float]
 
 def _report(system: Whole, found: Sequence[Asked], observers: Observers, *, quick: bool) -> Report:
     report = Report("rentals", "rent to answered, eject time of the cabinet 0 ms", quick)
-    counted = found[WARM_UP:]
-    times = [(each.answered - each.began) * 1000 for each in counted]
+    times = [(each.answered - each.began) * 1000 for each in found]
     failed = sum(each.status != 201 for each in found)
-    note = f"{len(counted)} rentals, {len(system.fleet.stations):,} cabinets, {PER_S:.0f} rentals/s (Poisson)"
+    note = f"{len(found)} rentals, {len(system.fleet.stations):,} cabinets, {PER_S:.0f} rentals/s (Poisson)"
     report.add("rent to answered, p50", median(times), "ms", target=P50_MS, at_least=False, note=note)
     report.add("rent to answered, p99", percentile(times, 0.99), "ms", target=P99_MS, at_least=False)
     report.add("rentals not active at the answer", failed, "", target=0, at_least=False)
     with system.engine.connect() as connection:
         ids = {row.code: str(row.id) for row in connection.execute(text("SELECT code, id FROM station"))}
-    parts = [s for each in counted if (s := segments(each, ids[each.station], observers)) is not None]
+    parts = [s for each in found if (s := segments(each, ids[each.station], observers)) is not None]
     for (name, what), column in zip(SEGMENTS, zip(*parts, strict=True), strict=False):
         share = mean(column) / mean(map(sum, parts))
         report.add(
@@ -137,23 +136,37 @@ def _memory(bare: Watched, rest: Watched, load: Watched, stations: int, *, quick
     return report
 
 
+def _in_parts(pairs: Sequence[tuple[str, str]], sizes: Sequence[int]) -> list[tuple[list[str], list[str]]]:
+    """Stations and riders, each used once."""
+    rest, parts = iter(pairs), []
+    for size in sizes:
+        part = list(islice(rest, size))
+        parts.append(([station for station, _ in part], [token for _, token in part]))
+    return parts
+
+
 def measure(*, quick: bool) -> list[Report]:
     """The report of times and the one of memory, from one run."""
-    stations, rentals, again = (60, 40, 20) if quick else (1000, 620, 200)
+    stations = 60 if quick else 1000
+    parts = (10, 30, 20) if quick else (60, 600, 200)
     bare, rest = Watched(), Watched()
     with whole(stations) as system:
-        tokens = riders(system, rentals + again)
-        bare.look(system.pids)
+        pids, port = system.pids, system.settings.http_port
+        tokens = riders(system, sum(parts))
+        bare.look(pids)
         with cabinets(system) as simulators:
-            rest.look(system.pids | {"simulators": simulators.pid})
+            pids |= {"simulators": simulators.pid}
+            rest.look(pids)
             codes = [station.code for station in system.fleet.stations]
             Random(2).shuffle(codes)
+            warm_up, counted, again = _in_parts(list(zip(codes, tokens, strict=False)), parts)
+            asyncio.run(_load(port, *warm_up, WARM_UP_PER_S))
             observers = Observers(system.services.postgres.url, system.services.mosquitto.port)
             with observers:
-                found = asyncio.run(_load(system.settings.http_port, codes[:rentals], tokens[:rentals]))
+                found = asyncio.run(_load(port, *counted))
                 time.sleep(0.5)
-            with watching(system.pids | {"simulators": simulators.pid}) as load:
-                asyncio.run(_load(system.settings.http_port, codes[rentals:][:again], tokens[rentals:]))
+            with watching(pids) as load:
+                asyncio.run(_load(port, *again))
         return [
             _report(system, found, observers, quick=quick),
             _memory(bare, rest, load, stations, quick=quick),

@@ -1,14 +1,14 @@
 """The whole system with simulated cabinets, each process its own, as `voltbay up` runs it."""
 
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any, Final
 from urllib.request import urlopen
 
 import psutil
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, TextClause, select, text
 
 from benchmarks.services import Services, command, process, services, wait_for
 from cli.processes import APPLICATION, command_of
@@ -23,9 +23,18 @@ from fleet.users.models import Role, User, UserStatus
 from simulators.spec import FleetSpec, default_fleet
 
 _START_S = 180.0
-_KNOWN = text("""
+#: Every station is online and has told what it holds.
+_KNOWN: Final = text("""
 SELECT NOT EXISTS (SELECT FROM station WHERE NOT online)
    AND NOT EXISTS (SELECT FROM station_slot WHERE observed_at IS NULL)
+""")
+
+
+#: Nothing waits in the outbox, nobody has still to take what was sent, and no question waits for its answer.
+SETTLED: Final = text("""
+SELECT NOT EXISTS (SELECT FROM outbox_event o WHERE o.dispatched_at IS NULL OR (o.settled_at IS NULL
+           AND NOT EXISTS (SELECT FROM processed_event p WHERE p.event_id = o.id)))
+   AND NOT EXISTS (SELECT FROM device_command WHERE state IN ('queued', 'sent'))
 """)
 
 
@@ -72,8 +81,7 @@ def cabinets(system: Whole) -> Iterator[subprocess.Popen[str]]:
     arguments = ["--mqtt", system.services.mosquitto.url, "--stations", str(len(system.fleet.stations))]
     arguments += ["--seed", str(system.fleet.seed), "--eject-ms", "0"]
     with process(["simulators", *arguments], stdout=subprocess.DEVNULL) as running:
-        wait_for(running, "cabinets", lambda: _all_known(system), _START_S)
-        time.sleep(2.0)
+        wait_for(running, "cabinets", lambda: holds(system, _KNOWN) and holds(system, SETTLED), _START_S)
         yield running
 
 
@@ -98,10 +106,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def _all_known(system: Whole) -> bool:
-    """Every station is online and has told what it holds."""
+def holds(system: Whole, query: TextClause, **values: Any) -> bool:
+    """What the query says of the database."""
     with system.engine.connect() as connection:
-        return bool(connection.scalar(_KNOWN))
+        return bool(connection.scalar(query, values))
 
 
 def riders(system: Whole, number: int) -> list[str]:
