@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.metrics import route_of
 from api.problems import problem
 from firmware_protocol.firmware.documents import MAX_IMAGE_BYTES
+from fleet.common.asking import asked_by
 from fleet.db import new_id
 from fleet.rentals.underway.pictures import PICTURE_MAX_BYTES
 
@@ -60,7 +61,7 @@ class RequestIds:
                 )  # fmt: skip
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with asked_by(request_id):
             await self.app(scope, receive, outgoing)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from fleet.common.asking import request_id
 from fleet.common.notify import Channel, notify
 from fleet.common.outbox import publish
 from fleet.common.prepared import table_of, write_later
@@ -67,8 +68,11 @@ def note(
 ) -> None:
     """Record something about a rental whose state may have stayed, and wake whoever waits for it.
 
-    `before` None: it is new, and nobody can wait for it yet.
+    `before` None: it is new, and nobody can wait for it yet. The request that somebody made is part of the evidence.
     """
+    asked = request_id()
+    if asked is not None:
+        evidence = {"request": asked, **evidence}
     values = {
         "rental_id": rental.id, "from_state": before, "to_state": rental.state, "why": why, "evidence": evidence,
         "at": at, "recorded_at": now,

@@ -227,6 +227,32 @@ def test_rental_and_its_trace(live: Live) -> None:
             assert boss.http.get(f"{ADMIN}/{path}").status_code == 404
 
 
+def test_a_trace_names_every_request_that_changed_the_rental(live: Live) -> None:
+    add_tariff(live)
+    add_station(live)
+    with signed_in(live) as rider, operator(live) as boss:
+        give_money(live, rider)
+        begun = keyed() | {"X-Request-Id": "phone-start-1"}
+        rental = rider.http.post("/api/v1/rental/start", json={"station": "ZRH-0001"}, headers=begun).json()["id"]
+        Cabinet(live).ejects(UUID(rental))
+        problem = {"station": "ZRH-0001", "kind": "full"}
+        path, headers = f"/api/v1/rental/{rental}/return-problem", keyed() | {"X-Request-Id": "phone-problem-1"}
+        reported = rider.http.post(path, json=problem, headers=headers)
+        assert reported.is_success, reported.text
+        closed = boss.http.post(
+            f"{ADMIN}/rental/{rental}/force-cancel",
+            json={"reason": "the rider called"},
+            headers=keyed() | {"X-Request-Id": "desk-cancel-1"},
+        )
+        assert closed.is_success, closed.text
+        entries = boss.http.get(f"{ADMIN}/rental/{rental}/trace").json()["entries"]
+        asked = [entry["detail"]["request_id"] for entry in entries if entry["kind"] == "request"]
+        assert asked == ["phone-start-1", "phone-problem-1", "desk-cancel-1"]
+        told = [e for e in entries if e["kind"] == "state_change" and "device_event" in e["detail"]["evidence"]]
+        assert told, "the cabinet's own word has its event for evidence"
+        assert all("request" not in entry["detail"]["evidence"] for entry in told)
+
+
 def test_orphan_case_is_listed_and_resolved_once(live: Live) -> None:
     add_station(live)
     Cabinet(live).says(PowerBankEjected(slot=1, serial="ZRH-0001-B1", charge_pct=90))

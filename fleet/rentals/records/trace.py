@@ -1,6 +1,6 @@
 """The whole trail of one rental, in time order: what was asked, ordered, sent, received, moved and paid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -52,6 +52,7 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
     refs = [str(event.evidence["device_event"]) for event in events if "device_event" in event.evidence]
     entries = [
         _request(rental),
+        *_further_requests(rental, events),
         *(_state_change(event) for event in events),
         *(entry for command in commands_of_rental(session, rental_id) for entry in _command(command)),
         *(_frame(frame) for frame in frames_of_rental(session, rental_id, refs)),
@@ -68,6 +69,16 @@ def _request(rental: Rental) -> TraceEntry:
     where = f"station {rental.station_out.code}"
     detail = {"request_id": rental.request_id, "user_id": str(rental.user_id), "terms": rental.terms}
     return TraceEntry("request", rental.requested_at, f"rental asked for at {where}", detail)
+
+
+def _further_requests(rental: Rental, events: Sequence[RentalEvent]) -> Iterator[TraceEntry]:
+    """Each HTTP request that changed something after the start, the rider's and operators', once."""
+    known = {rental.request_id}
+    for event in events:
+        asked = event.evidence.get("request")
+        if asked is not None and asked not in known:
+            known.add(asked)
+            yield TraceEntry("request", event.recorded_at, f"asked for: {event.why}", {"request_id": asked})
 
 
 def _state_change(event: RentalEvent) -> TraceEntry:
