@@ -5,8 +5,8 @@ an event that is late, or comes twice, changes nothing that is newer. Nothing he
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -24,6 +24,8 @@ from fleet.stations.registers import Shown
 
 _MOVEMENTS: Final = table_of(PowerBankMovement)
 _MOVE: Final = insert(_MOVEMENTS).on_conflict_do_nothing().returning(_MOVEMENTS.c.id)
+#: Two cabinets' clocks, as corrected, agree to so much: frames are on their way for longer or shorter.
+CLOCKS_DIFFER: Final = timedelta(seconds=1)
 #: What `registers` writes behind the session's back.
 _SLOT_REGISTER: Final = (
     "observed_boot", "observed_seq", "observed_at", "proven_at", "told_bank_id", "told_since", "locked", "lock_boot",
@@ -91,10 +93,12 @@ def eject_bank(
     if seen.newer_than_slot(slot):
         changes = _displaced(picture, seen, slot, bank)
         _observe(slot, seen, SlotState.EMPTY, told=None)
-    current = not overtaken and seen.newer_than_bank(bank)
+    left = _leaving(bank, seen)
+    current = not overtaken and left.newer_than_bank(bank)
     if current:
         picture.take(bank)
         _locate(bank, seen, charge)
+        bank.seen_at = left.at
     changes.append(Change(MovementKind.EJECTED, bank, slot, charge, since, current, expected))
     return changes
 
@@ -253,6 +257,16 @@ def _observe(slot: StationSlot, seen: Observation, state: SlotState, *, told: Po
     slot.observed_boot, slot.observed_seq, slot.observed_at = seen.boot, seen.seq, seen.at
     slot.proven_at = seen.at
     slot.told_bank_id, slot.told_since = (None, None) if told is None else (told.id, seen.at)
+
+
+def _leaving(bank: PowerBank, seen: Observation) -> Observation:
+    """The same word, so much earlier as clocks may differ: a bank leaves one cabinet before it is in another, and
+    nobody carries it there faster. What its own cabinet told before stays before.
+    """
+    at = seen.at - CLOCKS_DIFFER
+    if bank.seen_station_id == seen.station_id and bank.seen_at is not None:
+        at = min(max(at, bank.seen_at), seen.at)
+    return replace(seen, at=at)
 
 
 def _lose(bank: PowerBank, seen: Observation, proven_at: datetime | None) -> None:

@@ -1,12 +1,13 @@
 """Inventory against database, whatever was lost on the way: each way in which the two may differ, by name."""
 
+from datetime import timedelta
 from itertools import permutations
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from firmware_protocol.messages import Inventory, SlotInventory
+from firmware_protocol.messages import Inventory, PowerBankEjected, PowerBankInserted, SlotInventory
 from firmware_protocol.types import CommandOutcome, SlotState
 from fleet.devices.models import CommandState, StationReconciliation
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
@@ -356,4 +357,21 @@ def test_the_books_close_after_everything_at_once(world: World) -> None:
     assert (world.place("A1"), world.place("A2"), world.place("A3")) == ("B1", "A2", "B3")
     open_cases = world.session.scalars(select(OrphanBankCase.reason).where(OrphanBankCase.state == CaseState.OPEN))
     assert set(open_cases) == {"two_places"}
+    world.check_everything()
+
+
+@pytest.mark.parametrize("told_first", ["the departure", "the arrival"])
+@pytest.mark.parametrize("apart", [timedelta(milliseconds=3), timedelta(milliseconds=-3), timedelta(0)])
+def test_a_bank_carried_by_hand_is_where_it_came_whatever_two_clocks_say(
+    world: World, told_first: str, apart: timedelta
+) -> None:
+    """It was in no slot in between, so it left first, though the other cabinet's clock may be behind."""
+    world.later(MINUTE)
+    left = world.fact("A", PowerBankEjected(slot=1, serial="A1"), at=world.now)
+    came = world.fact("B", PowerBankInserted(slot=4, serial="A1", charge_pct=70), at=world.now + apart)
+    for fact in (left, came) if told_first == "the departure" else (came, left):
+        world.apply(fact)
+    assert world.place("A1") == "B4"
+    assert world.bank("A1").state is PowerBankState.AVAILABLE
+    assert world.slot("A", 1).power_bank_id is None
     world.check_everything()
