@@ -84,16 +84,25 @@ def insert_bank(
 
 
 def eject_bank(
-    picture: Picture, seen: Observation, number: int, bank: PowerBank, charge: int | None, *, overtaken: bool
+    picture: Picture,
+    seen: Observation,
+    number: int,
+    bank: PowerBank,
+    charge: int | None,
+    *,
+    ordered: bool,
+    overtaken: bool,
 ) -> list[Change]:
-    """A bank left its slot. `overtaken`: it is known to have come back since, whatever the clocks say."""
+    """A bank left its slot. `ordered`: by an order, which had not been sent sooner; `overtaken`: it is known to have
+    come back since, whatever the clocks say.
+    """
     slot = picture.slot(number)
     since, expected = slot.proven_at, slot.power_bank_id == bank.id
     changes = []
     if seen.newer_than_slot(slot):
         changes = _displaced(picture, seen, slot, bank)
         _observe(slot, seen, SlotState.EMPTY, told=None)
-    left = _leaving(bank, seen)
+    left = seen if ordered else _leaving(bank, seen)
     current = not overtaken and left.newer_than_bank(bank)
     if current:
         picture.take(bank)

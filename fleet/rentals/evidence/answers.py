@@ -150,7 +150,15 @@ def _departed(session: Session, fact: DeviceFact, left: _Left, policy: RentalPol
     if command is not None:
         ejects.confirm(session, command, slot, bank.serial, now)
     overtaken = _is_back_elsewhere(scene.rental_of(command), bank, fact.station_id)
-    changes = inventory.eject_bank(scene.picture, scene.seen, slot, bank, left.charge_pct, overtaken=overtaken)
+    changes = inventory.eject_bank(
+        scene.picture,
+        scene.seen,
+        slot,
+        bank,
+        left.charge_pct,
+        ordered=command is not None,
+        overtaken=overtaken,
+    )
     for change in changes:
         if change.kind is MovementKind.VANISHED:
             bank_vanished(scene, change, {})
