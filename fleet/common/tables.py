@@ -10,6 +10,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+#: A query whose columns are named as they are exported.
+Table = Select[*tuple[Any, ...]]
 #: Rows that come out together.
 AT_ONCE: Final = 1000
 #: A cell that begins so is a formula to a spreadsheet.
@@ -28,7 +30,7 @@ class Span:
         return and_(begun, true() if self.until is None else at < self.until)
 
 
-def table(session: Session, query: Select[*tuple[Any, ...]]) -> Iterator[str]:
+def table(session: Session, query: Table) -> Iterator[str]:
     """What a query finds, under the names of its columns."""
     rows = session.execute(query.execution_options(yield_per=AT_ONCE))
     return lines(list(rows.keys()), (list(row) for row in rows))

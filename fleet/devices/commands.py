@@ -1,7 +1,6 @@
 """Commands to cabinets: from the decision to the verdict. Silence is UNKNOWN, never failed."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -170,8 +169,9 @@ def settle_questions(
     """
     named: dict[UUID, list[tuple[int, CommandResult]]] = {}
     for station_id, result in answers:
-        with suppress(ValueError):
-            named.setdefault(UUID(result.command_id), []).append((station_id, result))
+        key = id_of(result.command_id)
+        if key is not None:
+            named.setdefault(key, []).append((station_id, result))
     query = select(DeviceCommand).where(DeviceCommand.id.in_(named), DeviceCommand.kind == INVENTORY)
     query = query.order_by(DeviceCommand.id).with_for_update().execution_options(populate_existing=True)
     settled: set[tuple[int, str]] = set()

@@ -1,18 +1,16 @@
 """What partners earned and were paid, as CSV. Amounts in minor units."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
-from fleet.common.tables import Span
+from fleet.common.tables import Span, Table
 from fleet.partners.models import Partner, PayoutRequest, RevenueShare
 from fleet.stations.models import Station
 
-_Table = Select[*tuple[Any, ...]]
 
-
-def shares(span: Span) -> _Table:
+def shares(span: Span) -> Table:
     """As they stand now, by when their rentals ended."""
     s = RevenueShare
     return (
@@ -27,7 +25,7 @@ def shares(span: Span) -> _Table:
     )  # fmt: skip
 
 
-def payouts(span: Span) -> _Table:
+def payouts(span: Span) -> Table:
     """By when they were asked for."""
     p = PayoutRequest
     return (
@@ -41,4 +39,4 @@ def payouts(span: Span) -> _Table:
     )  # fmt: skip
 
 
-EXPORTS: Final[dict[str, Callable[[Span], _Table]]] = {"shares": shares, "payouts": payouts}
+EXPORTS: Final[dict[str, Callable[[Span], Table]]] = {"shares": shares, "payouts": payouts}

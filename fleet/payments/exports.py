@@ -1,20 +1,18 @@
 """Money as CSV: what accountants take with them. Amounts in minor units."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from fleet.common.tables import Span
+from fleet.common.tables import Span, Table
 from fleet.payments.debts.models import Debt
 from fleet.payments.models import Invoice, LedgerAccount, LedgerTransfer
 from fleet.payments.outgoing.models import Refund, Withdrawal
 
-_Table = Select[*tuple[Any, ...]]
 
-
-def transfers(span: Span) -> _Table:
+def transfers(span: Span) -> Table:
     """Every line of the ledger that was begun then, with the accounts on both sides."""
     debit, credit = aliased(LedgerAccount), aliased(LedgerAccount)
     t = LedgerTransfer
@@ -32,7 +30,7 @@ def transfers(span: Span) -> _Table:
     )  # fmt: skip
 
 
-def invoices(span: Span) -> _Table:
+def invoices(span: Span) -> Table:
     """With corrections and credits."""
     i = Invoice
     return (
@@ -45,7 +43,7 @@ def invoices(span: Span) -> _Table:
     )  # fmt: skip
 
 
-def refunds(span: Span) -> _Table:
+def refunds(span: Span) -> Table:
     """By when they were asked for."""
     r = Refund
     return (
@@ -58,7 +56,7 @@ def refunds(span: Span) -> _Table:
     )  # fmt: skip
 
 
-def withdrawals(span: Span) -> _Table:
+def withdrawals(span: Span) -> Table:
     """By when they were asked for; the fee is part of the amount."""
     w = Withdrawal
     return (
@@ -71,7 +69,7 @@ def withdrawals(span: Span) -> _Table:
     )  # fmt: skip
 
 
-def debts(span: Span) -> _Table:
+def debts(span: Span) -> Table:
     """By when they came about."""
     d = Debt
     return (
@@ -84,6 +82,6 @@ def debts(span: Span) -> _Table:
     )  # fmt: skip
 
 
-EXPORTS: Final[dict[str, Callable[[Span], _Table]]] = {
+EXPORTS: Final[dict[str, Callable[[Span], Table]]] = {
     "transfers": transfers, "invoices": invoices, "refunds": refunds, "withdrawals": withdrawals, "debts": debts,
 }  # fmt: skip

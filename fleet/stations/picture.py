@@ -15,7 +15,7 @@ from fleet.stations.errors import NoSuchSlot
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot
 
 #: What a bank is while it is out; being in a slot ends it, unless somebody set it on purpose.
-_BACK: Final = frozenset({PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST})
+OUTSIDE: Final = frozenset({PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST})
 _Row = TypeVar("_Row", StationSlot, PowerBank)
 
 
@@ -136,7 +136,7 @@ class Picture:
             self._freed = False
         slot.power_bank_id = bank.id
         self._holding[bank.id] = slot
-        if bank.state in _BACK and bank.state_set_by is None:
+        if bank.state in OUTSIDE and bank.state_set_by is None:
             bank.state = PowerBankState.AVAILABLE
 
     def take(self, bank: PowerBank) -> None:

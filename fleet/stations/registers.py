@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotState
 from fleet.common.bulk import array, booleans, instants, raw_cursor, words
-from fleet.stations.picture import Observation
+from fleet.stations.picture import OUTSIDE, Observation
 
 _SLOTS: Final = """
 UPDATE station_slot s
@@ -37,7 +37,7 @@ UPDATE station_slot s
 _BANKS: Final = """
 UPDATE power_bank b
    SET seen_station_id = v.station_id, seen_boot = v.boot, seen_seq = v.seq, seen_at = v.at,
-       state = CASE WHEN v.found AND b.state_set_by IS NULL AND b.state IN ('rented', 'missing', 'lost')
+       state = CASE WHEN v.found AND b.state_set_by IS NULL AND b.state = ANY(%(outside)s::text[])
                     THEN 'available' ELSE b.state END,
        charge_pct = CASE WHEN v.charge IS NOT NULL AND (b.charge_at IS NULL OR b.charge_at <= v.at)
                          THEN v.charge ELSE b.charge_pct END,
@@ -97,6 +97,7 @@ def write(session: Session, shown: Sequence[Shown]) -> None:
                 {
                     **_key(held),
                     "ids": array(each.held_id for each in held),
+                    "outside": words(sorted(OUTSIDE)),
                     "found": booleans(each.found for each in held),
                     "charges": array(each.entry.charge_pct for each in held),
                     "ready": booleans(each.entry.ready for each in held),

@@ -1,19 +1,17 @@
 """Rentals as CSV, by when they were asked for. Amounts in minor units."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
-from fleet.common.tables import Span
+from fleet.common.tables import Span, Table
 from fleet.rentals.models import Rental
 from fleet.stations.models import PowerBank, Station
 
-_Table = Select[*tuple[Any, ...]]
 
-
-def rentals(span: Span) -> _Table:
+def rentals(span: Span) -> Table:
     out, back = aliased(Station), aliased(Station)
     r = Rental
     return (
@@ -31,4 +29,4 @@ def rentals(span: Span) -> _Table:
     )  # fmt: skip
 
 
-EXPORTS: Final[dict[str, Callable[[Span], _Table]]] = {"rentals": rentals}
+EXPORTS: Final[dict[str, Callable[[Span], Table]]] = {"rentals": rentals}
