@@ -48,7 +48,8 @@ def create_celery(settings: Settings) -> Celery:
             "visibility_timeout": VISIBILITY_S,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            "retry_on_timeout": True,
+            # No retries of redis-py's own: it would connect again beneath the loop that takes tasks, and have it wait
+            # for a word on a subscription that nobody sends. Celery connects anew when it hears of the loss.
         },
         beat_schedule=SCHEDULE,
         beat_schedule_filename=str(settings.home / "beat-schedule"),

@@ -1,6 +1,8 @@
 """What the worker does with a task that outlives the connection it came by."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from kombu import Connection, Queue
@@ -9,6 +11,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from workers import redis_transport
+from workers.app import app
 
 log = logging.getLogger(__name__)
 
@@ -52,3 +55,27 @@ def test_what_was_not_acknowledged_is_not_lost(
     message, _ = taken
     with Redis.from_url(redis_url) as client:
         assert client.hexists("unacked", str(message.delivery_tag))
+
+
+def test_a_subscription_that_was_cut_is_an_error_and_waits_for_nothing(redis_url: str) -> None:
+    """The loop that reads it takes the tasks as well: were it to wait there, the worker would take none ever again."""
+    redis_transport.install()
+    options = app.conf.broker_transport_options
+    with (
+        Connection(redis_url, transport_options=options) as connection,
+        connection.channel() as channel,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        redis: Any = channel
+        subscribed = redis.subclient
+        subscribed.psubscribe("nobody-speaks-here")
+        subscribed.parse_response()
+        host, port = subscribed.connection._sock.getsockname()
+        with Redis.from_url(redis_url) as other:
+            other.client_kill(f"{host}:{port}")
+        reading = pool.submit(redis._receive_one, subscribed)
+        try:
+            with pytest.raises(connection.connection_errors):
+                reading.result(20)
+        finally:
+            subscribed.connection.disconnect()
