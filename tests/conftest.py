@@ -10,8 +10,6 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -24,6 +22,7 @@ from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
 from cli.embedded.stack import raise_open_files_limit, without_credentials
 from fleet.db import create_engine_from
+from tests import memory
 from tests.databases import Database, DatabaseServer
 
 # Containers often forbid to keep compiled code. Then every process of every test, and there are hundreds of them, would
@@ -66,8 +65,8 @@ def pytest_collection() -> Generator[None, object, object]:
 def service_home() -> Iterator[Home]:
     """A home folder for the services of this test process."""
     raise_open_files_limit()
-    with TemporaryDirectory(prefix="voltbay-test-", ignore_cleanup_errors=True) as folder:
-        yield Home(Path(folder))
+    with memory.service_home() as home:
+        yield home
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +78,7 @@ def database_server(service_home: Home) -> Iterator[DatabaseServer]:
         yield server
         server.close()
         return
-    postgres = EmbeddedPostgres(service_home, fsync=False)
+    postgres = EmbeddedPostgres(service_home, fsync=False, settings={"max_wal_size": "256MB"})  # it may lie in memory
     postgres.start()
     yield DatabaseServer(postgres.url)
     postgres.stop()
