@@ -1,6 +1,13 @@
 """Which tasks hear of which event. An event that is not here has no consumer and is settled as soon as it is seen."""
 
-from fleet.devices.events import InventoryFresh, InventoryStale, StationInventoryRefused, StationOffline, StationOnline
+from fleet.devices.events import (
+    ConnectDoubted,
+    InventoryFresh,
+    InventoryStale,
+    StationInventoryRefused,
+    StationOffline,
+    StationOnline,
+)
 from fleet.payments.events import (
     AuthorizationDecided,
     MoneyOutDue,
@@ -24,6 +31,7 @@ from fleet.users.events import OtpRequested
 
 #: Something is different at a station (all have `station_id`): rules of alerts look at it.
 _AT_A_STATION = (
+    ConnectDoubted,
     FaultReported,
     InventoryFresh,
     InventoryStale,

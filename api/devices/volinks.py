@@ -108,7 +108,7 @@ class _Called:
         return Caller(session, runtime, call, parameters, station, now, admitted)
 
 
-_Connect = Annotated[Caller, Depends(_Called("connect"), scope="function")]
+_Connect = Annotated[Caller, Depends(_Called(calls.CONNECT), scope="function")]
 _Upload = Annotated[Caller, Depends(_Called("upload"), scope="function")]
 _Return = Annotated[Caller, Depends(_Called("return"), scope="function")]
 _Config = Annotated[Caller, Depends(_Called("config"), scope="function")]

@@ -2,9 +2,12 @@
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from fleet.settings import Settings
+
+#: Bits of a network that one place has, by version of the address.
+_NEAR: Final = {4: 24, 6: 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,26 @@ class CabinetNetworks:
     def admit(self, source: str) -> bool:
         if not self.networks:
             return not self.production
-        try:
-            address = ipaddress.ip_address(source)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in each for each in self.networks)
+        address = _address(source)
+        return address is not None and any(address in each for each in self.networks)
+
+
+def around(source: str) -> str:
+    """The network that an address is taken to be in: what its provider may give it the next time is most often there.
+
+    What is no address stands for itself.
+    """
+    address = _address(source)
+    if address is None:
+        return source
+    return str(ipaddress.ip_network(f"{address}/{_NEAR[address.version]}", strict=False))
+
+
+def _address(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

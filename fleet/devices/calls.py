@@ -10,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import QueryInventory
+from fleet.common import networks
 from fleet.common.outbox import publish
 from fleet.common.vault import Vault
 from fleet.config.service import ConfigKey, registry
@@ -18,18 +19,21 @@ from fleet.devices.commands import inventory_is_coming, queue_command
 from fleet.devices.credentials import IssuedSecret
 from fleet.devices.dead_letters import Rejected
 from fleet.devices.errors import LockedOut
-from fleet.devices.events import ConnectCalledTwice
+from fleet.devices.events import ConnectDoubted
 from fleet.devices.models import DeviceCommand
-from fleet.devices.vendor_models import DeviceCall
+from fleet.devices.vendor_models import DeviceCall, Doubt
 from fleet.stations.models import Station
 
 DIALECT: Final = "volinks"
+#: The kind of call that hands out a secret.
+CONNECT: Final = "connect"
 #: The allow-list does not have it.
 UNKNOWN_CABINET: Final = "unknown_cabinet"
 WRONG_SIGN: Final = "wrong_sign"
 #: A cabinet calls three times an hour, and what it says is worth little once it has been asked itself.
 KEPT: Final = timedelta(days=2)
 _TARGET_CHARS: Final = 2000
+_SOURCE_CHARS: Final = 64
 #: What is kept of the body of a call that names no cabinet of ours.
 _STRANGERS_BYTES: Final = 1024
 _FIRMWARE_CHARS: Final = 256
@@ -92,24 +96,44 @@ class Call:
 
 
 def cabinet(session: Session, hardware_id: str, call: Call) -> Station | None:
-    """The station whose cabinet says it calls, and a record of the call; None for a stranger, who leaves a trace."""
+    """The station whose cabinet says it calls, and a record of the call; None for a stranger, who leaves a trace.
+
+    A `connect` for a cabinet that is connected, or from another network than its last, is told to operators: it has
+    restarted, or somebody uses its IMEI.
+    """
     query = select(Station).where(Station.hardware_id == hardware_id, Station.dialect == DIALECT)
     station = session.scalars(query).one_or_none() if hardware_id and "\0" not in hardware_id else None
     if station is None:
         refuse(session, call, UNKNOWN_CABINET, f"no Volinks station has the hardware id {hardware_id[:64]!r}")
         return None
+    doubt = _doubt(session, station, call)
     session.add(
         DeviceCall(
             station_id=station.id,
             kind=call.kind,
             target=_text(call.target, _TARGET_CHARS),
             body=call.body,
-            source=call.source[:64],
+            source=call.source[:_SOURCE_CHARS],
             signed=call.signed,
+            doubt=doubt,
             received_at=call.received_at,
         )
     )
+    if doubt is not None:
+        told = ConnectDoubted(station.id, station.code, call.source, doubt, call.received_at)
+        publish(session, told, call.received_at)
     return station
+
+
+def _doubt(session: Session, station: Station, call: Call) -> Doubt | None:
+    """What operators are told of a signed `connect`; without the sign it gets nothing."""
+    if call.kind != CONNECT or not call.signed:
+        return None
+    profile = profiles.profile_of(session, station.id)
+    before = None if profile is None else profile.connected_from
+    if before is not None and networks.around(before) != networks.around(call.source[:_SOURCE_CHARS]):
+        return Doubt.NETWORK
+    return Doubt.CONNECTED if station.online else None
 
 
 def refuse(session: Session, call: Call, code: str, reason: str, station: Station | None = None) -> None:
@@ -134,18 +158,15 @@ def connect(
 ) -> IssuedSecret:
     """What the cabinet proves itself to the broker with: its own, made at its first call.
 
-    A call for a cabinet that is connected is told to operators: it has restarted, or somebody uses its IMEI. Its next
-    frame begins a new session, and with it an inventory. Raises LockedOut.
+    Its next frame begins a new session, and with it an inventory. Raises LockedOut.
     """
     credentials.lock_station(session, station.id)  # before it is looked: a revocation holds it as well
     if profiles.locked_out(session, [station.id]):
         raise LockedOut(f"station {station.code} was revoked: an operator re-admits it", station=station.code)
-    if station.online:
-        publish(session, ConnectCalledTwice(station.id, station.code, call.source, now), now)
     profiles.connected(
         session,
         station.id,
-        source=call.source[:64],
+        source=call.source[:_SOURCE_CHARS],
         firmware=None if firmware is None else _text(firmware, _FIRMWARE_CHARS),
         now=now,
     )

@@ -40,13 +40,16 @@ class StationInventoryRefused(DomainEvent):
 
 
 @dataclass(frozen=True)
-class ConnectCalledTwice(DomainEvent):
-    """Somebody called `connect` for a cabinet that is connected: its own restart, or a stranger who knows its IMEI."""
+class ConnectDoubted(DomainEvent):
+    """Somebody called `connect` for a cabinet that is connected (`doubt`: connected), or from another network than its
+    last call (network): its own restart, or a stranger who knows its IMEI.
+    """
 
-    name: ClassVar[str] = "devices.ConnectCalledTwice.v1"
+    name: ClassVar[str] = "devices.ConnectDoubted.v1"
     station_id: int
     station_code: str
     source: str
+    doubt: str
     at: datetime
 
 

@@ -1,6 +1,7 @@
 """What is kept of vendors' cabinets beside their frames."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -10,10 +11,11 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     String,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fleet.db import Base
+from fleet.db import Base, text_enum
 
 
 class DeviceProfile(Base):
@@ -42,11 +44,24 @@ class DeviceProfile(Base):
     locked_out_at: Mapped[datetime | None]
 
 
+class Doubt(StrEnum):
+    """Why a call of `connect` may be somebody else's."""
+
+    #: The cabinet was connected: it has restarted, or is not the one that called.
+    CONNECTED = "connected"
+    #: It came from another network than the cabinet's last one.
+    NETWORK = "network"
+
+
 class DeviceCall(Base):
     """An HTTP call of a vendor's cabinet, as it came. None is trusted alone: its signature has no secret."""
 
     __tablename__ = "device_call"
-    __table_args__ = (Index(None, "station_id", "id"), Index(None, "received_at", postgresql_using="brin"))
+    __table_args__ = (
+        Index(None, "station_id", "id"),
+        Index(None, "received_at", postgresql_using="brin"),
+        Index("ix_device_call_doubted", "received_at", postgresql_where=text("doubt IS NOT NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     station_id: Mapped[int] = mapped_column(ForeignKey("station.id"))
@@ -56,4 +71,5 @@ class DeviceCall(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
     source: Mapped[str] = mapped_column(String(64))
     signed: Mapped[bool]
+    doubt: Mapped[Doubt | None] = mapped_column(text_enum(Doubt, 16))
     received_at: Mapped[datetime]

@@ -7,15 +7,22 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from fleet.common.bulk import array
+from fleet.common.bulk import array, words
 from fleet.devices.reconcile import STALE_AFTER
+from fleet.stations.models import HealthKind
 from fleet.telemetry.alert_rules import HYSTERESIS, Finding
 from fleet.telemetry.models import AlertKind, AlertRule
 
+#: What of slots each kind counts.
+INCIDENTS: Final[Mapping[AlertKind, tuple[HealthKind, ...]]] = {
+    AlertKind.JAM_RATE: (HealthKind.JAM, HealthKind.FAILED_EJECT),
+    AlertKind.ANTI_THEFT: (HealthKind.ANTI_THEFT,),
+}
 #: A measurement older than this says nothing about now.
 FRESH: Final = timedelta(minutes=15)
-JAMS_WITHIN: Final = timedelta(days=1)
+INCIDENTS_WITHIN: Final = timedelta(days=1)
 CONNECTED_WITHIN: Final = timedelta(minutes=15)
+CALLED_WITHIN: Final = timedelta(hours=1)
 
 #: Stations that the rule is about. Of one that an operator keeps out of use only what is dangerous is told.
 _SCOPE: Final = """
@@ -68,10 +75,10 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, count(b.id) AS value, CAST(NULL AS
  WHERE s.online AND {_ACTIVE}
  GROUP BY s.id HAVING bool_and(l.observed_at IS NOT NULL) AND count(b.id) <= :threshold
 """  # noqa: S608  # our own words
-_JAMS: Final = f"""
+_INCIDENTS: Final = f"""
 SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, count(*) AS value, max(h.at) AS since
   FROM health_event h JOIN station s ON s.id = h.station_id
- WHERE h.kind IN ('jam', 'failed_eject') AND h.at > :jams_since AND {_NOT_DISABLED}
+ WHERE h.kind = ANY(CAST(:incidents AS text[])) AND h.at > :incidents_since AND {_NOT_DISABLED}
  GROUP BY s.id HAVING count(*) >= :threshold
 """  # noqa: S608  # our own words
 _INVENTORY: Final = f"""
@@ -110,6 +117,13 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, d.connections AS value, CAST(NULL 
                  WHERE station_id = s.id AND connected_at > :connected_since) d ON d.connections >= :threshold
  WHERE {_NOT_DISABLED}
 """  # noqa: S608  # our own words
+#: A restart is one call, and from where its calls always come.
+_CONNECT: Final = f"""
+SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, count(*) AS value, min(c.received_at) AS since
+  FROM device_call c JOIN station s ON s.id = c.station_id
+ WHERE c.doubt IS NOT NULL AND c.received_at > :called_since AND {_NOT_DISABLED}
+ GROUP BY s.id HAVING count(*) >= :threshold OR bool_or(c.doubt = 'network')
+"""  # noqa: S608  # our own words
 
 _STATEMENTS: Final = {
     AlertKind.OFFLINE: _OFFLINE,
@@ -120,11 +134,13 @@ _STATEMENTS: Final = {
     AlertKind.LOW_CHARGE: _LOW_CHARGE,
     AlertKind.FULL: _FULL,
     AlertKind.EMPTY: _EMPTY,
-    AlertKind.JAM_RATE: _JAMS,
+    AlertKind.JAM_RATE: _INCIDENTS,
+    AlertKind.ANTI_THEFT: _INCIDENTS,
     AlertKind.INVENTORY: _INVENTORY,
     AlertKind.FIRMWARE: _FIRMWARE,
     AlertKind.CERTIFICATE: _CERTIFICATE,
     AlertKind.FLAPPING: _FLAPPING,
+    AlertKind.CONNECT: _CONNECT,
 }
 
 
@@ -147,7 +163,9 @@ def _values(rule: AlertRule, now: datetime, stations: Collection[int] | None) ->
         "threshold": threshold,
         "clear": threshold + hysteresis if rule.kind is AlertKind.LOW_CHARGE else threshold - hysteresis,
         "fresh": now - FRESH,
-        "jams_since": now - JAMS_WITHIN,
+        "incidents": words(kind.value for kind in INCIDENTS.get(rule.kind, ())),
+        "incidents_since": now - INCIDENTS_WITHIN,
         "connected_since": now - CONNECTED_WITHIN,
+        "called_since": now - CALLED_WITHIN,
         "unanswered": STALE_AFTER,
     }

@@ -17,6 +17,8 @@ THRESHOLDS: Final[dict[AlertKind, tuple[float, float]]] = {
     AlertKind.JAM_RATE: (1, 10_000),
     AlertKind.CERTIFICATE: (1, 3650),
     AlertKind.FLAPPING: (2, 10_000),
+    AlertKind.ANTI_THEFT: (1, 10_000),
+    AlertKind.CONNECT: (1, 10_000),
 }
 #: How far a value must go back below (or above) its threshold before an open alert counts as clear.
 HYSTERESIS: Final[dict[AlertKind, float]] = {AlertKind.OVER_TEMPERATURE: 3, AlertKind.LOW_CHARGE: 5}

@@ -133,6 +133,10 @@ class AlertKind(StrEnum):
     CERTIFICATE = "certificate"
     #: So many connections within a quarter of an hour: a bad link, or two cabinets with one identity.
     FLAPPING = "flapping"
+    #: So many anti-theft alarms of a station's slots within a day.
+    ANTI_THEFT = "anti_theft"
+    #: So many doubtful calls for a vendor's cabinet within an hour, or one from another network.
+    CONNECT = "connect"
 
 
 class Severity(StrEnum):

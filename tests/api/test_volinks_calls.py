@@ -7,7 +7,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.dialects.volinks import codec
@@ -136,13 +136,34 @@ def test_in_production_nobody_connects_while_no_network_is_named(serve: Serve) -
     assert rows(live, DeviceCall) == rows(live, DeviceProfile) == []
 
 
+def told(live: Live) -> list[tuple[str, str]]:
+    """Of calls that may be somebody else's: to those who listen, and in the calls themselves."""
+    doubts = [each.payload["doubt"] for each in rows(live, OutboxEvent) if each.name == "devices.ConnectDoubted.v1"]
+    return list(zip(doubts, [each.doubt for each in rows(live, DeviceCall) if each.doubt is not None], strict=True))
+
+
 def test_connect_for_a_connected_cabinet_is_told_to_operators(live: Live) -> None:
     connect(live)
-    assert rows(live, OutboxEvent) == []
-    with session_scope(live.engine) as session:
-        session.scalars(select(Station).where(Station.code == "V-1")).one().online = True
+    assert told(live) == []
+    online(live)
+    # What gets nothing for want of a sign is a dead letter, and no more.
+    live.client.post("/api/rentbox/client/connect", params={**CONNECT, "sign": "0" * 32})
+    assert told(live) == []
     connect(live)
-    assert [each.name for each in rows(live, OutboxEvent)] == ["devices.ConnectCalledTwice.v1"]
+    assert told(live) == [("connected", "connected")]
+
+
+def test_connect_from_another_network_than_the_last_is_told_to_operators(live: Live) -> None:
+    connect(live)
+    with session_scope(live.engine) as session:
+        session.execute(update(DeviceProfile).values(connected_from="127.0.0.77"))
+    connect(live)
+    assert told(live) == []
+    with session_scope(live.engine) as session:
+        session.execute(update(DeviceProfile).values(connected_from="10.7.0.1"))
+    connect(live)
+    assert told(live) == [("network", "network")]
+    assert rows(live, DeviceProfile)[0].connected_from == "127.0.0.1"
 
 
 def online(live: Live) -> None:

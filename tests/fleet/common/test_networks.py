@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from fleet.common.networks import CabinetNetworks
+from fleet.common.networks import CabinetNetworks, around
 from fleet.settings import Settings
 
 
@@ -20,6 +20,19 @@ def test_only_the_networks_that_are_named(source: str, *, admitted: bool) -> Non
     networks = CabinetNetworks.of(Settings(device_networks=("10.20.0.0/16", "fd00::/64")))
     assert networks.admit(source) is admitted
     assert not networks.missing
+
+
+@pytest.mark.parametrize(
+    ("source", "network"),
+    [
+        ("10.20.3.4", "10.20.3.0/24"),
+        ("::ffff:10.20.3.4", "10.20.3.0/24"),
+        ("fd00:1:2:3::4", "fd00:1:2:3::/64"),
+        ("no address", "no address"),
+    ],
+)
+def test_what_an_address_is_near_to(source: str, network: str) -> None:
+    assert around(source) == network
 
 
 def test_without_networks_anybody_in_development_and_nobody_in_production() -> None:

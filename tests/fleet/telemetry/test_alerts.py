@@ -19,6 +19,7 @@ from fleet.common.models import OutboxEvent
 from fleet.devices import presence
 from fleet.devices.models import DeviceSession, StationReconciliation
 from fleet.devices.presence import Habit
+from fleet.devices.vendor_models import DeviceCall, Doubt
 from fleet.stations.models import (
     HealthEvent,
     HealthKind,
@@ -193,6 +194,30 @@ def _connections(session: Session, station: Station, now: datetime) -> None:
         session.add(row)
 
 
+def _theft(session: Session, station: Station, now: datetime) -> None:
+    kind = HealthKind.ANTI_THEFT
+    session.add(HealthEvent(station_id=station.id, slot_number=1, kind=kind, source="1:1", at=now - HOUR))
+
+
+def _calls(*doubts: Doubt | None) -> Change:
+    """Of `connect`, a minute apart, and one of the day before."""
+
+    def change(session: Session, station: Station, now: datetime) -> None:
+        times = [now - 24 * HOUR, *(now - (number + 1) * MINUTE for number in range(len(doubts)))]
+        for at, doubt in zip(times, (Doubt.NETWORK, *doubts), strict=True):
+            words = {"kind": "connect", "target": "/", "body": b"", "source": "10.0.0.1", "signed": True}
+            session.add(DeviceCall(station_id=station.id, doubt=doubt, received_at=at, **words))
+
+    return change
+
+
+def test_a_restart_is_no_reason_to_doubt_a_cabinet(session: Session, now: datetime) -> None:
+    _calls(Doubt.CONNECTED, None, None, None)(session, add_station(session, now), now)
+    session.flush()
+    rule(session, now, AlertKind.CONNECT, threshold=2)
+    assert alerting.sweep(session, now).opened == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "threshold", "change"),
     [
@@ -209,6 +234,9 @@ def _connections(session: Session, station: Station, now: datetime) -> None:
         (AlertKind.INVENTORY, None, _unanswered),
         (AlertKind.FIRMWARE, None, _failed_update),
         (AlertKind.FLAPPING, 2, _connections),
+        (AlertKind.ANTI_THEFT, 1, _theft),
+        (AlertKind.CONNECT, 2, _calls(Doubt.CONNECTED, Doubt.CONNECTED, None)),
+        (AlertKind.CONNECT, 2, _calls(Doubt.NETWORK)),
     ],
 )
 def test_each_kind_finds_what_it_is_for(
