@@ -18,7 +18,7 @@ def banner(state: RunState, home: Home) -> str:
         "operator": f"{OPERATOR_EMAIL}, code in the inbox",
         "stations": codes,
         "cabinets": f"{state.device_mqtt_url} (user name = station code)",
-        "TLS": _tls(state),
+        "with proof": _proven(state),
         "Relink": _relink(state),
         "simulators": state.control_url or "not running",
         "logs": str(home.logs),
@@ -27,9 +27,13 @@ def banner(state: RunState, home: Home) -> str:
     return "\n".join([f"voltbay is up: {state.url}", *told])
 
 
-def _tls(state: RunState) -> str:
-    url = state.environment.get("VOLTBAY_CABINET_TLS_URL")
-    return f"{url} (cabinets with a certificate)" if url else ""
+def _proven(state: RunState) -> str:
+    """Where cabinets go that have a credential, as in production."""
+    certificate = state.environment.get("VOLTBAY_CABINET_TLS_URL")
+    secret = state.environment.get("VOLTBAY_CABINET_SECRET_URL")
+    if not certificate or not secret:
+        return ""
+    return f"{certificate} (certificate), {' or '.join(filter(None, (secret, state.sealed_mqtt_url)))} (secret)"
 
 
 def _relink(state: RunState) -> str:

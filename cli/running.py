@@ -21,6 +21,8 @@ class RunState(msgspec.Struct, kw_only=True):
     pid: int
     url: str
     device_mqtt_url: str
+    #: For cabinets with a secret, inside TLS; the other addresses of cabinets with a credential are in `environment`.
+    sealed_mqtt_url: str | None = None
     control_url: str | None
     stations: list[str]
     #: What the processes were told; enough to run another one beside them.

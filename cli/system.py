@@ -94,13 +94,21 @@ class System:
         """What the processes are told beyond our own environment; secrets of the home where none were given."""
         made = {"VOLTBAY_HOME": str(self.home.root), "VOLTBAY_HTTP_PORT": str(self._http_port)}
         made |= self.environment_secrets()
-        if "cabinet_secret_url" not in self.settings.model_fields_set and not self.settings.production:
-            made["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
         if self._relink_port:
             made["VOLTBAY_RELINK_PORT"] = str(self._relink_port)
         if self.options.fast:
             made["VOLTBAY_TELEMETRY_S"] = "2"
-        return self.stack.environment | made
+        return self._addresses() | made
+
+    def _addresses(self) -> dict[str, str]:
+        """Of the services, and where cabinets are sent that have a credential: what was given comes first."""
+        found = self.stack.environment
+        if self.stack.options.mqtt_url is not None and not self.settings.production:
+            found["VOLTBAY_CABINET_SECRET_URL"] = self.stack.device_mqtt_url
+        for field in ("cabinet_tls_url", "cabinet_secret_url"):
+            if field in self.settings.model_fields_set:
+                found.pop(f"VOLTBAY_{field.upper()}", None)
+        return found
 
     def environment_secrets(self) -> dict[str, str]:
         """Secrets of the home, for those that were not given."""
@@ -194,6 +202,7 @@ class System:
             pid=os.getpid(),
             url=self.url,
             device_mqtt_url=self.stack.device_mqtt_url,
+            sealed_mqtt_url=self.stack.mosquitto.sealed_url,
             control_url=f"http://{LOOPBACK}:{self._control_port}" if self.options.simulators else None,
             stations=[station.code for station in self.fleet.stations],
             environment=self.environment,

@@ -24,10 +24,11 @@ _TIED = "use_username_as_clientid true"
 
 
 class EmbeddedMosquitto(EmbeddedService):
-    """Mosquitto with two loopback listeners: cabinets on one, the backend (with a password) on the other.
+    """Mosquitto with the listeners that containers have, on loopback, and one for laptops (decisions 0003, 0203).
 
-    One listener cannot do both: with a password file it refuses every unknown user, anonymous or not. With
-    `device_secrets` (station code → secret) cabinets must prove who they are; without, the name they give is believed.
+    The backend, with a password, has its own: where there is a password file every unknown user is refused, anonymous
+    or not. On the laptop's the name that a cabinet gives is believed, unless there are `device_secrets` (station code →
+    secret).
     """
 
     name = "mosquitto"
@@ -38,6 +39,7 @@ class EmbeddedMosquitto(EmbeddedService):
         self._device_port: int | None = None
         self._tls_port: int | None = None
         self._secret_port: int | None = None
+        self._sealed_port: int | None = None
 
     @property
     def identity(self) -> Path:
@@ -57,6 +59,11 @@ class EmbeddedMosquitto(EmbeddedService):
     def secret_url(self) -> str | None:
         """Where cabinets with a secret connect; None without the files for it."""
         return None if self._secret_port is None else f"mqtt://{LOOPBACK}:{self._secret_port}"
+
+    @property
+    def sealed_url(self) -> str | None:
+        """Where cabinets with a secret connect that can do TLS; None without the files for it."""
+        return None if self._sealed_port is None else f"mqtts://{LOOPBACK}:{self._sealed_port}"
 
     @property
     def url(self) -> str:
@@ -91,6 +98,8 @@ class EmbeddedMosquitto(EmbeddedService):
             self._tls_port = self.home.port("mosquitto_tls")
         if self._secret_port is None or not ports.is_free(self._secret_port):
             self._secret_port = self.home.port("mosquitto_secrets")
+        if self._sealed_port is None or not ports.is_free(self._sealed_port):
+            self._sealed_port = self.home.port("mosquitto_sealed")
 
     @property
     def _config(self) -> Path:
@@ -126,7 +135,11 @@ class EmbeddedMosquitto(EmbeddedService):
         if self._tls_port is None:
             return ""
         return Template((TEMPLATES / "identity.conf.template").read_text()).substitute(
-            acl=self.data, identity=self.identity, tls_port=self._tls_port, secret_port=self._secret_port
+            acl=self.data,
+            identity=self.identity,
+            tls_port=self._tls_port,
+            secret_port=self._secret_port,
+            sealed_port=self._sealed_port,
         )
 
     def _write(self, name: str, text: str, user: ServiceUser | None) -> None:

@@ -241,6 +241,21 @@ def test_in_production_nobody_is_believed(tmp_path: Path) -> None:
         broker.stop()
 
 
+def test_where_a_cabinet_is_sent_that_has_a_secret(tmp_path: Path) -> None:
+    """With a broker of somebody else's, to its listener for cabinets; what is set comes first."""
+    elsewhere = SecretStr("mqtt://gateway:s3cret@broker:1884")
+    given = Settings(
+        home=tmp_path,
+        mqtt_url=elsewhere,
+        database_url=SecretStr("postgresql://x"),
+        redis_url=SecretStr("redis://x"),
+    )
+    told = System(given, SystemOptions(device_mqtt_url="mqtt://broker:1883")).environment
+    assert told["VOLTBAY_CABINET_SECRET_URL"] == "mqtt://broker:1883"
+    chosen = System(given.model_copy(update={"cabinet_secret_url": "mqtt://outside:1883"}), SystemOptions())
+    assert "VOLTBAY_CABINET_SECRET_URL" not in chosen.environment
+
+
 def test_kill_and_start_keep_both_ports(tmp_path: Path) -> None:
     broker = EmbeddedMosquitto(Home(tmp_path))
     broker.start()

@@ -4,6 +4,7 @@ import os
 import signal
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from cli.embedded.home import Home
 from cli.embedded.identity import write_identity
-from cli.embedded.mosquitto import EmbeddedMosquitto
+from cli.embedded.mosquitto import TEMPLATES, EmbeddedMosquitto
 from device_gateway.broker_sync import BrokerSync
 from firmware_protocol.signing import secret_text
 from fleet.common.clock import utc_now
@@ -146,6 +147,32 @@ def world(clean_database: Database, tmp_path: Path) -> Iterator[World]:
     broker.stop()
 
 
+#: What a log looks like, where data is and which process it is are not about cabinets.
+_HOUSEKEEPING = ("log_", "pid_file", "connection_messages", "persistence_location")
+
+
+def listeners(config: Path) -> Counter[frozenset[tuple[str, str]]]:
+    """What each listener is told, whatever its port and wherever its files are; first, what all of them are."""
+    found: list[set[tuple[str, str]]] = [set()]
+    for line in config.read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == "listener":
+            found.append(set())
+        elif line and not name.startswith(("#", *_HOUSEKEEPING)):
+            found[-1].add((name, value.rpartition("/")[2]))
+    return Counter(map(frozenset, found))
+
+
+def test_cabinets_meet_the_same_listeners_on_a_laptop_and_in_containers(world: World) -> None:
+    """And one more on a laptop, where a name is believed (decision 0203)."""
+    laptop = listeners(world.broker.data / "mosquitto.conf")
+    containers = listeners(TEMPLATES / "mosquitto.conf")
+    believed = frozenset({("allow_anonymous", "true"), ("acl_file", "devices.acl")})
+    assert containers.total() == 5
+    assert laptop - containers == Counter([believed])
+    assert containers - laptop == Counter()
+
+
 @pytest.fixture
 def running(world: World) -> Iterator[BrokerSync]:
     sync = world.sync()
@@ -211,6 +238,17 @@ def test_who_signs_does_not_send_the_secret(world: World) -> None:
     world.sync().round()
     assert is_refused(lambda: world.by_secret("VB-A", secret_text(issued.secret)))
     world.by_secret("VB-A", issued.password).close()
+
+
+def test_a_secret_may_also_be_told_inside_tls(world: World) -> None:
+    issued = world.secret("VB-A")
+    world.sync().round()
+    with session_scope(world.database.engine) as session:
+        (world.folder / "roots.pem").write_text(authority.roots(session))
+    sealed = ssl.create_default_context(cafile=str(world.folder / "roots.pem"))
+    port = world.port(world.broker.sealed_url)
+    assert RawClient(port, sealed).connect("whatever", "VB-A", issued.password) == _LET_IN
+    assert RawClient(port, sealed).connect("whatever", "VB-A", "guessed") != _LET_IN
 
 
 def test_nobody_comes_without_a_certificate_of_the_fleet(world: World) -> None:
