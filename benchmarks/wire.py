@@ -10,6 +10,8 @@ PUBLISH_QOS1 = 0x32
 SUBSCRIBE = 0x82
 PUBACK_BYTES = 4
 DISCONNECT = b"\xe0\x00"
+#: 18 hours, in seconds. None at all is refused by brokers after 2.0.11.
+_KEEP_ALIVE = b"\xff\xff"
 
 
 def _length(value: int) -> bytes:
@@ -31,10 +33,10 @@ def packet(kind: int, body: bytes) -> bytes:
 
 
 def connect(client_id: str, user: str | None = None, password: str = "") -> bytes:
-    """CONNECT, clean session, no keep-alive; with a user's name and password, if there is one."""
+    """CONNECT, clean session, a keep-alive that no run outlasts; with a user's name and password, if there is one."""
     if user is None:
-        return packet(CONNECT, _text("MQTT") + b"\x04\x02\x00\x00" + _text(client_id))
-    return packet(CONNECT, _text("MQTT") + b"\x04\xc2\x00\x00" + _text(client_id) + _text(user) + _text(password))
+        return packet(CONNECT, _text("MQTT") + b"\x04\x02" + _KEEP_ALIVE + _text(client_id))
+    return packet(CONNECT, _text("MQTT") + b"\x04\xc2" + _KEEP_ALIVE + _text(client_id) + _text(user) + _text(password))
 
 
 def publish(topic: str, payload: bytes, mid: int | None) -> bytes:

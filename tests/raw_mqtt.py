@@ -14,6 +14,10 @@ class Closed(Exception):
     """The broker ended the connection, or never let it begin."""
 
 
+#: None at all is refused by brokers after 2.0.11.
+_KEEP_ALIVE_S = 600
+
+
 class RawClient:
     """One connection. `connect` must be called first."""
 
@@ -29,7 +33,7 @@ class RawClient:
     def connect(self, client_id: str, user: str | None = None, password: str | None = None) -> int:
         """The broker's return code: 0 is let in. Raises Closed."""
         flags = 2 | (0x80 if user is not None else 0) | (0x40 if password is not None else 0)
-        body = _text("MQTT") + bytes([4, flags, 0, 0]) + _text(client_id)
+        body = _text("MQTT") + bytes([4, flags]) + _KEEP_ALIVE_S.to_bytes(2, "big") + _text(client_id)
         body += b"".join(_text(each) for each in (user, password) if each is not None)
         self.send(_packet(0x10, body))
         kind, answer = self.receive()
