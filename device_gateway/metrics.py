@@ -32,6 +32,12 @@ class Metrics:
         self.relink_refused = Counter(
             "voltbay_gateway_relink_refused", "TCP connections not taken", ["reason"], registry=registry
         )
+        self.relink_replaced = Counter(
+            "voltbay_gateway_relink_replaced",
+            "TCP connections that another one of the same box replaced, from the same address or from another",
+            ["address"],
+            registry=registry,
+        )
         self.relink_connections = Gauge("voltbay_gateway_relink_connections", "TCP connections held", registry=registry)
         self.commands = Counter("voltbay_gateway_commands", "commands by what was done", ["action"], registry=registry)
         self.batch_size = Histogram(

@@ -231,10 +231,17 @@ class RelinkListener(Thread):
             self._write(each, message.payload)
 
     def _admit(self, each: Connection, admission: Admission) -> None:
-        """The newest login wins: an older connection of the same box is cut."""
+        """The newest login wins: an older connection of the same box is cut, and most often is dead already."""
         older = self._table.admit(each, admission)
-        if older is not None:
-            self._close(older)
+        if older is None:
+            return
+        moved = older.address != each.address
+        self._metrics.relink_replaced.labels("other" if moved else "same").inc()
+        if moved:
+            _LOG.warning(
+                "box connected from elsewhere", station_id=each.station_id, now=each.address, was=older.address
+            )
+        self._close(older)
 
     def _count(self, direction: str, frame: bytes) -> None:
         if len(frame) > COMMAND_AT:  # a login may be let in without a reply

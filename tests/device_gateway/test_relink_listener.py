@@ -2,15 +2,19 @@
 
 import errno
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from device_gateway.metrics import Metrics
+from device_gateway.received import Received
 from device_gateway.relink_listener import ACCEPT_AGAIN_S, RelinkListener
+from firmware_protocol.dialects.relink.translate import place_of
+from firmware_protocol.vendor import Admission
 from fleet.common.networks import CabinetNetworks
 from tests.device_gateway.cabinet import eventually
 
@@ -36,12 +40,16 @@ def running(listener: RelinkListener) -> Iterator[RelinkListener]:
         listener.stop(5)
 
 
-def listener_for(networks: CabinetNetworks, registry: CollectorRegistry | None = None) -> RelinkListener:
+def listener_for(
+    networks: CabinetNetworks,
+    registry: CollectorRegistry | None = None,
+    deliver: Callable[[Received], None] = lambda _: None,
+) -> RelinkListener:
     return RelinkListener(
         host="127.0.0.1",
         port=0,
         gateway="g",
-        deliver=lambda _: None,
+        deliver=deliver,
         networks=networks,
         metrics=Metrics(registry or CollectorRegistry()),
     )
@@ -71,6 +79,32 @@ def test_every_frame_is_counted_by_what_it_is() -> None:
             eventually(lambda: count("broken") == 1)
             assert (count("login"), count("other")) == (1, 3)
         eventually(lambda: registry.get_sample_value("voltbay_gateway_relink_connections") == 0)
+
+
+def test_a_box_that_connects_again_is_counted_by_where_it_comes_from() -> None:
+    registry = CollectorRegistry()
+    login = bytes.fromhex("002060018D112233445566778802330011") + b"RL1H000000000017\0"
+
+    def replaced(address: str) -> float:
+        return registry.get_sample_value("voltbay_gateway_relink_replaced_total", {"address": address}) or 0
+
+    arrived: list[Received] = []
+
+    def topics() -> dict[int, str]:
+        return {place_of(each.topic).connection: each.topic for each in arrived}
+
+    def known(number: int) -> bool:
+        return number in topics()
+
+    with running(listener_for(CabinetNetworks(), registry, arrived.append)) as listener, ExitStack() as cabinets:
+        for number, source in enumerate(("127.0.0.1", "127.0.0.1", "127.0.0.2"), 1):
+            cabinet = socket.create_connection(("127.0.0.1", listener.port), timeout=10, source_address=(source, 0))
+            cabinets.enter_context(cabinet).sendall(login)
+            eventually(partial(known, number))
+            topic = topics()[number]
+            listener.publish(Admission(topic=topic, payload=login, qos=0, station_id=7, epoch=number, heartbeat=None))
+            assert cabinet.recv(len(login), socket.MSG_WAITALL) == login
+        eventually(lambda: (replaced("same"), replaced("other")) == (1, 1))
 
 
 def test_a_connection_that_could_not_be_taken_is_taken_a_little_later() -> None:
