@@ -24,7 +24,7 @@ class DebtOut(Schema):
     reduced: Annotated[MoneyOut, Field(description="the rental turned out to cost less")]
     written_off: Annotated[MoneyOut, Field(description="nobody asks for it any more")]
     incurred_at: Instant
-    try_at: Annotated[Instant | None, Field(description="when the default card is charged by itself")]
+    try_at: Annotated[Instant | None, Field(description="when a saved card is charged by itself")]
 
     @classmethod
     def of(cls, debt: Debt) -> Self:
@@ -41,7 +41,7 @@ class DebtOut(Schema):
 
 class DebtForOperator(DebtOut):
     user_id: UUID
-    tries: Annotated[int, Field(description="how often the default card was charged by itself")]
+    tries: Annotated[int, Field(description="how often a saved card was charged by itself")]
 
 
 class PayDebtIn(Input):

@@ -36,7 +36,7 @@ def list_debts(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Page[DebtOut]:
-    """While one is open no rental can be started. Money that comes into the wallet pays it first; when the default card
+    """While one is open no rental can be started. Money that comes into the wallet pays it first; when a saved card
     is charged by itself is in the public configuration (`payments.debt_retries`).
     """
     before = runtime.cursors.read("debts", cursor)

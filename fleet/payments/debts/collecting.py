@@ -44,7 +44,7 @@ def due(session: Session, now: datetime, limit: int) -> list[UUID]:
 
 
 def begin_due(session: Session, debt: Debt, provider: PaymentProvider, now: datetime) -> Try | None:
-    """The schedule's next try with the rider's default card; None: not now, and when instead is noted.
+    """The schedule's next try with a card of the rider's; None: not now, and when instead is noted.
 
     Safe to call twice: the second finds the try under way.
     """
@@ -56,7 +56,7 @@ def begin_due(session: Session, debt: Debt, provider: PaymentProvider, now: date
     if _secured(session, debt):
         debt.try_at = now + SOON
         return None
-    card = _default_card(session, debt.user_id, provider) if get(session, POLICY).card else None
+    card = _card_for(session, debt, provider) if get(session, POLICY).card else None
     amount = 0 if card is None else _may_pay(session, card, debt, now)
     if card is None or amount <= 0:
         debt.try_at = now + LATER
@@ -114,9 +114,16 @@ def _secured(session: Session, debt: Debt) -> bool:
     return session.scalars(query).first() is not None
 
 
-def _default_card(session: Session, user_id: UUID, provider: PaymentProvider) -> PaymentMethod | None:
-    saved = methods.methods_of(session, user_id)
-    return next((each for each in saved if each.is_default and each.provider == provider.name), None)
+def _card_for(session: Session, debt: Debt, provider: PaymentProvider) -> PaymentMethod | None:
+    """The saved card that the rental was begun with, else the default."""
+    saved = [each for each in methods.methods_of(session, debt.user_id) if each.provider == provider.name]
+    begun_with = session.scalar(
+        select(PaymentIntent.method_id).where(
+            PaymentIntent.rental_id == debt.rental_id, PaymentIntent.purpose == IntentPurpose.RENTAL
+        )
+    )
+    own = next((each for each in saved if each.id == begun_with), None)
+    return own or next((each for each in saved if each.is_default), None)
 
 
 def _may_pay(session: Session, method: PaymentMethod, debt: Debt, now: datetime) -> int:

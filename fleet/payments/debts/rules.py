@@ -11,7 +11,7 @@ _YEAR_MINUTES = 366 * 24 * 60
 
 
 class RetryPolicy(BaseModel):
-    """When the rider's default card is tried by itself. The wallet is looked at whenever money comes in."""
+    """When the rider's saved card is tried by itself. The wallet is looked at whenever money comes in."""
 
     #: False: cards are charged for debts only when their rider asks for it.
     card: bool = True

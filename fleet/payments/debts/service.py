@@ -37,7 +37,8 @@ POLICY = registry.add(
         RetryPolicy,
         RetryPolicy(),
         scope=PUBLIC,
-        description="Whether and when a rider's default card is charged by itself for what a rental left unpaid.",
+        description="Whether and when a rider's saved card is charged by itself for what a rental left unpaid: the one "
+        "that it was begun with, else the default.",
     )
 )
 

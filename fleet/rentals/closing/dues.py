@@ -59,7 +59,7 @@ def _pay(session: Session, rental: Rental, now: datetime) -> int:
 
 
 def collect_by_card(transactions: Transactions, provider: PaymentProvider, now: datetime, limit: int = 20) -> int:
-    """The schedule's tries that are due: from the wallet what it has, the rest from the rider's default card.
+    """The schedule's tries that are due: from the wallet what it has, the rest from a saved card.
 
     Returns how many cards were asked. Several may run at once: of one debt one try is under way, whoever makes it.
     """
