@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from api.deps import Now, RuntimeDep, SessionDep
 from api.runtime import runtime_of
 from fleet.common.errors import FleetError, Forbidden
-from fleet.users.errors import NotAuthenticated
+from fleet.users.errors import AccountNeeded, NotAuthenticated
 from fleet.users.models import Role, User
 from fleet.users.tokens import AccessClaims, signed_in_user
 
@@ -67,9 +67,26 @@ async def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> Us
     return await _current_operator(user)
 
 
-#: In the request's own transaction.
+def _with_account(user: User) -> User:
+    if user.guest:
+        raise AccountNeeded("this takes an account: prove a phone or an e-mail address first")
+    return user
+
+
+async def _current_account(user: Annotated[User, Depends(_current_user)]) -> User:
+    return _with_account(user)
+
+
+async def _waiting_account(user: Annotated[User, Depends(_waiting_user)]) -> User:
+    return _with_account(user)
+
+
+#: In the request's own transaction. Guests too, whose every right is in what they ask for.
 CurrentUser = Annotated[User, Depends(_current_user)]
 CurrentOperator = Annotated[User, Depends(_current_operator)]
+#: Not guests: money that stays here, and promises for later.
+CurrentAccount = Annotated[User, Depends(_current_account)]
+WaitingAccount = Annotated[User, Depends(_waiting_account)]
 #: For operations that wait or stream: checked in a transaction that is over before the waiting begins.
 WaitingUser = Annotated[User, Depends(_waiting_user)]
 WaitingOperator = Annotated[User, Depends(_waiting_operator)]

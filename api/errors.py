@@ -26,7 +26,7 @@ from fleet.devices.logs.errors import PieceTooLarge
 from fleet.payments.errors import InsufficientFunds
 from fleet.rentals.errors import MoneyOwed, NotAPicture, PictureTooLarge
 from fleet.subscriptions.errors import SubscriptionNotPaid
-from fleet.users.errors import NoSender, NotAuthenticated
+from fleet.users.errors import AccountNeeded, DestinationTaken, GuestsNotAllowed, NoSender, NotAuthenticated
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,12 @@ STATUS: dict[type[FleetError], int] = {
 }
 
 #: What to do about an error, as a member of its problem: where in this API.
-_WAYS: dict[type[FleetError], dict[str, str]] = {MoneyOwed: {"pay_at": "/api/v1/payment/debts"}}
+_WAYS: dict[type[FleetError], dict[str, str]] = {
+    MoneyOwed: {"pay_at": "/api/v1/payment/debts"},
+    AccountNeeded: {"sign_up_at": "/api/v1/user/guest/verify"},
+    DestinationTaken: {"sign_in_at": "/api/v1/user/auth/verify"},
+    GuestsNotAllowed: {"sign_up_at": "/api/v1/user/auth/code"},
+}
 
 _HTTP_CODES = {
     401: "not_authenticated",

@@ -20,13 +20,19 @@ _ADDRESS = Rule("address", 6000, 60, per="address")
 #: A provider delivers its backlog at once.
 _WEBHOOK = Rule("webhook", 1200, 60, per="address")
 
+#: Whoever tries stolen cards makes himself as many users as he likes.
+_CARD = Rule("card", 300, 3600, per="address")
+
 #: What is guessed at, costs money to send, or moves metal: (method, path, further rules).
 _ROUTES: tuple[tuple[str, re.Pattern[str], tuple[Rule, ...]], ...] = (
     ("POST", re.compile(r"/api/v1/user/auth/code"), (Rule("auth-code", 10, 60, per="address"),)),
     ("POST", re.compile(r"/api/v1/user/auth/verify"), (Rule("auth-verify", 30, 60, per="address"),)),
+    ("POST", re.compile(r"/api/v1/user/guest"), (Rule("guest", 60, 3600, per="address"),)),
+    ("POST", re.compile(r"/api/v1/user/guest/verify"), (Rule("auth-verify", 30, 60, per="address"),)),
     ("POST", re.compile(r"/api/v1/user/auth/refresh"), (Rule("auth-refresh", 60, 60, per="address"),)),
     ("POST", re.compile(r"/api/v1/rental/start"), (Rule("rental-start", 60, 60),)),
     ("POST", re.compile(r"/api/v1/payment/top-up.*"), (Rule("top-up", 30, 60),)),
+    ("POST", re.compile(r"/api/v1/payment/(method|(intent|top-up)/[^/]+/confirm)"), (_CARD,)),
     ("POST", re.compile(r"/api/v1/subscription(/pay)?"), (Rule("subscription", 30, 60),)),
     ("POST", re.compile(r"/api/v1/payment/webhook/.*"), (_WEBHOOK,)),
     ("POST", re.compile(r"/api/v1/device/(claim|renew)"), (Rule("device-claim", 600, 60, per="address"),)),

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
 
     otp_ttl_s: int = 300
     otp_attempts: int = 5
+    #: Whether people may rent by card without an account; None: in development only.
+    guests_allowed: bool | None = None
+    #: Guests who never came to pay are deleted so many days after they were last seen.
+    guest_days: int = Field(30, ge=1)
 
     currency: str = "EUR"
     #: What operators may give one rider, or take, alone in a day, in minor units by currency; of others, nothing.
@@ -217,6 +221,10 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.environment is Environment.PRODUCTION
+
+    @property
+    def guests(self) -> bool:
+        return not self.production if self.guests_allowed is None else self.guests_allowed
 
     @cached_property
     def base_url(self) -> str:

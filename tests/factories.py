@@ -26,6 +26,14 @@ def add_rider(session: Session, now: datetime, funds_minor: int = 5000, currency
     return user.id
 
 
+def add_guest(session: Session, now: datetime) -> UUID:
+    """A rider without an account."""
+    guest = User(guest=True, tokens_valid_from=now, created_at=now)
+    session.add(guest)
+    session.flush()  # what the guest has refers to them
+    return guest.id
+
+
 def give_money(session: Session, user_id: UUID, now: datetime, amount_minor: int, currency: str = "EUR") -> None:
     money = Money(amount_minor, currency)
     wallets.adjust(session, user_id=user_id, money=money, reason="test", actor_id=user_id, key=uuid4().hex, now=now)

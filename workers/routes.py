@@ -61,7 +61,7 @@ ROUTES: dict[str, tuple[str, ...]] = {
     TopUpSucceeded.name: ("rentals.collect_dues",),
     **{event.name: ("telemetry.look_at_stations",) for event in _AT_A_STATION},
     **{event.name: ("partners.settle_rental",) for event in _TAKINGS},
-    RentalRefunded.name: ("partners.settle_rental", "rentals.give_minutes_back"),
+    RentalRefunded.name: ("partners.settle_rental", "rentals.give_minutes_back", "rentals.give_back_to_guest"),
 }
 
 #: Tasks that take many events at once, for whom a thousand are hardly more work than one (decision 0290).

@@ -52,5 +52,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "photos of riders": every(3600, "rentals.forget_photos"),
     "outbox": every(300, "common.forget_settled_events"),
     "idempotency keys": every(900, "common.forget_idempotency_keys"),
+    "guests who left": every(3600, "users.forget_guests"),
     "codes and tokens": every(3600, "users.forget_expired"),
 }

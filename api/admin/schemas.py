@@ -285,6 +285,7 @@ class UserOut(Schema):
     id: UUID
     email: str | None
     phone: str | None
+    guest: Annotated[bool, Field(description="without an account: rents by card only")]
     name: str | None
     role: Role
     status: UserStatus

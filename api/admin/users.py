@@ -6,7 +6,7 @@ from fastapi import Query
 from api.admin.acts import ActsDep
 from api.admin.schemas import AuditEntry, UserDetail, UserOut, Users, UserStatusIn
 from api.auth import CurrentOperator
-from api.deps import Now, RuntimeDep, SessionDep
+from api.deps import RuntimeDep, SessionDep
 from api.paging import DEFAULT_LIMIT
 from api.payments.schemas import WalletOut
 from api.problems import problems
@@ -33,12 +33,12 @@ def find(
 
 @router.get("/user/{user_id}", operation_id="admin_get_user", summary="One account with its wallet and open rentals",
             responses=problems(401, 403, 404))  # fmt: skip
-def show(user_id: UUID, session: SessionDep, runtime: RuntimeDep, _: CurrentOperator, now: Now) -> UserDetail:
+def show(user_id: UUID, session: SessionDep, runtime: RuntimeDep, _: CurrentOperator) -> UserDetail:
     user = service.get_user(session, user_id)
-    wallet = wallets.wallet_of(session, user_id, runtime.settings.currency, now)
+    wallet = wallets.wallet_balance(session, user_id, runtime.settings.currency)
     return UserDetail(
         **UserOut.model_validate(user).model_dump(),
-        wallet=WalletOut.of(wallets.balance(session, wallet)),
+        wallet=WalletOut.of(wallet),
         open_rentals=[rental.id for rental in rentals.current(session, user_id)],
     )
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request, Response
 
-from api.auth import CurrentUser, WaitingUser
+from api.auth import CurrentAccount, CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.etag import NOT_MODIFIED, tagged
 from api.idempotency import Idempotent, Once, replay
@@ -24,9 +24,10 @@ from api.schemas import Currency, Cursor, Limit, Page
 from api.v1 import area
 from fleet.common.money import Money
 from fleet.db import session_scope
-from fleet.payments import intents, statements, topups, wallets, webhooks
+from fleet.payments import intents, kept_cards, statements, topups, wallets, webhooks
 from fleet.payments.errors import UnknownProvider
 from fleet.payments.points import as_points
+from fleet.users.models import User
 
 router = area("payment", "payments")
 
@@ -40,12 +41,11 @@ def wallet(
     session: SessionDep,
     runtime: RuntimeDep,
     user: CurrentUser,
-    now: Now,
     currency: Currency | None = None,
 ) -> Response:
     """`currency` defaults to the fleet's own."""
-    found = wallets.wallet_of(session, user.id, currency or runtime.settings.currency, now)
-    return tagged(request, WalletOut.of(wallets.balance(session, found)))
+    found = wallets.wallet_balance(session, user.id, currency or runtime.settings.currency)
+    return tagged(request, WalletOut.of(found))
 
 
 @router.get(
@@ -84,7 +84,7 @@ def statement(
     response_model=IntentOut, responses=problems(401, 403, 409),
 )  # fmt: skip
 def create_top_up(
-    body: TopUpIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, once: Idempotent
+    body: TopUpIn, session: SessionDep, runtime: RuntimeDep, user: CurrentAccount, now: Now, once: Idempotent
 ) -> Response:
     """Nothing is charged until it is confirmed."""
     return once.answer(
@@ -117,21 +117,25 @@ def confirm_top_up(
 
     The provider is called outside any transaction, so the answer is kept after the fact.
     """
-    return _confirmed(intent_id, body, runtime, user.id, now, once)
+    return _confirmed(intent_id, body, runtime, user, now, once)
 
 
-def _confirmed(
-    intent_id: UUID, body: ConfirmIn, runtime: Runtime, user_id: UUID, now: datetime, once: Once
-) -> Response:
+def _confirmed(intent_id: UUID, body: ConfirmIn, runtime: Runtime, user: User, now: datetime, once: Once) -> Response:
     stored = once.stored(runtime.engine, now)
     if stored is not None:
         return replay(stored)
+    method_id = body.method_id
+    if user.guest and body.card is not None:
+        method_id = kept_cards.keep(
+            lambda: session_scope(runtime.engine), intent_id=intent_id, user_id=user.id, card=body.card,
+            provider=runtime.provider, now=now,
+        )  # fmt: skip
     intent = intents.confirm(
         lambda: session_scope(runtime.engine),
         intent_id=intent_id,
-        user_id=user_id,
+        user_id=user.id,
         card=body.card,
-        method_id=body.method_id,
+        method_id=method_id,
         provider=runtime.provider,
         now=now,
         return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
@@ -165,9 +169,9 @@ def confirm_intent(
     intent_id: UUID, body: ConfirmIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent
 ) -> Response:
     """As for top-ups. For a rental the money is only set aside (`authorized`); the rental then starts by itself, and
-    nothing is taken when no bank is given.
+    nothing is taken when no bank is given. A guest's card is saved with it.
     """
-    return _confirmed(intent_id, body, runtime, user.id, now, once)
+    return _confirmed(intent_id, body, runtime, user, now, once)
 
 
 @router.post(

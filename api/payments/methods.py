@@ -12,6 +12,7 @@ from api.problems import problems
 from api.v1 import area
 from fleet.db import session_scope
 from fleet.payments import methods
+from fleet.rentals.starts import guests
 
 router = area("payment", "payments")
 
@@ -43,7 +44,9 @@ def set_default(method_id: UUID, session: SessionDep, user: CurrentUser) -> Meth
 
 
 @router.delete("/method/{method_id}", operation_id="remove_payment_method", summary="Forget a card", status_code=204,
-               responses=problems(401, 403, 404))  # fmt: skip
+               responses=problems(401, 403, 404, 409))  # fmt: skip
 def remove_method(method_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> None:
-    """Here at once, at the provider soon after. What it has set aside for an open rental stays."""
-    methods.remove(session, user.id, method_id, now)
+    """Here at once, at the provider soon after. What it has set aside for an open rental stays. A guest's card is kept
+    (409) while they rent or owe.
+    """
+    guests.forget_card(session, user, method_id, now)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from api.auth import CurrentUser, WaitingUser
+from api.auth import CurrentUser, WaitingAccount
 from api.deps import Now, RuntimeDep, SessionDep
 from api.payments.money_out_schemas import OnboardingOut, PayoutAccountOut
 from api.problems import problems
@@ -19,7 +19,7 @@ router = area("payment", "payments")
 
 @router.post("/payout-account", operation_id="open_payout_account", summary="Tell the payment provider who I am",
              responses=problems(401, 403, 409, 422))  # fmt: skip
-def open_account(runtime: RuntimeDep, user: WaitingUser, now: Now) -> OnboardingOut:
+def open_account(runtime: RuntimeDep, user: WaitingAccount, now: Now) -> OnboardingOut:
     """Opens the account that withdrawals go to, or shows it as the provider has it now; again is the same account. The
     app opens `url` in a browser; whoever comes back from there asks again.
     """

@@ -2,7 +2,7 @@ from uuid import UUID
 
 from fastapi import Response
 
-from api.auth import CurrentUser
+from api.auth import CurrentAccount, CurrentUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.idempotency import Idempotent
 from api.paging import DEFAULT_LIMIT
@@ -19,7 +19,7 @@ router = area("payment", "payments")
 @router.post("/withdrawal", operation_id="request_withdrawal", summary="Take money out of my wallet", status_code=201,
              response_model=WithdrawalOut, responses=problems(401, 402, 403, 404, 409))  # fmt: skip
 def request_withdrawal(
-    body: WithdrawalIn, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, once: Idempotent
+    body: WithdrawalIn, session: SessionDep, runtime: RuntimeDep, user: CurrentAccount, now: Now, once: Idempotent
 ) -> Response:
     """Reserved at once, paid out when somebody has agreed. Where it is offered: `payments.withdrawals` of the public
     configuration. Bonus money is not paid out, and nothing while money is owed. To a saved method, or to my account

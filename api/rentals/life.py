@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Query, Response
 
-from api.auth import CurrentUser
+from api.auth import CurrentAccount, CurrentUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.idempotency import Idempotent
 from api.problems import problems
@@ -39,7 +39,7 @@ def list_packages(
     response_model=RentalOut, responses=problems(401, 402, 403, 404, 409),
 )  # fmt: skip
 def extend(
-    rental_id: UUID, body: ExtendIn, session: SessionDep, user: CurrentUser, now: Now, once: Idempotent
+    rental_id: UUID, body: ExtendIn, session: SessionDep, user: CurrentAccount, now: Now, once: Idempotent
 ) -> Response:
     """Before the time of a rental that was begun with a package is over, at most three times. A prepaid package's price
     is held at once; should the bank turn out to have been back before, it is not charged.

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import Response
 
-from api.auth import CurrentUser, WaitingUser
+from api.auth import CurrentUser, WaitingAccount, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.idempotency import Idempotent, replay
 from api.paging import DEFAULT_LIMIT
@@ -40,7 +40,7 @@ def mine(session: SessionDep, user: CurrentUser, now: Now) -> SubscriptionOut:
 
 @router.post("", operation_id="subscribe", summary="Subscribe and pay the first period", status_code=201,
              response_model=SubscriptionOut, responses=problems(401, 402, 403, 404, 409))  # fmt: skip
-def subscribe(body: SubscribeIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent) -> Response:
+def subscribe(body: SubscribeIn, runtime: RuntimeDep, user: WaitingAccount, now: Now, once: Idempotent) -> Response:
     """From the wallet when it has enough, else by a saved card. `active` when that is done; `pending` while the
     provider is silent or the rider's bank wants to see the rider (`payment.action_url`): ask again. 402: nothing
     pays, and nothing was bought. The period begins when it is paid. A plan that may be tried costs nothing at first,

@@ -2,12 +2,13 @@ from uuid import UUID
 
 from fastapi import Response
 
-from api.auth import Claims, CurrentUser
+from api.auth import Claims, CurrentUser, WaitingUser
 from api.deps import Address, Now, RuntimeDep, SessionDep, UserAgent
 from api.problems import problems
 from api.users.schemas import (
     CodeSent,
     Destination,
+    GuestIn,
     Me,
     MePatch,
     RefreshIn,
@@ -20,7 +21,7 @@ from api.users.schemas import (
 from api.v1 import area
 from fleet.common.errors import NotFound
 from fleet.db import session_scope
-from fleet.users import otp, tokens
+from fleet.users import guests, otp, tokens
 from fleet.users.service import update_profile
 from fleet.users.tokens import Refused
 
@@ -53,7 +54,52 @@ def verify_code(body: VerifyCode, runtime: RuntimeDep, now: Now, address: Addres
     # Raised after the commit: the try that was used up stays used up.
     if isinstance(found, Refused):
         raise found.error
+    return _signed_in(found)
+
+
+def _signed_in(found: tokens.SignedIn) -> SignedIn:
     return SignedIn(**Tokens.of(found.tokens).model_dump(), new=found.created, user=Me.model_validate(found.user))
+
+
+@router.post(
+    "/guest", operation_id="welcome_guest", summary="Rent by card without an account", status_code=201,
+    responses=problems(403),
+)  # fmt: skip
+def welcome_guest(body: GuestIn, session: SessionDep, runtime: RuntimeDep, now: Now, user_agent: UserAgent) -> SignedIn:
+    """A guest with tokens as everybody has; who loses them has lost the guest. A guest has one rental at a time, begun
+    with `pay: card`: the card is kept, pays all that the rental costs, late fees too, and gets back what is too much.
+    Everything else that holds money or makes promises answers `account_needed`, until a phone or an e-mail address is
+    proven (`/user/guest/verify`). 403 where the fleet wants no guests.
+    """
+    found = guests.welcome(
+        session, now, runtime.settings, keys=runtime.keys, locale=body.locale, country=body.country,
+        user_agent=user_agent,
+    )  # fmt: skip
+    return _signed_in(found)
+
+
+@router.post(
+    "/guest/verify",
+    operation_id="verify_guest",
+    summary="Make an account of a guest",
+    responses=problems(401, 403, 409),
+)
+def verify_guest(
+    body: VerifyCode, runtime: RuntimeDep, user: WaitingUser, now: Now, address: Address, user_agent: UserAgent
+) -> SignedIn:
+    """With a code that was sent to the phone or e-mail address (`/user/auth/code`). Rentals, receipts and cards stay,
+    and the tokens are new: the guest's own work no more. 409 `destination_taken`: there is an account already, which
+    the same code signs in to; what was rented as a guest stays the guest's.
+    """
+    with session_scope(runtime.engine) as session:
+        found = guests.become_account(
+            session, body.address, body.code, now, runtime.settings,
+            guest_id=user.id, keys=runtime.keys, user_agent=user_agent, address=address,
+        )  # fmt: skip
+    # Raised after the commit: the try that was used up stays used up.
+    if isinstance(found, Refused):
+        raise found.error
+    return _signed_in(found)
 
 
 @router.post(

@@ -66,6 +66,7 @@ class Me(Schema):
     id: UUID
     email: str | None
     phone: str | None
+    guest: Annotated[bool, Field(description="without an account: neither e-mail nor phone are known")]
     name: str | None
     role: Role
     locale: Annotated[str, Field(examples=["en"])]
@@ -91,6 +92,15 @@ class MePatch(Input):
     name: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     locale: Annotated[str | None, Field(min_length=2, max_length=16, description="BCP 47")] = None
     time_zone: Annotated[str | None, Field(max_length=64, description="IANA name")] = None
+
+
+class GuestIn(Input):
+    """All of it may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"country": "CH", "locale": "de-CH"}]})
+
+    country: Annotated[str | None, Field(pattern="^[A-Z]{2}$", description="ISO 3166, of `/config/countries`")] = None
+    locale: Annotated[str | None, Field(min_length=2, max_length=16, description="BCP 47")] = None
 
 
 class SessionOut(Schema):

@@ -172,6 +172,8 @@ class DeviceCommand(Base):
         Index("ix_device_command_open_deadline", "deadline", postgresql_where=text("state IN ('queued', 'sent')")),
         Index("ix_device_command_unknown", "station_id", postgresql_where=text("state = 'unknown'")),
         Index(None, "station_id", "created_at"),
+        # Asked when an account is deleted.
+        Index("ix_device_command_requested_by", "requested_by", postgresql_where=text("requested_by IS NOT NULL")),
         CheckConstraint("attempt >= 0", name="attempt"),
     )
 

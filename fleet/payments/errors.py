@@ -41,6 +41,12 @@ class PaymentMethodNotFound(NotFound):
     code = "payment_method_not_found"
 
 
+class PaymentMethodInUse(Conflict):
+    """It stands for a rental that is open, and nothing else does."""
+
+    code = "payment_method_in_use"
+
+
 class TooManyPaymentMethods(Conflict):
     """`limit` cards are saved already."""
 

@@ -68,6 +68,12 @@ def method_of(session: Session, user_id: UUID, method_id: UUID) -> PaymentMethod
     return method
 
 
+def locked(session: Session, user_id: UUID, method_id: UUID, *, share: bool = False) -> PaymentMethod:
+    """The method as it is now; `share`: only so that it is not removed meanwhile. Raises PaymentMethodNotFound."""
+    session.get(PaymentMethod, method_id, with_for_update={"read": share}, populate_existing=True)
+    return method_of(session, user_id, method_id)
+
+
 def add(
     transactions: Transactions, *, user_id: UUID, token: str, provider: PaymentProvider, now: datetime
 ) -> PaymentMethod:

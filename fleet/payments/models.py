@@ -86,6 +86,8 @@ class LedgerAccount(Base):
         CheckConstraint(
             "kind <> 'partner_payable' OR owner_id IS NOT NULL AND normal_side = 'credit'", name="partners_money"
         ),
+        # Asked when an account is deleted.
+        Index("ix_ledger_account_rider_id", "rider_id", postgresql_where=text("rider_id IS NOT NULL")),
     )  # fmt: skip
 
     id: Mapped[UUID] = uuid_pk()

@@ -73,12 +73,19 @@ def lock_points(session: Session, user_id: UUID, wallet: Purse, now: datetime) -
     return Purse(account, ledger.lock_accounts(session, account)[account], wallet.currency, wallet.house)
 
 
+def wallet_balance(session: Session, user_id: UUID, currency: str) -> WalletBalance:
+    """What is in the rider's wallet, without opening one: who never had any has nothing."""
+    return _looked_at(session, user_id, AccountKind.WALLET, currency)
+
+
 def points_balance(session: Session, user_id: UUID, currency: str) -> WalletBalance:
     """The rider's points money; who never had any has none."""
+    return _looked_at(session, user_id, AccountKind.BONUS, currency)
+
+
+def _looked_at(session: Session, user_id: UUID, kind: AccountKind, currency: str) -> WalletBalance:
     query = select(LedgerAccount.id).where(
-        LedgerAccount.owner_id == user_id,
-        LedgerAccount.kind == AccountKind.BONUS,
-        LedgerAccount.currency == currency,
+        LedgerAccount.owner_id == user_id, LedgerAccount.kind == kind, LedgerAccount.currency == currency
     )
     account = session.scalar(query)
     return WalletBalance(0, 0, 0, currency) if account is None else _balance_of(session, account)

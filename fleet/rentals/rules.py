@@ -97,6 +97,8 @@ class RentalPolicy:
     return_claims_max: int = 3
     #: For how long after its end a rental may be disputed.
     dispute_within: timedelta = timedelta(days=30)
+    #: Riders without an account may rent by card.
+    guests_allowed: bool = True
     #: Who may have something to say about a price.
     sources: tuple[AdjustmentSource, ...] = ()
 
@@ -121,6 +123,7 @@ class RentalPolicy:
             return_grace=timedelta(seconds=settings.return_grace_s),
             return_problems_max=settings.return_problems_max,
             dispute_within=timedelta(days=settings.dispute_days),
+            guests_allowed=settings.guests,
             sources=(SubscriptionBenefits(),),
         )
 

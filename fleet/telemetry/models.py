@@ -199,6 +199,8 @@ class Alert(Base):
         Index("uq_alert_open", "rule_id", "subject", unique=True, postgresql_where=text("state <> 'closed'")),
         Index(None, "station_id", "id"),
         Index(None, "state", "id"),
+        # Asked when an account is deleted, as below.
+        Index("ix_alert_acknowledged_by", "acknowledged_by", postgresql_where=text("acknowledged_by IS NOT NULL")),
         CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
     )
 
@@ -233,6 +235,7 @@ class AlertEvent(Base):
     """Append-only: what became of an alert."""
 
     __tablename__ = "alert_event"
+    __table_args__ = (Index("ix_alert_event_actor_id", "actor_id", postgresql_where=text("actor_id IS NOT NULL")),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     alert_id: Mapped[int] = mapped_column(ForeignKey("alert.id"), index=True)

@@ -1,4 +1,4 @@
-from fleet.common.errors import FleetError, Forbidden, NotFound, TooManyRequests
+from fleet.common.errors import Conflict, FleetError, Forbidden, NotFound, TooManyRequests
 
 
 class NotAuthenticated(FleetError):
@@ -21,6 +21,30 @@ class TokenRefused(NotAuthenticated):
 
 class UserSuspended(Forbidden):
     code = "user_suspended"
+
+
+class GuestsNotAllowed(Forbidden):
+    """Riders need an account here; who came as a guest before may still do all but rent."""
+
+    code = "guests_not_allowed"
+
+
+class AccountNeeded(Forbidden):
+    """Not for guests: it takes a phone or an e-mail address that is proven."""
+
+    code = "account_needed"
+
+
+class NotAGuest(Conflict):
+    """The caller has an account: there is nothing to make one of."""
+
+    code = "not_a_guest"
+
+
+class DestinationTaken(Conflict):
+    """An account is reached there already, as the caller has just proven. The code still signs in to it."""
+
+    code = "destination_taken"
 
 
 class TooManyCodes(TooManyRequests):

@@ -15,5 +15,7 @@ class OtpRequested(DomainEvent):
 
 @dataclass(frozen=True)
 class UserRegistered(DomainEvent):
+    """Somebody proved a phone or an e-mail address for the first time, perhaps as a guest who had rented before."""
+
     name: ClassVar[str] = "users.UserRegistered"
     user_id: UUID

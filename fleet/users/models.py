@@ -23,7 +23,9 @@ class Role(StrEnum):
 class User(Base):
     __tablename__ = "app_user"
     __table_args__ = (
-        CheckConstraint("phone IS NOT NULL OR email IS NOT NULL OR status = 'deleted'", name="reachable"),
+        CheckConstraint("phone IS NOT NULL OR email IS NOT NULL OR guest OR status = 'deleted'", name="reachable"),
+        CheckConstraint("NOT guest OR (phone IS NULL AND email IS NULL AND role = 'rider')", name="guest"),
+        Index("ix_app_user_guest", "created_at", postgresql_where=text("guest")),
         CheckConstraint("email = lower(email)", name="email_lower"),
     )
 
@@ -31,6 +33,8 @@ class User(Base):
     #: E.164.
     phone: Mapped[str | None] = mapped_column(String(16), unique=True)
     email: Mapped[str | None] = mapped_column(String(254), unique=True)
+    #: Has proven no address: rents by card, and nothing else (decision 0315).
+    guest: Mapped[bool] = mapped_column(default=False, server_default="false")
     name: Mapped[str | None] = mapped_column(String(100))
     role: Mapped[Role] = mapped_column(text_enum(Role, 16), default=Role.RIDER, server_default=Role.RIDER)
     status: Mapped[UserStatus] = mapped_column(text_enum(UserStatus, 16), default=UserStatus.ACTIVE)

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, select, text, update
@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from fleet.common.outbox import publish
 from fleet.settings import Settings
 from fleet.users import audit, rules, tokens
-from fleet.users.destinations import parse
+from fleet.users.destinations import Destination, parse
 from fleet.users.errors import CodeRefused, TooManyCodes, UserSuspended
 from fleet.users.events import OtpRequested
 from fleet.users.messages import Message, MessageSender
@@ -23,6 +23,7 @@ from fleet.users.service import user_at
 from fleet.users.tokens import Refused, SignedIn, TokenKeys
 
 _CODE = re.compile(r"[0-9]{6}", re.ASCII)
+REFUSAL: Final = "this code is wrong or has expired"
 
 
 def request_code(
@@ -124,10 +125,9 @@ def verify_code(
     `Refused` must be committed before its error (CodeRefused, UserSuspended) is raised: otherwise tries are unlimited.
     """
     found = parse(destination, region)
-    challenge = _take_try(session, found.value, now)
-    given = re.sub(r"[\s-]", "", code)
-    if challenge is None or not _matches(challenge, given, settings):
-        return Refused(CodeRefused("this code is wrong or has expired"))
+    challenge = proven(session, found, code, now, settings)
+    if challenge is None:
+        return Refused(CodeRefused(REFUSAL))
     challenge.used_at = now
     user, created = user_at(session, found, now)
     if user.status is not UserStatus.ACTIVE:
@@ -136,6 +136,18 @@ def verify_code(
     action = "user.signed_up" if created else "user.signed_in"
     audit.record(session, action=action, user_id=user.id, actor_id=user.id, now=now, address=address)
     return SignedIn(user, tokens.issue(session, user, now, settings, keys=keys, user_agent=user_agent), created)
+
+
+def proven(
+    session: Session, destination: Destination, code: str, now: datetime, settings: Settings
+) -> OtpChallenge | None:
+    """The challenge that `code` answers, locked, for the caller to use up; None: refused, and a try is counted.
+
+    Two who try at once wait for each other here.
+    """
+    challenge = _take_try(session, destination.value, now)
+    given = re.sub(r"[\s-]", "", code)
+    return challenge if challenge is not None and _matches(challenge, given, settings) else None
 
 
 def _take_try(session: Session, destination: str, now: datetime) -> OtpChallenge | None:

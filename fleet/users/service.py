@@ -57,9 +57,7 @@ def user_at(session: Session, destination: Destination, now: datetime) -> tuple[
             status=UserStatus.ACTIVE,
             tokens_valid_from=now,
             created_at=now,
-            country=home.iso_code if home else None,
-            locale=home.locale if home else "en",
-            time_zone=home.time_zone if home else "UTC",
+            **ways_of(home),
         )
         .on_conflict_do_nothing(index_elements=[column.key])
         .returning(User.id)
@@ -68,6 +66,13 @@ def user_at(session: Session, destination: Destination, now: datetime) -> tuple[
     if made is not None:
         publish(session, UserRegistered(user.id), now)
     return user, made is not None
+
+
+def ways_of(home: Country | None) -> dict[str, str | None]:
+    """Country, language and time zone of somebody from there."""
+    if home is None:
+        return {"country": None, "locale": "en", "time_zone": "UTC"}
+    return {"country": home.iso_code, "locale": home.locale, "time_zone": home.time_zone}
 
 
 def create_operator(session: Session, destination: str, name: str, now: datetime) -> User:
@@ -90,7 +95,7 @@ def update_profile(
     if name is not None:
         user.name = _name(name)
     if locale is not None:
-        user.locale = _locale(locale)
+        user.locale = read_locale(locale)
     if time_zone is not None:
         user.time_zone = _time_zone(time_zone)
     return user
@@ -103,7 +108,8 @@ def _name(name: str) -> str:
     return name
 
 
-def _locale(locale: str) -> str:
+def read_locale(locale: str) -> str:
+    """Raises InvalidInput."""
     parts = locale.replace("_", "-").split("-")
     if len(locale) > 16 or not all(part.isascii() and part.isalnum() for part in parts) or not parts[0].isalpha():
         raise InvalidInput("a locale looks like en or pt-BR (BCP 47)", field="locale")

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from simulators.faults import FaultKind
-from tests.system.clients import Operator, Rider
+from tests.system.clients import Guest, Operator, Rider
 from tests.system.system import System
 from tests.system.waiting import until
 
@@ -158,3 +158,44 @@ def test_lost_brought_back_late_disputed_and_refunded(
     assert told == [
         "requested", "bank_left", "overdue", "lost", "brought_back", "disputed", "dispute_partly_refunded",
     ]  # fmt: skip
+
+
+def test_a_guest_loses_a_bank_finds_it_and_signs_up(
+    system: System, station: str, other: str, operator: Operator
+) -> None:
+    """The card pays all of it, late fees and what is not set aside too, and gets back what was too much."""
+    _tariff(operator, station)
+    guest = Guest(system).welcome()
+    rental = guest.rent_by_card(station)
+    path = f"/rental/{rental['id']}"
+    _passed(system, timedelta(hours=4), "rental", rental["id"], "requested_at", "started_at", "overdue_at", "buyout_at")
+    guest.wait_state(rental["id"], "bought_out", timeout_s=60)
+    assert _lines(guest, rental["id"]) == {"unlock": 100, "usage": 300, "late_fee": 200, "lost_fee": 2000}
+    until(lambda: _money(guest.rental(rental["id"])["due"]) == 2600 - 500, "what was set aside is taken")
+    (debt,) = guest.get("/payment/debts", state="open")["items"]
+    (card,) = guest.get("/payment/method")["items"]
+    guest.post(f"/payment/debts/{debt['id']}/pay", {"method_id": card["id"]})
+    until(lambda: _money(guest.rental(rental["id"])["charged"]) == 2600, "the card has paid all of it")
+
+    system.cabinets.fleet.insert(other, rental["power_bank"])
+    back = guest.wait_state(rental["id"], "completed")
+    assert (back["station_in"], _money(back["charged"])) == (other, 600)
+    until(
+        lambda: [_money(each["amount"]) for each in guest.get("/payment/refund")["items"]] == [2000],
+        lambda: f"the lost bank's fee goes back: {guest.get('/payment/refund')}",
+    )
+    until(lambda: guest.get("/payment/refund")["items"][0]["state"] == "completed", "the card has it")
+    assert (_money(guest.wallet()["balance"]), _money(guest.wallet()["held"])) == (0, 0)
+    receipt = guest.get(f"{path}/receipt")
+    assert [(each["purse"], _money(each["amount"])) for each in receipt["paid_by"]] == [("card", 600)]
+
+    assert operator.get(f"/admin/user/{guest.id}")["guest"] is True
+    trace = operator.get(f"/admin{path}/trace")["entries"]
+    moved = Counter(entry["detail"]["kind"] for entry in trace if entry["kind"] == "transfer")
+    assert moved["card_payment"] == 2, "what was set aside, and the rest"
+    assert moved["card_refund"], "what went back"
+
+    before = guest.id
+    guest.become_account()
+    assert (guest.id, guest.tokens["user"]["guest"]) == (before, False)
+    assert [each["id"] for each in guest.rentals()] == [rental["id"]]

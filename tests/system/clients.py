@@ -36,10 +36,15 @@ class Client:
 
     def sign_up(self) -> Self:
         """By one-time code, read in the sandbox's inbox."""
+        return self._prove_address("/user/auth/verify")
+
+    def _prove_address(self, path: str) -> Self:
         began = utc_now()
         ok(self.http.post("/user/auth/code", json={"email": self.email}), 202)
         code = until(lambda: self._code_since(began), f"a code for {self.email}", _CODE_S)
-        answer = ok(self.http.post("/user/auth/verify", json={"email": self.email, "code": code}))
+        return self._is(ok(self.http.post(path, json={"email": self.email, "code": code})))
+
+    def _is(self, answer: Any) -> Self:
         self.tokens = answer
         self.id: str = answer["user"]["id"]
         self.http.headers["Authorization"] = f"Bearer {answer['access_token']}"
@@ -127,6 +132,24 @@ class Rider(Client):
         with self.http.stream("GET", f"/rental/{rental_id}/events") as response:
             assert response.status_code == 200, response.read()
             yield Events(response)
+
+
+class Guest(Rider):
+    """Nobody knows who, until they prove their address."""
+
+    def welcome(self) -> Self:
+        return self._is(ok(self.http.post("/user/guest", json={}), 201))
+
+    def become_account(self) -> Self:
+        return self._prove_address("/user/guest/verify")
+
+    def rent_by_card(self, station: str, card: str = "4242424242424242") -> Any:
+        """Asked for, paid for, and in the hand."""
+        asked = ok(self.post_raw("/rental/start", {"station": station, "pay": "card"}), 402)
+        path = f"/payment/intent/{asked['intent']['id']}"
+        self.post(f"{path}/confirm", {"card": card})
+        rental_id = until(lambda: self.get(path)["rental_id"], lambda: f"it begins by itself: {self.get(path)}")
+        return self.wait_state(rental_id, "active")
 
 
 class Events:

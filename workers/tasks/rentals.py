@@ -6,10 +6,12 @@ from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.payments.providers import provider_from
+from fleet.rentals.closing import guests
 from fleet.rentals.closing.dues import collect_by_card
 from fleet.rentals.closing.dues import collect_dues as collect
 from fleet.rentals.corrections import chargebacks
 from fleet.rentals.pricing import subscribed
+from fleet.rentals.queries import rental_by_id
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import by_card
 from fleet.rentals.starts.reservations import sweep_reservations
@@ -24,8 +26,16 @@ from workers.task import task
 
 @consumer("rentals.collect_dues")
 def collect_dues(session: Session, payload: dict[str, Any], now: datetime) -> None:
-    """Money has come in: what the rider owes is paid first."""
-    collect(session, UUID(payload["user_id"]), now)
+    """Money has come in: what the rider owes is paid first, and what a guest does not owe goes back."""
+    user_id = UUID(payload["user_id"])
+    collect(session, user_id, now)
+    guests.give_back(session, user_id, now)
+
+
+@consumer("rentals.give_back_to_guest")
+def give_back_to_guest(session: Session, payload: dict[str, Any], now: datetime) -> None:
+    """A rental was refunded: a guest's money goes on to the card."""
+    guests.give_back(session, rental_by_id(session, UUID(payload["rental_id"])).user_id, now)
 
 
 @consumer("rentals.give_minutes_back")

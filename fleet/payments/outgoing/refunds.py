@@ -225,7 +225,7 @@ def _to_card(session: Session, refund: Refund, intent: PaymentIntent, minor: int
         kind=CARD_REFUND,
         key=f"card-refund:{refund.id}:{intent.id}",
         now=now,
-        rental_id=refund.rental_id,
+        rental_id=intent.rental_id,
         intent_id=intent.id,
     )
     out = MoneyOut(

@@ -20,6 +20,7 @@ from fleet.rentals.queries import rental_by_id
 from fleet.rentals.underway.models import RentalIssue
 from fleet.stations.models import PowerBank, PowerBankMovement, Station
 from fleet.users import audit
+from fleet.users.models import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
     )
     refs = [str(event.evidence["device_event"]) for event in events if "device_event" in event.evidence]
     entries = [
-        _request(rental),
+        _request(session, rental),
         *_further_requests(rental, events),
         *(_state_change(event) for event in events),
         *(entry for command in commands_of_rental(session, rental_id) for entry in _command(command)),
@@ -65,9 +66,14 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
     return sorted(entries, key=lambda entry: (entry.at, _ORDER.index(entry.kind)))
 
 
-def _request(rental: Rental) -> TraceEntry:
+def _request(session: Session, rental: Rental) -> TraceEntry:
     where = f"station {rental.station_out.code}"
-    detail = {"request_id": rental.request_id, "user_id": str(rental.user_id), "terms": rental.terms}
+    detail = {
+        "request_id": rental.request_id,
+        "user_id": str(rental.user_id),
+        "guest": session.get_one(User, rental.user_id).guest,
+        "terms": rental.terms,
+    }
     return TraceEntry("request", rental.requested_at, f"rental asked for at {where}", detail)
 
 

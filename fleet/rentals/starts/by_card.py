@@ -74,7 +74,7 @@ def ask_payment(
 
     Nothing is kept for the rider meanwhile. Raises what `service.start` raises, but for the wallet's money.
     """
-    admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now)
+    admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now, by_card=True)
     station, tariff, kept = admitted.station, admitted.tariff, admitted.rider.reservation_id
     package = None if package_id is None else packages.offered(session, package_id, tariff.terms.currency)
     best = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot, lock=False, reserved_for=kept)
@@ -127,7 +127,7 @@ def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalP
                 now=now,
                 policy=policy,
                 package_id=order.package,
-                secured=Secured(intent_id, order.in_force),
+                secured=Secured(intent_id, order.in_force, intent.method_id),
                 plan=PaymentPlan(PayMode.CARD, order.points),
             )
             claim(session, intent_id, rental.id, now)

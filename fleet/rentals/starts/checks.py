@@ -28,6 +28,7 @@ from fleet.rentals.tariffs.queries import InForce, tariff_in_force
 from fleet.stations.models import Station, StationStatus
 from fleet.stations.queries import find_station
 from fleet.subscriptions import benefits
+from fleet.users.errors import AccountNeeded, GuestsNotAllowed
 from fleet.users.models import User, UserStatus
 
 
@@ -41,6 +42,8 @@ class Standing:
     #: A bank is kept for the rider.
     reservation_id: UUID | None = None
     subscribed: bool = False
+    #: Without an account.
+    guest: bool = False
 
 
 def standing_of(session: Session, user_id: UUID) -> Standing:
@@ -48,11 +51,11 @@ def standing_of(session: Session, user_id: UUID) -> Standing:
     row = session.execute(_STANDING, {"user_id": user_id}).one_or_none()
     if row is None:
         return Standing(None, frozenset(), {})
-    status, places, owed, reservation_id, subscribed = row
-    return Standing(status, frozenset(places or ()), owed or {}, reservation_id, subscribed)
+    status, guest, places, owed, reservation_id, subscribed = row
+    return Standing(status, frozenset(places or ()), owed or {}, reservation_id, subscribed, guest)
 
 
-def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, UUID | None, bool]:
+def _standing() -> Select[UserStatus, bool, list[int] | None, dict[str, int] | None, UUID | None, bool]:
     user_id = bindparam("user_id", type_=Uuid())
     open_places = select(func.array_agg(Rental.open_place)).where(
         Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)
@@ -68,7 +71,7 @@ def _standing() -> Select[UserStatus, list[int] | None, dict[str, int] | None, U
     parts = (
         open_places.scalar_subquery(), owed.scalar_subquery(), kept.scalar_subquery(), benefits.subscribed(user_id)
     )  # fmt: skip
-    return select(User.status, *parts).where(User.id == user_id)
+    return select(User.status, User.guest, *parts).where(User.id == user_id)
 
 
 #: Built once: every start and quote asks it.
@@ -76,9 +79,23 @@ _STANDING: Final = _standing().execution_options(**PLANNED)
 
 
 def check_rider(rider: Standing) -> None:
-    """An active account. Whoever signed in has proved their address. Raises RiderNotActive."""
+    """An active account. Whoever signed in has proved their address, but for guests. Raises RiderNotActive."""
     if rider.status is not UserStatus.ACTIVE:
         raise RiderNotActive("this account cannot rent", status=rider.status)
+
+
+def check_guest(rider: Standing, policy: RentalPolicy, *, by_card: bool) -> None:
+    """Who has no account has one bank at a time, and a card stands for it. Raises GuestsNotAllowed, AccountNeeded,
+    TooManyOpenRentals.
+    """
+    if not rider.guest:
+        return
+    if not policy.guests_allowed:
+        raise GuestsNotAllowed("guests cannot rent here any more: sign up with a phone or an e-mail address")
+    if not by_card:
+        raise AccountNeeded("a guest rents with a card that stands for it; all else takes an account")
+    if rider.places_taken:
+        raise TooManyOpenRentals("a guest has one rental at a time", limit=1)
 
 
 def check_debts(rider: Standing) -> None:
@@ -122,10 +139,13 @@ def admit(
     policy: RentalPolicy,
     now: datetime,
     tariff: InForce | None = None,
+    by_card: bool = False,
 ) -> Admitted:
-    """Every check before a bank is chosen. `tariff`: what was promised, instead of what holds now.
+    """Every check before a bank is chosen. `tariff`: what was promised, instead of what holds now; `by_card`: a card
+    stands for it.
 
-    Raises StationNotFound, StationNotRenting, StationOffline, NoTariff, RiderNotActive, TooManyOpenRentals, MoneyOwed.
+    Raises StationNotFound, StationNotRenting, StationOffline, NoTariff, RiderNotActive, GuestsNotAllowed,
+    AccountNeeded, TooManyOpenRentals, MoneyOwed.
     """
     station = find_station(session, station_code)
     check_station(station, policy, now)
@@ -133,6 +153,7 @@ def admit(
     purse = lock_purse(session, user_id, tariff.terms.currency, now)
     rider = standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
     check_rider(rider)
+    check_guest(rider, policy, by_card=by_card)
     place = free_place(rider, policy)
     check_debts(rider)
     return Admitted(station, tariff, purse, rider, place)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import FleetError
 from fleet.common.money import Money
 from fleet.payments.errors import InsufficientFunds
-from fleet.payments.wallets import balance, points_balance, wallet_of
+from fleet.payments.wallets import points_balance, wallet_balance
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.models import PayMode
 from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
@@ -69,8 +69,7 @@ def quote(
     """Raises StationNotFound, NoTariff and PackageNotFound: without a price there is nothing to quote."""
     station = find_station(session, station_code)
     terms = checks.tariff_at(session, station, now).terms
-    wallet = wallet_of(session, user_id, terms.currency, now)
-    available = Money(balance(session, wallet).available_minor, terms.currency)
+    available = Money(wallet_balance(session, user_id, terms.currency).available_minor, terms.currency)
     points = Money(points_balance(session, user_id, terms.currency).available_minor, terms.currency)
     rider = checks.standing_of(session, user_id)
     best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False, reserved_for=rider.reservation_id)
@@ -83,7 +82,11 @@ def quote(
     rest = hold - by_points
     by_card = plan.mode is PayMode.CARD
     enough = by_points <= points.amount_minor and (by_card or rest <= available.amount_minor)
-    reason = _refusal(rider, station, policy, now) or refused or (None if enough else InsufficientFunds.code)
+    reason = (
+        _refusal(rider, station, policy, now, by_card=by_card and rest > 0)
+        or refused
+        or (None if enough else InsufficientFunds.code)
+    )
     if reason is None and not by_card:
         reason = _too_little(package, plan.funds(available.amount_minor, points.amount_minor))
     if reason is None and best is None:
@@ -115,10 +118,13 @@ def _too_little(package: RentalPackage | None, funds_minor: int) -> str | None:
     return None
 
 
-def _refusal(rider: checks.Standing, station: Station, policy: RentalPolicy, now: datetime) -> str | None:
+def _refusal(
+    rider: checks.Standing, station: Station, policy: RentalPolicy, now: datetime, *, by_card: bool
+) -> str | None:
     try:
         checks.check_rider(rider)
         checks.check_station(station, policy, now)
+        checks.check_guest(rider, policy, by_card=by_card)
         checks.free_place(rider, policy)
         checks.check_debts(rider)
     except FleetError as refused:

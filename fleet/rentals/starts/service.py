@@ -15,7 +15,7 @@ from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.starts import checks, reservations
+from fleet.rentals.starts import checks, guests, reservations
 from fleet.rentals.starts.choices import choose
 from fleet.rentals.starts.ejects import order_eject
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan, Purses
@@ -33,6 +33,8 @@ class Secured:
 
     intent_id: UUID
     tariff: InForce
+    #: The card, if it is saved.
+    method_id: UUID | None = None
 
 
 def start(
@@ -55,7 +57,7 @@ def start(
     Starts of one rider wait for each other on the wallet; starts for one bank only when no other
     bank is left, and one wins. Raises RiderNotActive, StationNotFound, StationNotRenting, StationOffline, NoTariff,
     TooManyOpenRentals, MoneyOwed, PackageNotFound, PackageTooDear, InsufficientFunds, NoBankAvailable,
-    SlotNotAvailable.
+    SlotNotAvailable; of guests GuestsNotAllowed, AccountNeeded, PaymentMethodNotFound.
     """
     admitted = checks.admit(
         session,
@@ -64,7 +66,10 @@ def start(
         policy=policy,
         now=now,
         tariff=None if secured is None else secured.tariff,
+        by_card=secured is not None,
     )
+    if admitted.rider.guest and secured is not None:
+        guests.hold_card(session, user_id, secured.method_id)
     station, reservation_id = admitted.station, admitted.rider.reservation_id
     points = None if plan.points_minor == 0 else lock_points(session, user_id, admitted.purse, now)
     purses = Purses(admitted.purse, points)

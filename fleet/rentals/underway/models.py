@@ -51,6 +51,8 @@ class RentalPause(Base):
         ),
         CheckConstraint("ends_at >= began_at", name="times"),
         CheckConstraint("(voided_at IS NULL) = (voided_why IS NULL)", name="voided"),
+        # Asked when an account is deleted.
+        Index("ix_rental_pause_asked_by", "asked_by", postgresql_where=text("asked_by IS NOT NULL")),
     )
 
     id: Mapped[UUID] = uuid_pk()
