@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 
 from benchmarks import (
     certificates,
@@ -48,15 +49,30 @@ def main() -> int:
     unknown = [name for name in given.names if name not in ALL]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}")
+    reports, failed = _run_all(given.names or list(ALL), quick=given.quick)
+    show(reports)
+    if failed:
+        print(f"no figures of {', '.join(failed)}: see the errors above", file=sys.stderr)
+        return 1
+    return 0 if given.quick or all(report.met for report in reports) else 1
+
+
+def _run_all(names: Sequence[str], *, quick: bool) -> tuple[list[Report], list[str]]:
+    """The reports, and the names of those that ended with an error: half an hour's other figures are kept."""
     reports: list[Report] = []
-    for name in given.names or list(ALL):
+    failed: list[str] = []
+    for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
-        found = ALL[name](given.quick)
+        try:
+            found = ALL[name](quick)
+        except Exception:  # noqa: BLE001  # shown, and counted at the end
+            traceback.print_exc()
+            failed.append(name)
+            continue
         for report in found:
             save(report)
         reports += found
-    show(reports)
-    return 0 if given.quick or all(report.met for report in reports) else 1
+    return reports, failed
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, event, select
 
 from api.rentals.schemas import RentalOut
 from benchmarks.results import Report, save, show
@@ -52,7 +52,6 @@ from fleet.users.models import User
 from simulators.spec import StationSpec, default_fleet
 
 STAGES: Final = ("API: start", "gateway: claim", "gateway: ejected", "gateway: result", "API: answer")
-_ASKED: Final = text("SELECT s.code, c.id::text FROM device_command c JOIN station s ON s.id = c.station_id")
 _ROUTE: Final = "POST /api/v1/rental/start"
 
 
@@ -115,7 +114,6 @@ class Cabinets:
         self._ingest = EventIngest(
             system.engine, Directory(), fact_handler(system.settings), telemetry_s=60, clock=utc_now
         )
-        self._engine = system.engine
         self._seq: dict[str, int] = {}
 
     def say(self, code: str, message: UpMessage) -> None:
@@ -136,11 +134,8 @@ class Cabinets:
         for each in stations:
             cause = ResetCause.POWER_ON
             self.say(each.code, Booted(epoch=1, firmware="1", hardware="1", slots=each.slots, reset_cause=cause))
-        with self._engine.begin() as connection:
-            connection.execute(text("UPDATE device_command SET state = 'sent', sent_at = now(), attempt = 1"))
-            asked = {row.code: row.id for row in connection.execute(_ASKED)}
         for each in stations:
-            self.say(each.code, Inventory(slots=_slots(each), command_id=asked[each.code]))
+            self.say(each.code, Inventory(slots=_slots(each)))
 
 
 def _slots(station: StationSpec) -> tuple[SlotInventory, ...]:

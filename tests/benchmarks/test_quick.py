@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from benchmarks import (
     certificates,
     codecs,
+    cost,
     fleet_ingest,
     history,
     ingest,
@@ -82,6 +83,12 @@ def test_prices_are_counted() -> None:
 
 def test_every_rental_that_is_counted_was_charged() -> None:
     assert all(figure.value > 0 for figure in rental_rate.run(quick=True).figures)
+
+
+def test_a_rental_is_counted_stage_by_stage() -> None:
+    names = {figure.name: figure.value for figure in cost.run(quick=True).figures}
+    # What it is today is in docs/benchmarks.md: this much more would have come unnoticed.
+    assert 0 < names["round trips to PostgreSQL"] <= 30
 
 
 def test_codecs_of_every_dialect_are_measured() -> None:
