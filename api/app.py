@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
+from api.alert_metrics import AlertMetrics
 from api.certificate_metrics import CertificateMetrics
 from api.config.endpoints import router as config
 from api.devices.downloads import Downloads
@@ -134,6 +135,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.watch("voltbay_database_connections_in_use", "Connections handed out", lambda: float(pool.checkedout()))
     metrics.watch("voltbay_database_connections_idle", "Connections in the pool", lambda: float(pool.checkedin()))
     metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
+    metrics.collect_from(AlertMetrics(engine))
     metrics.collect_from(JobMetrics(engine))
     metrics.collect_from(ProofMetrics(engine))
     metrics.collect_from(CertificateMetrics(engine))

@@ -14,7 +14,11 @@ from fleet.users import audit
 
 _Id = Annotated[int, typer.Argument(help="As `rules` shows it.")]
 _Threshold = Annotated[
-    float | None, typer.Option(help="over_temperature: °C; low_charge: %; full, empty: slots, banks; jam_rate: a day.")
+    float | None,
+    typer.Option(
+        help="over_temperature: °C; low_charge: %; full, empty: slots, banks; jam_rate: a day; certificate: days;"
+        " flapping: a quarter of an hour; long_rental, bank_missing: hours."
+    ),
 ]
 _Duration = Annotated[int | None, typer.Option(min=0, help="Seconds that it must be so.")]
 _Clear = Annotated[int | None, typer.Option(min=0, help="Seconds that it must be over.")]

@@ -85,4 +85,5 @@ def _where(alert: Alert) -> str:
     station = "-" if alert.station is None else alert.station.code
     slot = "" if alert.slot_number is None else f"/{alert.slot_number}"
     bank = "" if alert.power_bank is None else f" {alert.power_bank.serial}"
-    return f"{station}{slot}{bank}"
+    rental = f" {alert.subject}" if alert.subject.startswith("rental:") else ""
+    return f"{station}{slot}{bank}{rental}"

@@ -42,6 +42,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "health of power banks": every(20, "stations.judge_banks"),
     # What operators must hear of.
     "alerts": every(30, "telemetry.evaluate_alerts"),
+    "anomalies": every(60, "rentals.find_anomalies"),
     # Housekeeping.
     "telemetry": every(600, "telemetry.upkeep"),
     "calls of cabinets": every(3600, "devices.forget_calls"),

@@ -31,6 +31,8 @@ class AlertOut(Schema):
     kind: AlertKind
     severity: Severity
     state: AlertState
+    #: What it is about: `station:5`, `bank:77`, `cabinet:5`, or `rental:` and the id that the other calls take.
+    subject: str
     station: str | None
     slot: int | None
     serial: str | None
@@ -99,7 +101,7 @@ class AlertRuleIn(Input):
         float | None,
         Field(
             description="over_temperature: °C; low_charge: %; full, empty: slots or banks; jam_rate: jams in 24 h;"
-            " certificate: days"
+            " certificate: days; flapping: connections in 15 minutes; long_rental, bank_missing: hours"
         ),
     ] = None
     duration_s: Annotated[int, Field(ge=0, description="how long it must be so")] = 0

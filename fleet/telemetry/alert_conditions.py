@@ -25,12 +25,12 @@ CONNECTED_WITHIN: Final = timedelta(minutes=15)
 CALLED_WITHIN: Final = timedelta(hours=1)
 
 #: Stations that the rule is about. Of one that an operator keeps out of use only what is dangerous is told.
-_SCOPE: Final = """
+SCOPE: Final = """
     (CAST(:station_id AS integer) IS NULL OR s.id = :station_id) AND (CAST(:city AS text) IS NULL OR s.city = :city)
     AND (CAST(:only AS integer[]) IS NULL OR s.id = ANY(CAST(:only AS integer[])))
 """
-_ACTIVE: Final = f"{_SCOPE} AND s.status = 'active'"
-_NOT_DISABLED: Final = f"{_SCOPE} AND s.status <> 'disabled'"
+_ACTIVE: Final = f"{SCOPE} AND s.status = 'active'"
+_NOT_DISABLED: Final = f"{SCOPE} AND s.status <> 'disabled'"
 _COLUMNS: Final = "'station:' || s.id AS subject, s.id AS station_id"
 #: Without a slot and a bank.
 _NOWHERE: Final = "CAST(NULL AS integer) AS slot_number, CAST(NULL AS integer) AS power_bank_id"
@@ -125,7 +125,8 @@ SELECT {_COLUMNS}, true AS fires, {_NOWHERE}, count(*) AS value, min(c.received_
  GROUP BY s.id HAVING count(*) >= :threshold OR bool_or(c.doubt = 'network')
 """  # noqa: S608  # our own words
 
-_STATEMENTS: Final = {
+#: What this area looks for itself.
+STATEMENTS: Final = {
     AlertKind.OFFLINE: _OFFLINE,
     AlertKind.OVER_TEMPERATURE: _HOT,
     AlertKind.SMOKE: _FAULT,
@@ -145,10 +146,15 @@ _STATEMENTS: Final = {
 
 
 def findings(
-    session: Session, rule: AlertRule, now: datetime, *, stations: Collection[int] | None = None
+    session: Session,
+    rule: AlertRule,
+    now: datetime,
+    *,
+    stations: Collection[int] | None = None,
+    statements: Mapping[AlertKind, str] = STATEMENTS,
 ) -> dict[str, Finding]:
-    """By subject. `stations`: only what concerns these."""
-    rows = session.execute(text(_STATEMENTS[rule.kind]), _values(rule, now, stations))
+    """By subject. `stations`: only what concerns these. `statements`: of kinds that other areas look for."""
+    rows = session.execute(text(statements[rule.kind]), _values(rule, now, stations))
     return {row.subject: Finding(**row._asdict()) for row in rows}
 
 

@@ -19,6 +19,8 @@ THRESHOLDS: Final[dict[AlertKind, tuple[float, float]]] = {
     AlertKind.FLAPPING: (2, 10_000),
     AlertKind.ANTI_THEFT: (1, 10_000),
     AlertKind.CONNECT: (1, 10_000),
+    AlertKind.LONG_RENTAL: (1, 8760),
+    AlertKind.BANK_MISSING: (0, 8760),
 }
 #: How far a value must go back below (or above) its threshold before an open alert counts as clear.
 HYSTERESIS: Final[dict[AlertKind, float]] = {AlertKind.OVER_TEMPERATURE: 3, AlertKind.LOW_CHARGE: 5}

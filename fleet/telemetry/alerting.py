@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from fleet.common.bulk import instants, words
 from fleet.common.outbox import publish
-from fleet.telemetry.alert_conditions import findings
+from fleet.telemetry.alert_conditions import STATEMENTS, findings
 from fleet.telemetry.alert_rules import Finding, Step, begun, with_alert, without_alert
 from fleet.telemetry.events import AlertClosed, AlertOpened
-from fleet.telemetry.models import Alert, AlertEvent, AlertRule, AlertState, AlertWatch
+from fleet.telemetry.models import Alert, AlertEvent, AlertKind, AlertRule, AlertState, AlertWatch
 
 _LOCK: Final = 0x616C7274
 CLEARED: Final = "cleared"
@@ -36,16 +36,24 @@ class Evaluated:
 
 
 def sweep(session: Session, now: datetime) -> Evaluated:
-    """All rules, all stations; twice at once the second one returns."""
+    """All rules of this area, all stations; twice at once the second one returns."""
     if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
         return Evaluated()
-    return _look(session, _rules(session), now, None)
+    return _look(session, _rules(session, STATEMENTS), now, None)
+
+
+def sweep_others(session: Session, statements: Mapping[AlertKind, str], now: datetime) -> Evaluated:
+    """All rules of kinds that an area above this one looks for, each by its statement, which gives a `Finding`'s
+    columns; waits while others evaluate.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    return _look(session, _rules(session, statements), now, None, statements)
 
 
 def look_at_stations(session: Session, station_ids: Collection[int], now: datetime) -> Evaluated:
     """All rules for these stations at once, because something happened there; waits while others evaluate."""
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    rules = [rule for rule in _rules(session) if rule.station_id is None or rule.station_id in station_ids]
+    rules = [rule for rule in _rules(session, STATEMENTS) if rule.station_id is None or rule.station_id in station_ids]
     return _look(session, rules, now, sorted(station_ids))
 
 
@@ -57,14 +65,21 @@ def close_alerts_of(session: Session, rule: AlertRule, reason: str, now: datetim
         _close(session, alert, reason, now)
 
 
-def _rules(session: Session) -> list[AlertRule]:
-    query = select(AlertRule).where(AlertRule.enabled, AlertRule.removed_at.is_(None)).order_by(AlertRule.id)
+def _rules(session: Session, kinds: Collection[AlertKind]) -> list[AlertRule]:
+    counts = AlertRule.enabled & AlertRule.removed_at.is_(None) & AlertRule.kind.in_(kinds)
+    query = select(AlertRule).where(counts).order_by(AlertRule.id)
     return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
-def _look(session: Session, rules: Sequence[AlertRule], now: datetime, stations: Sequence[int] | None) -> Evaluated:
+def _look(
+    session: Session,
+    rules: Sequence[AlertRule],
+    now: datetime,
+    stations: Sequence[int] | None,
+    statements: Mapping[AlertKind, str] = STATEMENTS,
+) -> Evaluated:
     """One statement for each rule, whatever the number of stations (None: all), and one for what is known of all."""
-    found = {rule.id: findings(session, rule, now, stations=stations) for rule in rules}
+    found = {rule.id: findings(session, rule, now, stations=stations, statements=statements) for rule in rules}
     alerts = _open_alerts(session, list(found), stations)
     watched = _watched(session, found, stations)
     done = Evaluated()

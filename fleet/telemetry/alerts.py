@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from fleet.common.errors import InvalidInput
@@ -61,6 +61,19 @@ def list_alerts(session: Session, only: Only, limit: int, before: int | None = N
     if before is not None:
         query = query.where(Alert.id < before)
     return list(session.scalars(query))
+
+
+def count_open(session: Session) -> list[tuple[AlertKind, Severity, int]]:
+    """How many are not closed, by kind and severity; 0 of what a rule looks for and does not find."""
+    finds = (Alert.rule_id == AlertRule.id) & (Alert.state != AlertState.CLOSED)
+    query = (
+        select(AlertRule.kind, AlertRule.severity, func.count(Alert.id))
+        .outerjoin(Alert, finds)
+        .where(AlertRule.enabled, AlertRule.removed_at.is_(None))
+        .group_by(AlertRule.kind, AlertRule.severity)
+        .order_by(AlertRule.kind, AlertRule.severity)
+    )
+    return [(kind, severity, count) for kind, severity, count in session.execute(query)]
 
 
 def get_alert(session: Session, alert_id: int) -> Alert:

@@ -137,6 +137,10 @@ class AlertKind(StrEnum):
     ANTI_THEFT = "anti_theft"
     #: So many doubtful calls for a vendor's cabinet within an hour, or one from another network.
     CONNECT = "connect"
+    #: A rider has had a bank for so many hours (threshold). This and the next are `rentals.cases.anomalies`.
+    LONG_RENTAL = "long_rental"
+    #: A bank left a cabinet as many hours ago, and no slot, no rental and no decision of an operator has it.
+    BANK_MISSING = "bank_missing"
 
 
 class Severity(StrEnum):
@@ -192,7 +196,7 @@ class AlertWatch(Base):
 
 
 class Alert(Base):
-    """What a rule found. At most one that is not closed per rule and subject (`station:5`, `bank:77`, `cabinet:5`)."""
+    """What a rule found. At most one that is not closed per rule and subject (`station:5`, `bank:77`, `rental:…`)."""
 
     __tablename__ = "alert"
     __table_args__ = (

@@ -34,13 +34,15 @@ def test_a_rule_makes_an_alert_that_somebody_looks_after(live: Live) -> None:
         page = boss.http.get(f"{ADMIN}/alert", params={"station": "ZRH-0001", "kind": "offline"}).json()
         (alert,) = page["items"]
         assert (alert["rule"], alert["state"], alert["station"]) == ("Off", "open", "ZRH-0001")
-        assert alert["value"] >= 3600
+        assert (alert["value"] >= 3600, alert["subject"].partition(":")[0]) == (True, "station")
+        assert 'voltbay_alerts_open{kind="offline",severity="warning"} 1.0' in live.client.get("/metrics").text
         done = boss.http.post(f"{ADMIN}/alert/{alert['id']}/acknowledge", json={"note": "on my way"}).json()
         assert (done["state"], done["history"][-1]["note"]) == ("acknowledged", "on my way")
         rule = f"{ADMIN}/alert-rule/{made.json()['id']}"
         changed = boss.http.put(rule, json=RULE | {"duration_s": 86_400})
         assert (changed.status_code, changed.json()["duration_s"]) == (200, 86_400)
         assert boss.http.get(f"{ADMIN}/alert").json()["items"] == []
+        assert 'voltbay_alerts_open{kind="offline",severity="warning"} 0.0' in live.client.get("/metrics").text
         closed = boss.http.get(f"{ADMIN}/alert", params={"state": "closed"}).json()["items"]
         assert [each["close_reason"] for each in closed] == ["rule_changed"]
         assert boss.http.post(f"{ADMIN}/alert/{alert['id']}/acknowledge", json={}).status_code == 409

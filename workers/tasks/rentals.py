@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
 from fleet.payments.providers import provider_from
+from fleet.rentals.cases import anomalies
 from fleet.rentals.closing import guests
 from fleet.rentals.closing.dues import collect_by_card
 from fleet.rentals.closing.dues import collect_dues as collect
@@ -96,6 +97,14 @@ def sweep_rentals() -> int:
     """Ejects nobody can verify, rentals that become overdue, banks that are kept."""
     with transaction() as session:
         return deadlines.sweep_rentals(session, utc_now(), RentalPolicy.from_settings(settings()))
+
+
+@task("rentals.find_anomalies", NEXT_TICK)
+def find_anomalies() -> int:
+    """Rentals that last for days, and banks that nobody has. Returns how many alerts opened or closed."""
+    with transaction() as session:
+        done = anomalies.sweep(session, utc_now())
+        return done.opened + done.closed
 
 
 @task("rentals.forget_locations", NEXT_TICK)
