@@ -15,7 +15,8 @@ from fleet.payments.wallets import points_balance, wallet_balance
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.models import PayMode
 from fleet.rentals.pricing.adjustments import Adjustment, Occasion, granted
-from fleet.rentals.pricing.price import Price, price
+from fleet.rentals.pricing.example import example
+from fleet.rentals.pricing.price import Price
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
@@ -92,9 +93,9 @@ def quote(
     if reason is None and best is None:
         reason = NoBankAvailable.code
     prepaid = () if package is None else (packages.bought(package),)
-    example = price(terms, now, now + duration, time_zone=station.time_zone, prepaid=prepaid, adjustments=adjustments)
+    shown = example(terms, now, now + duration, time_zone=station.time_zone, prepaid=prepaid, adjustments=adjustments)
     return Quote(
-        station, terms, example, duration, available, points, terms.money(by_points),
+        station, terms, shown, duration, available, points, terms.money(by_points),
         terms.money(0 if by_card else rest), terms.money(rest if by_card else 0), reason, charge,
     )  # fmt: skip
 

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.payments.taxes import rate_in
-from fleet.rentals.pricing.gross import bought_at, due_after
+from fleet.rentals.pricing.example import example, kept_at
+from fleet.rentals.pricing.gross import due_after
 from fleet.rentals.pricing.meter import Paused, when
-from fleet.rentals.pricing.price import LineKind, Price, price
+from fleet.rentals.pricing.price import LineKind, Price
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms, TaxTerms
 
 
@@ -46,12 +47,11 @@ def attempt(
         raise InvalidInput(f"{time_zone!r} is not a time zone", field="time_zone")
     if any(end < begin for begin, end in paused):
         raise InvalidInput("a pause ends before it begins", field="paused")
-    found = price(terms, started, ended, paused, time_zone, prepaid=prepaid)
+    found = example(terms, started, ended, paused, time_zone, prepaid=prepaid)
     late = sum(line.amount_minor for line in found.lines if line.kind in {LineKind.LATE_FEE, LineKind.LATE_CAP})
-    bought = bought_at(terms, started, time_zone, prepaid)
     return Trial(
         price=found,
         late_minor=late,
         overdue_at=when(started, due_after(terms, prepaid), paused),
-        buyout_at=None if bought is None else when(started, bought - started, paused),
+        buyout_at=kept_at(terms, started, paused, time_zone, prepaid=prepaid),
     )
