@@ -135,7 +135,7 @@ class PaymentWebhook(Base):
     """A provider's call, stored raw before anything is done with it; one provider event once."""
 
     __tablename__ = "payment_webhook"
-    __table_args__ = (UniqueConstraint("provider", "event_id"),)
+    __table_args__ = (UniqueConstraint("provider", "event_id"), Index(None, "provider", "reference"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     provider: Mapped[str] = mapped_column(String(32))

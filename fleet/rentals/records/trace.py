@@ -1,9 +1,7 @@
 """The whole trail of one rental, in time order: what was asked, ordered, sent, received, moved and paid."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import select
@@ -14,33 +12,21 @@ from fleet.devices.models import CommandState, DeviceCommand
 from fleet.devices.queries import Frame, commands_of_rental, frames_of_rental
 from fleet.payments.models import LedgerAccount, LedgerTransfer, TransferState
 from fleet.rentals.cases.models import OrphanBankCase
+from fleet.rentals.corrections.models import RentalDispute
 from fleet.rentals.corrections.service import target as target_of
 from fleet.rentals.models import Rental, RentalEvent
 from fleet.rentals.queries import rental_by_id
+from fleet.rentals.records.trace_entries import TraceEntry, iso
+from fleet.rentals.records.trace_payments import payments
 from fleet.rentals.underway.models import RentalIssue
 from fleet.stations.models import PowerBank, PowerBankMovement, Station
 from fleet.users import audit
 from fleet.users.models import User
 
-
-@dataclass(frozen=True, slots=True)
-class TraceEntry:
-    """`kind`: request, state_change, command, frame_sent, frame_received, movement, transfer, case, report (by riders)
-    or act (by operators).
-
-    `detail` holds plain JSON values; times in it are RFC 3339.
-    """
-
-    kind: str
-    at: datetime
-    summary: str
-    detail: dict[str, Any]
-
-
 #: Entries of one instant are shown in the order in which one leads to the other.
 _ORDER: Final = (
-    "request", "act", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement", "report",
-    "case",
+    "request", "act", "payment", "transfer", "state_change", "command", "frame_sent", "frame_received", "movement",
+    "report", "case",
 )  # fmt: skip
 
 
@@ -58,9 +44,11 @@ def trace(session: Session, rental_id: UUID) -> list[TraceEntry]:
         *(entry for command in commands_of_rental(session, rental_id) for entry in _command(command)),
         *(_frame(frame) for frame in frames_of_rental(session, rental_id, refs)),
         *_movements(session, rental),
+        *payments(session, rental_id),
         *_transfers(session, rental_id),
         *_cases(session, rental),
         *_reports(session, rental),
+        *_disputes(session, rental),
         *_acts(session, rental),
     ]
     return sorted(entries, key=lambda entry: (entry.at, _ORDER.index(entry.kind)))
@@ -95,7 +83,7 @@ def _state_change(event: RentalEvent) -> TraceEntry:
         "to": event.to_state,
         "why": event.why,
         "evidence": event.evidence,
-        "happened_at": _iso(event.at),
+        "happened_at": iso(event.at),
     }
     return TraceEntry("state_change", event.recorded_at, f"{told}: {event.why}", detail)
 
@@ -103,7 +91,7 @@ def _state_change(event: RentalEvent) -> TraceEntry:
 def _command(command: DeviceCommand) -> Iterator[TraceEntry]:
     """The order, and its end when it has one."""
     about = {"id": str(command.id), "type": command.kind}
-    ordered = {**about, "args": command.args, "deadline": _iso(command.deadline), "request_id": command.request_id}
+    ordered = {**about, "args": command.args, "deadline": iso(command.deadline), "request_id": command.request_id}
     yield TraceEntry("command", command.created_at, f"{command.kind} ordered", ordered)
     if command.settled_at is not None and command.state is not CommandState.QUEUED:
         ended = {
@@ -204,11 +192,17 @@ def _reports(session: Session, rental: Rental) -> Iterator[TraceEntry]:
             yield TraceEntry("report", issue.resolved_at, f"report closed: {issue.kind}", detail)
 
 
+def _disputes(session: Session, rental: Rental) -> Iterator[TraceEntry]:
+    query = select(RentalDispute).where(RentalDispute.rental_id == rental.id)
+    for dispute in session.scalars(query):
+        detail = {"id": str(dispute.id), "reason": dispute.reason, "note": dispute.note, "decision": dispute.decision}
+        yield TraceEntry("report", dispute.opened_at, f"rider disputes the price: {dispute.reason}", detail)
+        if dispute.decided_at is not None:
+            back = {**detail, "refund_minor": dispute.refund_minor}
+            yield TraceEntry("report", dispute.decided_at, f"dispute {dispute.state}: {dispute.decision}", back)
+
+
 def _acts(session: Session, rental: Rental) -> Iterator[TraceEntry]:
     for row in audit.about(session, target_of(rental.id)):
         detail = {"by": None if row.actor_id is None else str(row.actor_id), "request_id": row.request_id, **row.detail}
         yield TraceEntry("act", row.at, f"operator: {row.action}", detail)
-
-
-def _iso(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")
