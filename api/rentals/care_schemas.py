@@ -177,7 +177,7 @@ class PaidOut(Schema):
 
 
 class ReceiptOut(Schema):
-    """The lines add up to the total, which contains the tax; total = paid + due + written off."""
+    """The lines add up to the total, which contains the tax; total = paid + credited + due + written off."""
 
     rental_id: UUID
     issuer: Annotated[str, Field(description="lines separated by a line break")]
@@ -188,16 +188,22 @@ class ReceiptOut(Schema):
     power_bank: str
     taken: StopOut
     returned: Annotated[StopOut | None, Field(description="null: the bank was not brought back")]
-    duration_s: int
+    charged_until: Annotated[
+        Instant,
+        Field(description="when its clock stopped: before the return of a bank that had counted as lost"),
+    ]
+    duration_s: Annotated[int, Field(description="until then")]
     paused_s: Annotated[int, Field(description="of the duration, not charged")]
     time_zone: str
     lines: list[PriceLineOut]
     total: MoneyOut
     tax: MoneyOut
     tax_label: str | None
-    paid: Annotated[MoneyOut, Field(description="without what was given back")]
+    credited: Annotated[MoneyOut, Field(description="given back although the price is right, as credit notes say")]
+    credit_reasons: list[str]
+    paid: Annotated[MoneyOut, Field(description="without all that came back")]
     paid_by: Annotated[list[PaidOut], Field(description="what paid it, less what came back")]
-    refunded: MoneyOut
+    refunded: Annotated[MoneyOut, Field(description="all that ever came back, whether the price fell or not")]
     due: MoneyOut
     written_off: Annotated[MoneyOut, Field(description="what of it nobody asks for any more")]
 
@@ -214,6 +220,7 @@ class ReceiptOut(Schema):
             power_bank=found.power_bank,
             taken=StopOut.model_validate(found.taken),
             returned=None if found.returned is None else StopOut.model_validate(found.returned),
+            charged_until=found.charged_until,
             duration_s=int(found.duration.total_seconds()),
             paused_s=int(found.paused.total_seconds()),
             time_zone=found.time_zone,
@@ -221,6 +228,8 @@ class ReceiptOut(Schema):
             total=money(found.total_minor),
             tax=money(found.tax_minor),
             tax_label=found.tax_label,
+            credited=money(found.credited_minor),
+            credit_reasons=list(found.credit_reasons),
             paid=money(found.paid_minor),
             paid_by=[PaidOut(purse=purse, amount=money(minor)) for purse, minor in found.paid_by],
             refunded=money(found.refunded_minor),

@@ -17,6 +17,9 @@ from fleet.rentals.states import Evidence, move, note
 from fleet.stations.models import StationSlot
 
 NOT_TAKEN = "not_taken"
+#: Why a rental that was over says otherwise: its bank came after it had counted as bought or lost, or before the end.
+BROUGHT_BACK = "brought_back"
+END_CORRECTED = "end_corrected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ def correct_end(session: Session, rental: Rental, back: Return, *, evidence: Evi
     assert rental.ended_at is not None
     evidence = {**evidence, "before": rental.ended_at.isoformat()}
     ended_at = _ended(rental, back, now)
-    cheaper(session, rental, _price_of(rental, back, ended_at), "end_corrected", now)
+    cheaper(session, rental, _price_of(rental, back, ended_at), END_CORRECTED, now)
     _note_return(session, rental, back, ended_at)
     if rental.state is RentalState.BOUGHT_OUT:
-        move(session, rental, RentalState.COMPLETED, why="end_corrected", evidence=evidence, at=ended_at, now=now)
+        move(session, rental, RentalState.COMPLETED, why=END_CORRECTED, evidence=evidence, at=ended_at, now=now)
     else:
-        note(session, rental, rental.state, why="end_corrected", evidence=evidence, at=ended_at, now=now)
+        note(session, rental, rental.state, why=END_CORRECTED, evidence=evidence, at=ended_at, now=now)
 
 
 def _ended(rental: Rental, back: Return, now: datetime) -> datetime:
@@ -81,12 +84,12 @@ def bring_back(session: Session, rental: Rental, back: Return, *, evidence: Evid
     """
     assert rental.ended_at is not None
     result = price_at(rental, rental.ended_at, bought=False)
-    cheaper(session, rental, result, "brought_back", now, reason="the power bank was brought back")
+    cheaper(session, rental, result, BROUGHT_BACK, now, reason="the power bank was brought back")
     _note_return(session, rental, back, rental.ended_at)
     if rental.state is RentalState.DISPUTED:
-        note(session, rental, rental.state, why="brought_back", evidence=evidence, at=back.at, now=now)
+        note(session, rental, rental.state, why=BROUGHT_BACK, evidence=evidence, at=back.at, now=now)
     else:
-        move(session, rental, RentalState.COMPLETED, why="brought_back", evidence=evidence, at=back.at, now=now)
+        move(session, rental, RentalState.COMPLETED, why=BROUGHT_BACK, evidence=evidence, at=back.at, now=now)
 
 
 def correct_start(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from fleet.rentals.agreement import is_kept
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.cases.service import settle_case
-from fleet.rentals.closing.completion import NOT_TAKEN, Return, bring_back, complete, correct_end
+from fleet.rentals.closing.completion import BROUGHT_BACK, NOT_TAKEN, Return, bring_back, complete, correct_end
 from fleet.rentals.locking import kept_without_bank, lock_rentals, slot_out
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.rules import RIDING
@@ -247,6 +247,6 @@ def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
         return None
     rental = lock_rentals(scene.session, [rental_id])[rental_id]
     if is_kept(rental):
-        back = Return(change.since or scene.now, change.slot, change.charge_pct, "brought_back")
+        back = Return(change.since or scene.now, change.slot, change.charge_pct, BROUGHT_BACK)
         bring_back(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
     return rental_id

@@ -89,6 +89,8 @@ class _Page:
             ("Returned", "not brought back" if receipt.returned is None else self._stop(receipt.returned)),
             ("Duration", _length(receipt.duration)),
         ]
+        if receipt.returned is None or receipt.returned.at > receipt.charged_until:
+            rows.insert(3, ("Charged until", self._time(receipt.charged_until)))
         if receipt.paused:
             rows.append(("Of which paused", _length(receipt.paused)))
         cells = [[self._text(name, "faint"), self._text(value, "text")] for name, value in rows]
@@ -102,6 +104,9 @@ class _Page:
         sums = [self._amount("Total", receipt.total_minor, "bold")]
         if receipt.tax_label is not None:
             sums.append(self._amount(f"Contains {receipt.tax_label}", receipt.tax_minor, "faint"))
+        if receipt.credited_minor:
+            why = "; ".join(receipt.credit_reasons) or "Given back"
+            sums.append(self._amount(why, -receipt.credited_minor, "text"))
         sums.append(self._amount("Paid", receipt.paid_minor, "text"))
         if len(receipt.paid_by) > 1 or any(purse != "wallet" for purse, _ in receipt.paid_by):
             sums += [self._amount(f"with {purse}", minor, "faint") for purse, minor in receipt.paid_by]

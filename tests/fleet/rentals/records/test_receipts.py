@@ -5,6 +5,7 @@ from io import BytesIO
 import pytest
 from pypdf import PdfReader
 
+from fleet.payments.outgoing import refunds
 from fleet.rentals.corrections.disputes import decide, open_dispute
 from fleet.rentals.corrections.models import DisputeReason
 from fleet.rentals.corrections.service import Act, force_complete
@@ -68,6 +69,33 @@ def test_it_follows_what_was_given_back(world: World) -> None:
     shown = text_of(render(found))
     assert "Refund after a dispute: it was broken -1.20 EUR" in shown
     assert "Given back before, and not contained in it 1.20 EUR" in shown
+
+
+def test_a_refund_beside_the_price_is_no_longer_paid(world: World) -> None:
+    """Total, what came back although the price is right, and what is left of the payment: they add up."""
+    rental = world.rent()
+    world.later(HOUR)
+    world.inserted("B", 1, "A1")
+    asked = refunds.request_for_rental(
+        world.session, rental_id=rental.id, user_id=rental.user_id, requested_by=rental.user_id, amount_minor=50,
+        reason="broken cable", now=world.now,
+    )  # fmt: skip
+    boss = add_rider(world.session, world.now, 0)
+    refunds.approve(world.session, asked.id, approver_id=boss, now=world.now)
+    world.session.flush()
+    found = receipt(world, rental)
+    assert (found.total_minor, found.credited_minor, found.paid_minor) == (200, 50, 150)
+    assert (found.refunded_minor, found.credit_reasons) == (50, ("Refund: broken cable",))
+    shown = text_of(render(found))
+    assert "Total 2.00 EUR Refund: broken cable -0.50 EUR Paid 1.50 EUR" in shown
+    # The price falls below what was credited: the correction tells of it, and there is less to credit.
+    open_dispute(
+        world.session, user_id=rental.user_id, rental_id=rental.id, reason=DisputeReason.BROKEN, note=None,
+        policy=world.policy, now=world.now,
+    )  # fmt: skip
+    decide(Act(world.session, rental.id, "it was broken", BOSS, world.now), None)
+    found = receipt(world, rental)
+    assert (found.total_minor, found.credited_minor, found.paid_minor, found.refunded_minor) == (0, 0, 0, 200)
 
 
 def test_what_is_owed_is_said(world: World) -> None:

@@ -14,6 +14,7 @@ from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.pricing.gross import bought_at
 from fleet.rentals.pricing.price import LineKind, price
 from fleet.rentals.pricing.terms import TariffTerms
+from fleet.rentals.records import receipts
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec
@@ -109,6 +110,9 @@ def test_lost_a_day_after_it_was_due_and_its_fee_comes_back_with_it(world: World
     assert world.whys(rental).count("brought_back") == 1
     told = invoices_of_rental(world.session, rental.id, world.rider)
     assert [each.total_minor for each in told] == [BY_USE + 700, -700]
+    paper = receipts.receipt(world.session, world.rider, rental.id, issuer="Voltbay", now=world.now)
+    assert paper.returned is not None
+    assert (paper.returned.code, paper.returned.at, paper.charged_until) == ("B", world.now, rental.buyout_at)
     world.check_everything()
 
 
