@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 from api.schemas import Input, Instant, MoneyIn, MoneyOut, Schema
 from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.models import TransferState
-from fleet.payments.statements import StatementLine
+from fleet.payments.statements import StatementLine, reason_for
 from fleet.payments.wallets import WalletBalance
 
 
@@ -131,6 +131,7 @@ class StatementLineOut(Schema):
     at: Instant
     kind: Annotated[str, Field(examples=["top_up"])]
     text: Annotated[str, Field(description="what people read", examples=["Top-up"])]
+    reason: Annotated[str | None, Field(description="why it came back", examples=["the power bank was brought back"])]
     state: TransferState
     amount: MoneyOut
     balance_after: MoneyOut | None
@@ -144,6 +145,7 @@ class StatementLineOut(Schema):
             at=line.at,
             kind=line.kind,
             text=line.text,
+            reason=reason_for(line.kind, line.memo),
             state=line.state,
             amount=MoneyOut.of(line.amount_minor, line.currency),
             balance_after=None if line.balance_minor is None else MoneyOut.of(line.balance_minor, line.currency),

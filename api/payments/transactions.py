@@ -14,7 +14,7 @@ from api.schemas import Cursor, Instant, Limit, MoneyOut, Page, Schema
 from api.v1 import area
 from fleet.payments.histories import transactions_of
 from fleet.payments.models import AccountKind, TransferState
-from fleet.payments.statements import as_posted, words_for
+from fleet.payments.statements import as_posted, reason_for, words_for
 from fleet.payments.transaction_models import Transaction
 
 router = area("payment", "payments")
@@ -33,6 +33,7 @@ class TransactionOut(Schema):
     purse: Purse
     kind: Annotated[str, Field(examples=["top_up"])]
     text: Annotated[str, Field(description="what people read", examples=["Top-up"])]
+    reason: Annotated[str | None, Field(description="why it came back", examples=["the power bank was brought back"])]
     state: TransferState
     amount: Annotated[MoneyOut, Field(description="negative when it left")]
     rental_id: UUID | None
@@ -47,6 +48,7 @@ class TransactionOut(Schema):
             purse=Purse.POINTS if row.purse is AccountKind.BONUS else Purse.WALLET,
             kind=kind,
             text=words_for(kind, row.amount_minor),
+            reason=reason_for(kind, row.memo),
             state=row.state,
             amount=MoneyOut.of(row.amount_minor, row.currency),
             rental_id=row.rental_id,

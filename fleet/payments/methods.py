@@ -91,7 +91,7 @@ def add(
     try:
         saved = provider.save_method(user_id, token, customer)
     except ProviderRefused as error:
-        raise PaymentMethodRefused(f"the card was refused: {error}", reason=error.code) from error
+        raise PaymentMethodRefused(f"the card cannot be saved: {error}", reason=error.code) from error
     except OutcomeUnknown as error:
         raise ProviderUnavailable("the payment provider does not answer; try again") from error
     with transactions() as session:

@@ -38,6 +38,8 @@ _WORDS: Final = {
     "partner_share_reversal": "Share taken back: the rider was refunded",
     "partner_payout": "Payout",
 }
+#: Whose memo is for their owner, whose invoices say it too. Others are operators' own words.
+_EXPLAINED: Final = frozenset({"rental_refund", "subscription_refund"})
 _WORDS_OUT: Final = {"adjustment": "Taken back by customer service"}
 
 
@@ -134,6 +136,11 @@ def _line(transfer: LedgerTransfer, amount: int, balance: int | None, at: dateti
         intent_id=transfer.intent_id,
         memo=transfer.memo,
     )
+
+
+def reason_for(kind: str, memo: str | None) -> str | None:
+    """Why it came about, for its owner to read."""
+    return memo if kind in _EXPLAINED else None
 
 
 def as_posted(kind: str) -> str:

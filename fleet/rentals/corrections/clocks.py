@@ -68,5 +68,5 @@ def resume_billing(act: Act) -> Rental:
 def _riding(act: Act) -> Rental:
     rental = locked(act.session, act.rental_id)
     if rental.state not in RIDING:
-        raise RentalNotOpen(f"it is {rental.state}", rental_id=rental.id, state=rental.state)
+        raise RentalNotOpen(f"the rental is {rental.state}", rental_id=rental.id, state=rental.state)
     return rental

@@ -92,7 +92,7 @@ def assign(act: CaseAct, rental_id: UUID, policy: RentalPolicy) -> OrphanBankCas
     elif rental.state in FAILED:
         _reopen(act, ours, rental, bank, policy)
     else:
-        raise RentalNotAssignable(f"it is {rental.state}", rental_id=rental_id, state=rental.state)
+        raise RentalNotAssignable(f"the rental is {rental.state}", rental_id=rental_id, state=rental.state)
     return _close(act, "assign", bank, rental=rental_id)
 
 

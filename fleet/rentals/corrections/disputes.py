@@ -67,7 +67,7 @@ def open_dispute(
 
 def _must_be_disputable(rental: Rental, policy: RentalPolicy, now: datetime) -> None:
     if rental.state not in _DISPUTABLE or rental.closed_at is None:
-        raise RentalNotClosed(f"it is {rental.state}", rental_id=rental.id, state=rental.state)
+        raise RentalNotClosed(f"the rental is {rental.state}", rental_id=rental.id, state=rental.state)
     if not rental.price_minor:
         raise NothingToDispute("the rental cost nothing", rental_id=rental.id)
     if now - rental.closed_at > policy.dispute_within:

@@ -246,7 +246,7 @@ def back_date(act: Act, at: datetime, *, place: Place | None = None) -> Rental:
     """
     rental = locked(act.session, act.rental_id)
     if rental.state not in ENDED or rental.ended_at is None:
-        raise RentalNotClosed(f"it is {rental.state}", rental_id=rental.id, state=rental.state)
+        raise RentalNotClosed(f"the rental is {rental.state}", rental_id=rental.id, state=rental.state)
     at = _checked(rental, at, rental.ended_at)
     if at == rental.ended_at and not is_kept(rental):
         return rental
@@ -261,7 +261,7 @@ def back_date(act: Act, at: datetime, *, place: Place | None = None) -> Rental:
 
 def _must_be(rental: Rental, states: tuple[RentalState, ...]) -> None:
     if rental.state not in states:
-        raise RentalNotOpen(f"it is {rental.state}", rental_id=rental.id, state=rental.state)
+        raise RentalNotOpen(f"the rental is {rental.state}", rental_id=rental.id, state=rental.state)
 
 
 def _checked(rental: Rental, at: datetime, latest: datetime) -> datetime:

@@ -114,7 +114,7 @@ def free_place(rider: Standing, policy: RentalPolicy) -> int:
         if place not in rider.places_taken:
             return place
     raise TooManyOpenRentals(
-        f"{len(rider.places_taken)} rentals are open, {policy.max_open_rentals} are allowed",
+        f"{len(rider.places_taken)} of {policy.max_open_rentals} rentals that may be open at once",
         limit=policy.max_open_rentals,
     )
 

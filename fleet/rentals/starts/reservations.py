@@ -133,7 +133,9 @@ def cancel_reservation(session: Session, *, user_id: UUID, reservation_id: UUID,
     reservation_of(session, user_id, reservation_id)
     [(reservation, slot)] = _locked(session, [reservation_id])
     if reservation.state in {ReservationState.USED, ReservationState.EXPIRED}:
-        raise ReservationOver(f"it is {reservation.state}", reservation_id=reservation_id, state=reservation.state)
+        raise ReservationOver(
+            f"the reservation is {reservation.state}", reservation_id=reservation_id, state=reservation.state
+        )
     if reservation.state is ReservationState.ACTIVE:
         if reservation.hold_transfer_id is not None:
             release_fee(session, reservation.hold_transfer_id, now)

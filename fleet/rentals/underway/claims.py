@@ -55,7 +55,7 @@ def claim_return(
         raise SlotNotFound(f"station {station_code} has no slot {slot}", station=station_code, slot=slot)
     rental = lock_rentals(session, [rental_id])[rental_id]
     if rental.state not in RIDING:
-        raise RentalNotOpen(f"it is {rental.state}", rental_id=rental_id, state=rental.state)
+        raise RentalNotOpen(f"the rental is {rental.state}", rental_id=rental_id, state=rental.state)
     before = pending(session, rental_id)
     if before is not None:
         if (before.station_id, before.slot_number) == (station.id, slot):

@@ -63,7 +63,7 @@ def report_return_problem(
     station = find_station(session, station_code)
     rental = lock_rentals(session, [rental_id])[rental_id]
     if rental.state not in RIDING:
-        raise RentalNotOpen(f"it is {rental.state}", rental_id=rental_id, state=rental.state)
+        raise RentalNotOpen(f"the rental is {rental.state}", rental_id=rental_id, state=rental.state)
     taken = _taken(session, rental)
     running = pauses.running(session, rental, PauseKind.RETURN_PROBLEM, now)
     if running is None and taken < policy.return_problems_max and policy.return_grace:

@@ -298,7 +298,7 @@ class SandboxProvider:
         if card is None:
             raise ProviderRefused("no such card", "unknown_card")
         if card in FAILURES:
-            raise ProviderRefused("the card was refused", FAILURES[card])
+            raise ProviderRefused(f"it was refused ({FAILURES[card]})", FAILURES[card])
         last4 = card.value[-4:]
         return SavedMethod(
             token=f"{TOKEN_PREFIX}{new_id().hex}_{last4}", kind="card", brand="visa", last4=last4,
