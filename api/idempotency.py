@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
@@ -84,20 +84,21 @@ def replay(stored: StoredAnswer) -> JSONResponse:
     return JSONResponse(stored.body, stored.status, headers={REPLAYED: "true"})
 
 
+def _header(description: str) -> Any:
+    return Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description=description,
+        examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
+    )
+
+
 async def _once(
     request: Request,
     claims: Claims,
-    idempotency_key: Annotated[
-        str,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=255,
-            pattern=r"^[\x20-\x7e]+$",
-            description="Made by the caller, one per intended effect (a UUID). Kept 24 h.",
-            examples=["8e03978e-40d5-43e8-bc93-6894a57f9324"],
-        ),
-    ],
+    idempotency_key: Annotated[str, _header("Made by the caller, one per intended effect (a UUID). Kept 24 h.")],
 ) -> Once:
     return Once(
         scope=str(claims.user_id),
@@ -109,3 +110,29 @@ async def _once(
 
 
 Idempotent = Annotated[Once, Depends(_once)]
+
+
+@dataclass(frozen=True, slots=True)
+class OnceIfKeyed:
+    """For what can be asked only once anyway: a key is not needed, and one that is sent has the first answer kept."""
+
+    once: Once | None
+
+    def answer(self, session: Session, now: datetime, work: Callable[[], BaseModel]) -> JSONResponse:
+        """As `Once.answer`."""
+        return (
+            JSONResponse(work().model_dump(mode="json")) if self.once is None else self.once.answer(session, now, work)
+        )
+
+
+async def _once_if_keyed(
+    request: Request,
+    claims: Claims,
+    idempotency_key: Annotated[
+        str | None, _header("As everywhere, and may be left out: a second request cannot do it again.")
+    ] = None,
+) -> OnceIfKeyed:
+    return OnceIfKeyed(None if idempotency_key is None else await _once(request, claims, idempotency_key))
+
+
+IdempotentIfKeyed = Annotated[OnceIfKeyed, Depends(_once_if_keyed)]

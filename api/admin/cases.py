@@ -8,7 +8,7 @@ from api.admin.care_schemas import AssignIn, FoundIn, ResumeIn
 from api.admin.schemas import CaseOut, ResolveIn
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
@@ -57,29 +57,32 @@ def _work(acts: Acts, case_id: UUID, reason: str) -> CaseAct:
 
 @router.post(
     "/orphan-case/{case_id}/found", operation_id="admin_found_orphan_bank", summary="The bank was found",
-    responses=problems(401, 403, 404, 409),
+    response_model=CaseOut, responses=problems(401, 403, 404, 409),
 )  # fmt: skip
-def found(case_id: UUID, body: FoundIn, acts: ActsDep) -> CaseOut:
+def found(case_id: UUID, body: FoundIn, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
     """In a slot that cannot tell of it, or in somebody's hands."""
-    return CaseOut.of(desk.found(_work(acts, case_id, body.reason), body.place))
+    act = _work(acts, case_id, body.reason)
+    return once.answer(acts.session, acts.now, lambda: CaseOut.of(desk.found(act, body.place)))
 
 
 @router.post(
     "/orphan-case/{case_id}/lost", operation_id="admin_lost_orphan_bank", summary="The bank is given up for lost",
-    responses=problems(401, 403, 404, 409),
+    response_model=CaseOut, responses=problems(401, 403, 404, 409),
 )  # fmt: skip
-def lost(case_id: UUID, body: ResumeIn, acts: ActsDep) -> CaseOut:
+def lost(case_id: UUID, body: ResumeIn, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
     """A bank that lies in a slot cannot be lost (409)."""
-    return CaseOut.of(desk.lost(_work(acts, case_id, body.reason)))
+    act = _work(acts, case_id, body.reason)
+    return once.answer(acts.session, acts.now, lambda: CaseOut.of(desk.lost(act)))
 
 
 @router.post(
     "/orphan-case/{case_id}/foreign", operation_id="admin_foreign_orphan_bank",
-    summary="The bank is not one of the fleet's", responses=problems(401, 403, 404, 409),
+    summary="The bank is not one of the fleet's", response_model=CaseOut, responses=problems(401, 403, 404, 409),
 )  # fmt: skip
-def foreign(case_id: UUID, body: ResumeIn, acts: ActsDep) -> CaseOut:
+def foreign(case_id: UUID, body: ResumeIn, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
     """No cabinet gives it to a rider any more."""
-    return CaseOut.of(desk.foreign(_work(acts, case_id, body.reason)))
+    act = _work(acts, case_id, body.reason)
+    return once.answer(acts.session, acts.now, lambda: CaseOut.of(desk.foreign(act)))
 
 
 @router.post(

@@ -7,7 +7,7 @@ from fastapi import Response
 from api.admin.acts import ActsDep
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.paging import DEFAULT_LIMIT
 from api.payments.money_out_schemas import RefundForOperator, RefundIn, RejectIn, WithdrawalForOperator
 from api.problems import problems
@@ -120,10 +120,16 @@ def approve_withdrawal(withdrawal_id: UUID, acts: ActsDep, once: Idempotent) -> 
 
 
 @router.post("/withdrawal/{withdrawal_id}/reject", operation_id="admin_reject_withdrawal", summary="Do not pay it out",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def reject_withdrawal(withdrawal_id: UUID, body: RejectIn, acts: ActsDep) -> WithdrawalForOperator:
-    withdrawal = withdrawals.reject(
-        acts.session, withdrawal_id, approver_id=acts.operator.id, note=body.note, now=acts.now
-    )
-    acts.record("withdrawal.reject", user_id=withdrawal.user_id, target=str(withdrawal_id), detail={"note": body.note})
-    return WithdrawalForOperator.of(withdrawal)
+             response_model=WithdrawalForOperator, responses=problems(401, 403, 404, 409))  # fmt: skip
+def reject_withdrawal(withdrawal_id: UUID, body: RejectIn, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
+    """It is in the wallet again."""
+
+    def work() -> WithdrawalForOperator:
+        withdrawal = withdrawals.reject(
+            acts.session, withdrawal_id, approver_id=acts.operator.id, note=body.note, now=acts.now
+        )
+        detail = {"note": body.note}
+        acts.record("withdrawal.reject", user_id=withdrawal.user_id, target=str(withdrawal_id), detail=detail)
+        return WithdrawalForOperator.of(withdrawal)
+
+    return once.answer(acts.session, acts.now, work)

@@ -10,7 +10,7 @@ from api.admin.acts import Acts, ActsDep
 from api.admin.money_schemas import RefusalIn
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.paging import DEFAULT_LIMIT
 from api.partners.schemas import PayoutOut
 from api.problems import problems
@@ -62,12 +62,16 @@ def process(payout_id: UUID, acts: ActsDep) -> PayoutOut:
 
 
 @router.post("/payout/{payout_id}/send", operation_id="admin_send_payout", summary="Have the payment provider pay it",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def send(payout_id: UUID, runtime: RuntimeDep, acts: ActsDep) -> PayoutOut:
+             response_model=PayoutOut, responses=problems(401, 403, 404, 409))  # fmt: skip
+def send(payout_id: UUID, runtime: RuntimeDep, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
     """To the partner's account there, once it is approved. From then on the provider says what becomes of it; again
     changes nothing.
     """
-    return _told(acts, "payout.send", sending.send(acts.session, payout_id, runtime.provider, acts.now))
+
+    def work() -> PayoutOut:
+        return _told(acts, "payout.send", sending.send(acts.session, payout_id, runtime.provider, acts.now))
+
+    return once.answer(acts.session, acts.now, work)
 
 
 @router.post("/payout/{payout_id}/complete", operation_id="admin_complete_payout", summary="The money has left",
@@ -81,11 +85,15 @@ def complete(payout_id: UUID, body: CompletionIn, acts: ActsDep, once: Idempoten
 
 
 @router.post("/payout/{payout_id}/reject", operation_id="admin_reject_payout", summary="It is not paid",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def reject(payout_id: UUID, body: RefusalIn, acts: ActsDep) -> PayoutOut:
+             response_model=PayoutOut, responses=problems(401, 403, 404, 409))  # fmt: skip
+def reject(payout_id: UUID, body: RefusalIn, acts: ActsDep, once: IdempotentIfKeyed) -> Response:
     """Refused, or sent back by the bank: the money is the partner's again."""
-    row = payouts.reject(acts.session, payout_id, actor_id=acts.operator.id, reason=body.note, now=acts.now)
-    return _told(acts, "payout.reject", row)
+
+    def work() -> PayoutOut:
+        row = payouts.reject(acts.session, payout_id, actor_id=acts.operator.id, reason=body.note, now=acts.now)
+        return _told(acts, "payout.reject", row)
+
+    return once.answer(acts.session, acts.now, work)
 
 
 def _told(acts: Acts, action: str, row: PayoutRequest) -> PayoutOut:

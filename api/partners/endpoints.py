@@ -9,7 +9,7 @@ from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.deps import Now, RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.paging import DEFAULT_LIMIT
 from api.partners.access import PortalDep
 from api.partners.schemas import (
@@ -176,7 +176,9 @@ def get_payout(payout_id: UUID, session: SessionDep, portal: PortalDep) -> Payou
 
 
 @router.post("/payout/{payout_id}/cancel", operation_id="partner_cancel_payout", summary="Take a request back",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def cancel_payout(payout_id: UUID, session: SessionDep, portal: PortalDep, now: Now) -> PayoutOut:
+             response_model=PayoutOut, responses=problems(401, 403, 404, 409))  # fmt: skip
+def cancel_payout(
+    payout_id: UUID, session: SessionDep, portal: PortalDep, now: Now, once: IdempotentIfKeyed
+) -> Response:
     """While nobody has decided it."""
-    return PayoutOut.of(payouts.cancel(session, portal.partner, payout_id, now))
+    return once.answer(session, now, lambda: PayoutOut.of(payouts.cancel(session, portal.partner, payout_id, now)))

@@ -4,7 +4,7 @@ from fastapi import Response
 
 from api.auth import CurrentAccount, CurrentUser
 from api.deps import Now, RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.paging import DEFAULT_LIMIT
 from api.payments.money_out_schemas import WithdrawalIn, WithdrawalOut
 from api.problems import problems
@@ -49,7 +49,13 @@ def list_withdrawals(
 
 
 @router.post("/withdrawal/{withdrawal_id}/cancel", operation_id="cancel_withdrawal", summary="Leave it in my wallet",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def cancel_withdrawal(withdrawal_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> WithdrawalOut:
+             response_model=WithdrawalOut, responses=problems(401, 403, 404, 409))  # fmt: skip
+def cancel_withdrawal(
+    withdrawal_id: UUID, session: SessionDep, user: CurrentUser, now: Now, once: IdempotentIfKeyed
+) -> Response:
     """Before somebody has decided."""
-    return WithdrawalOut.of(withdrawals.cancel(session, user_id=user.id, withdrawal_id=withdrawal_id, now=now))
+
+    def work() -> WithdrawalOut:
+        return WithdrawalOut.of(withdrawals.cancel(session, user_id=user.id, withdrawal_id=withdrawal_id, now=now))
+
+    return once.answer(session, now, work)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.auth import Claims, CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
 from api.etag import NOT_MODIFIED, tagged
-from api.idempotency import REPLAYED, Idempotent
+from api.idempotency import REPLAYED, Idempotent, IdempotentIfKeyed
 from api.live import stream_responses
 from api.paging import DEFAULT_LIMIT
 from api.prefer import PreferWait
@@ -76,18 +76,19 @@ async def start(
     `pay` says what stands for it: in the end points pay, then the wallet, then the card, each as far as it may. With
     `pay: card` the answer is 402 with an `intent`: confirm it (`/payment/intent/{id}/confirm`) within 30 minutes, and
     the rental begins by itself at the price of now; the intent then names it. If it cannot begin, the money goes back.
+    With `method_id` a saved card is asked at once, and there is no 402 unless it declines, does not answer, or the
+    rider's bank wants to see the rider (`intent.action_url`).
     """
     answer, replayed = await Start(runtime, once, claims).answer(body, now, wait_s)
     headers = {}
-    if answer.status != PAYMENT:
+    failed = answer.status >= PAYMENT
+    if not failed:
         headers["Location"] = f"/api/v1/rental/{answer.body['id']}"
     if replayed:
         headers[REPLAYED] = "true"
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s}"
-    return JSONResponse(
-        answer.body, answer.status, headers=headers, media_type=MEDIA_TYPE if answer.status == PAYMENT else None
-    )
+    return JSONResponse(answer.body, answer.status, headers=headers, media_type=MEDIA_TYPE if failed else None)
 
 
 @router.get("/current", operation_id="current_rentals", summary="My open rentals", response_model=Rentals,
@@ -122,13 +123,20 @@ def get_rental(rental_id: UUID, request: Request, session: SessionDep, user: Cur
 
 
 @router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off, free of charge",
-             responses=problems(401, 403, 404, 409))  # fmt: skip
-def cancel(rental_id: UUID, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now) -> RentalOut:
+             response_model=RentalOut, responses=problems(401, 403, 404, 409))  # fmt: skip
+def cancel(
+    rental_id: UUID, session: SessionDep, runtime: RuntimeDep, user: CurrentUser, now: Now, once: IdempotentIfKeyed
+) -> Response:
     """Before the cabinet has the order, or once the bank is back within minutes of leaving, because it was of no use
     (then as long as that again, and a few times a day). In between it cannot be called back: the bank may already move.
     Cancelling again changes nothing.
     """
-    return RentalOut.of(cancels.cancel(session, user_id=user.id, rental_id=rental_id, now=now, policy=runtime.policy))
+
+    def work() -> RentalOut:
+        done = cancels.cancel(session, user_id=user.id, rental_id=rental_id, now=now, policy=runtime.policy)
+        return RentalOut.of(done)
+
+    return once.answer(session, now, work)
 
 
 @router.post(

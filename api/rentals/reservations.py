@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from api.auth import CurrentUser
 from api.deps import Now, RuntimeDep, SessionDep
-from api.idempotency import Idempotent
+from api.idempotency import Idempotent, IdempotentIfKeyed
 from api.problems import problems
 from api.rentals.schemas import StationCode
 from api.schemas import Input, Instant, MoneyOut, Schema
@@ -87,10 +87,13 @@ def current(session: SessionDep, user: CurrentUser) -> Reservations:
 
 @router.post(
     "/reservation/{reservation_id}/cancel", operation_id="cancel_reservation", summary="I am not coming",
-    responses=problems(401, 403, 404, 409),
+    response_model=ReservationOut, responses=problems(401, 403, 404, 409),
 )  # fmt: skip
-def cancel(reservation_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> ReservationOut:
+def cancel(reservation_id: UUID, session: SessionDep, user: CurrentUser, now: Now, once: IdempotentIfKeyed) -> Response:
     """Nothing is charged. Cancelling again changes nothing."""
-    return ReservationOut.of(
-        reservations.cancel_reservation(session, user_id=user.id, reservation_id=reservation_id, now=now)
-    )
+
+    def work() -> ReservationOut:
+        found = reservations.cancel_reservation(session, user_id=user.id, reservation_id=reservation_id, now=now)
+        return ReservationOut.of(found)
+
+    return once.answer(session, now, work)

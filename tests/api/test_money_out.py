@@ -14,7 +14,7 @@ from fleet.payments.outgoing.models import MoneyOut
 from fleet.payments.proof import prove
 from fleet.users.models import User
 from tests.api.conftest import Live
-from tests.api.people import operator, signed_in
+from tests.api.people import Person, operator, signed_in
 from tests.api.test_payment_methods import save
 from tests.api.test_payments import SOMEBODYS, keyed, top_up
 
@@ -75,6 +75,32 @@ def test_what_is_not_there_is_not_refunded(live: Live) -> None:
             assert answer.status_code == 404
 
 
+def _offered(live: Live, person: Person) -> None:
+    """Withdrawals, where the rider lives."""
+    with session_scope(live.engine) as session:
+        session.add(Country(iso_code="CH", name="S", dial_code="+41", currency="CHF", locale="de", time_zone="x"))
+        session.flush()
+        config.put(session, withdrawals.POLICY.name, EUROS, utc_now())
+        session.get_one(User, person.user.id).country = "CH"
+
+
+def test_a_rejection_that_is_sent_again_with_its_key_has_the_first_answer(live: Live) -> None:
+    """Without a key it is refused: it is rejected already. Whichever it is, the money comes back once."""
+    with signed_in(live) as person, operator(live) as boss:
+        top_up(person)
+        _offered(live, person)
+        body = {"amount_minor": 500, "currency": "EUR", "method_id": save(person).json()["id"]}
+        withdrawal = person.http.post("/api/v1/payment/withdrawal", json=body, headers=keyed()).json()["id"]
+        path, key = f"/api/v1/admin/withdrawal/{withdrawal}/reject", keyed()
+        first, again = (boss.http.post(path, json={"note": "no"}, headers=key) for _ in range(2))
+        assert (first.status_code, first.json()["state"], again.json()) == (200, "rejected", first.json())
+        assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
+        other = boss.http.post(path, json={"note": "yes"}, headers=key)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+        assert boss.http.post(path, json={"note": "no"}).status_code == 409
+        assert person.http.get("/api/v1/payment/wallet").json()["balance"]["amount_minor"] == 1000
+
+
 def test_a_withdrawal_is_asked_for_agreed_to_and_paid(live: Live) -> None:
     with signed_in(live) as person, operator(live) as boss:
         top_up(person)
@@ -82,11 +108,7 @@ def test_a_withdrawal_is_asked_for_agreed_to_and_paid(live: Live) -> None:
         body = {"amount_minor": 500, "currency": "EUR", "method_id": method}
         refused = person.http.post("/api/v1/payment/withdrawal", json=body, headers=keyed())
         assert (refused.status_code, refused.json()["code"]) == (409, "withdrawals_not_offered")
-        with session_scope(live.engine) as session:
-            session.add(Country(iso_code="CH", name="S", dial_code="+41", currency="CHF", locale="de", time_zone="x"))
-            session.flush()
-            config.put(session, withdrawals.POLICY.name, EUROS, utc_now())
-            session.get_one(User, person.user.id).country = "CH"
+        _offered(live, person)
         asked = person.http.post("/api/v1/payment/withdrawal", json=body, headers=keyed())
         assert (asked.status_code, asked.json()["fee"]["amount_minor"]) == (201, 10)
         again = person.http.post("/api/v1/payment/withdrawal", json=body, headers=keyed())

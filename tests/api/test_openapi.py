@@ -75,13 +75,27 @@ CARE_KEYED = {
 }  # fmt: skip
 
 
-def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None:
-    keyed = {
+def keyed(document: dict[str, Any], *, required: bool) -> set[str]:
+    """Operations that take an Idempotency-Key."""
+    return {
         operation["operationId"]
         for _, operation in operations(document)
-        if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == "Idempotency-Key" and parameter["required"] is required
     }
-    assert keyed == PAYMENTS_KEYED | CARE_KEYED | SUBSCRIPTIONS_KEYED | {
+
+
+def test_what_can_be_asked_only_once_anyway_may_have_a_key(document: dict[str, Any]) -> None:
+    """It gives back what was set aside, or says where a bank is: again changes nothing, or is refused."""
+    assert keyed(document, required=False) == {
+        "cancel_rental", "cancel_reservation", "cancel_withdrawal", "admin_reject_withdrawal", "partner_cancel_payout",
+        "admin_reject_payout", "admin_send_payout", "admin_found_orphan_bank", "admin_lost_orphan_bank",
+        "admin_foreign_orphan_bank",
+    }  # fmt: skip
+
+
+def test_what_moves_money_or_metal_needs_a_key(document: dict[str, Any]) -> None:
+    assert keyed(document, required=True) == PAYMENTS_KEYED | CARE_KEYED | SUBSCRIPTIONS_KEYED | {
         "start_rental", "extend_rental", "reserve_power_bank", "swap_power_bank", "pay_due", "admin_send_command",
         "admin_adjust_wallet", "admin_eject", "admin_approve_adjustment", "partner_request_payout",
         "partner_send_command", "admin_complete_payout",
