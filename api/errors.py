@@ -1,5 +1,7 @@
 """Every failure becomes problem+json here and nowhere else."""
 
+from typing import Any
+
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -82,16 +84,21 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PoolTimeout, _pool)
 
 
+def members_of(error: FleetError) -> dict[str, Any]:
+    """What its problem says besides the standard members."""
+    return {**error.attributes, **_WAYS.get(type(error), {})}
+
+
 def _fleet(request: Request, error: FleetError) -> JSONResponse:
     status = status_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     retry_after = error.attributes.get("retry_after_s")
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, round(retry_after)))
-    members = {**error.attributes, **_WAYS.get(type(error), {})}
     return problem(
-        status, error.code, error.message, request_id=request_id_of(request), headers=headers, members=members
-    )
+        status, error.code, error.message, request_id=request_id_of(request), headers=headers,
+        members=members_of(error),
+    )  # fmt: skip
 
 
 def _validation(request: Request, error: RequestValidationError) -> JSONResponse:

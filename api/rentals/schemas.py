@@ -23,7 +23,7 @@ class QuoteOut(Schema):
     station: str
     tariff: TariffOut
     minutes: int
-    price: Annotated["PriceOut", Field(description="of a rental that begins now and lasts for `minutes`")]
+    price: Annotated["PriceOut", Field(description="of a rental that begins now, if the bank is out for `minutes`")]
     available: Annotated[MoneyOut, Field(description="in the wallet")]
     points: Annotated[MoneyOut, Field(description="of points money")]
     holds: Annotated["HeldOut", Field(description="what a start that is paid like this would set aside")]
@@ -105,6 +105,15 @@ class StartIn(PayIn):
     station: StationCode
     slot: Annotated[int | None, Field(ge=1, le=512, description="left out: the best bank is chosen")] = None
     package: Annotated[UUID | None, Field(description="left out: time costs what the tariff says")] = None
+    method_id: Annotated[
+        UUID | None, Field(description="with `card`: a saved card, which is asked at once; left out: answered with 402")
+    ] = None
+
+    @model_validator(mode="after")
+    def _method_is_a_card(self) -> Self:
+        if self.method_id is not None and self.pay is not PayMode.CARD:
+            raise ValueError("method_id goes with card")
+        return self
 
 
 class PackageOut(Schema):
@@ -213,11 +222,16 @@ class RentalOut(Schema):
     ended_at: Annotated[Instant | None, Field(description="when it was back, or counted as bought or lost")]
     swap_under_way: Annotated[bool, Field(description="another bank comes when this one is put back in time")]
     due_at: Annotated[Instant | None, Field(description="when it has to be back")]
+    buyout_at: Annotated[
+        Instant | None, Field(description="when the bank counts as bought or lost, and is charged; null: not foreseen")
+    ]
     billing_paused: Annotated[bool, Field(description="its clock stands still: a return that does not work, a claim")]
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
     pay: Annotated[PayMode, Field(description="what stands for it")]
     price: Annotated[MoneyOut | None, Field(description="null until it is closed")]
-    charged: MoneyOut
+    charged: Annotated[
+        MoneyOut, Field(description="paid for its price; what came back beside the price is in the receipt")
+    ]
     due: Annotated[MoneyOut, Field(description="owed beyond what the wallet held: `/payment/debts`")]
     written_off: Annotated[MoneyOut, Field(description="what of it is not asked for any more")]
     failure_code: Annotated[str | None, Field(examples=["slot_jammed"])]
@@ -248,6 +262,7 @@ class RentalOut(Schema):
             "ended_at": rental.ended_at,
             "swap_under_way": rental.swap_id is not None,
             "due_at": rental.overdue_at,
+            "buyout_at": rental.buyout_at,
             "billing_paused": rental.closed_at is None and any(end is None for _, end in rental.paused),
             "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
             "pay": rental.pay,

@@ -3,21 +3,27 @@
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.orm import Session
 
+from api.errors import members_of, status_of
 from api.hub import Subscription
 from api.idempotency import Once
 from api.payments.schemas import IntentOut
 from api.problems import details
 from api.rentals.schemas import RentalOut, StartIn
 from api.runtime import Runtime
+from fleet.common.clock import utc_now
+from fleet.common.errors import FleetError
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.common.roundtrips import may_be_lost
 from fleet.db import new_id, session_scope
+from fleet.payments import intents, methods
+from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.rentals import queries
 from fleet.rentals.models import PayMode, Rental, RentalState
 from fleet.rentals.starts import by_card as card_starts
@@ -29,6 +35,8 @@ _LISTENING_S = 2.0
 _DEAF_S = 0.2
 
 ACCEPTED, CREATED, OK, PAYMENT = 202, 201, 200, 402
+#: A payment that will not start its rental any more.
+_OVER: Final = frozenset({IntentState.FAILED, IntentState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +57,22 @@ class Start:
         # Listening before the order can be out: nothing that is told meanwhile is missed.
         with self.runtime.hub.subscribe(Channel.RENTAL, str(rental_id)) as subscription:
             answer, replayed = await run_in_threadpool(self._begin, body, now, rental_id)
-            if not replayed and answer.status != PAYMENT:
+            if answer.status == ACCEPTED and answer.body["id"] == str(rental_id):
                 return await self._settled(answer, subscription, ends), False
         if answer.status != ACCEPTED:
             return answer, replayed
         with self.runtime.hub.subscribe(Channel.RENTAL, answer.body["id"]) as subscription:
             subscription.wake(None)
-            return await self._settled(answer, subscription, ends), True
+            return await self._settled(answer, subscription, ends), replayed
 
     def _begin(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         """The answer so far, and whether it is that of an earlier request."""
+        answer, replayed = self._first(body, now, rental_id)
+        if body.method_id is None or not _may_go_on(answer):
+            return answer, replayed
+        return self._by_saved_card(UUID(answer.body["intent"]["id"]), body.method_id, now, rental_id), replayed
+
+    def _first(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         with session_scope(self.runtime.engine) as session:
             user = signed_in_user(session, self.claims, now)
             stored = self.once.begin(session, now)
@@ -85,6 +99,8 @@ class Start:
 
     def _ask(self, session: Session, body: StartIn, now: datetime) -> StoredAnswer | None:
         """402 with the payment to confirm; None when nothing has to be set aside."""
+        if body.method_id is not None:
+            methods.method_of(session, self.claims.user_id, body.method_id)  # before anything is kept
         intent = card_starts.ask_payment(
             session,
             user_id=self.claims.user_id,
@@ -96,11 +112,46 @@ class Start:
             policy=self.runtime.policy,
             plan=body.plan(),
         )
-        if intent is None:
-            return None
-        members = {"intent": IntentOut.of(intent).model_dump(mode="json")}
-        text = "confirm this payment, and the rental begins by itself"
-        return StoredAnswer(PAYMENT, details(PAYMENT, "payment_required", text, members=members))
+        return None if intent is None else _payment(intent)
+
+    def _by_saved_card(self, intent_id: UUID, method_id: UUID, now: datetime, rental_id: UUID) -> StoredAnswer:
+        """The provider is asked between transactions, once, however often this is sent; whoever hears first that the
+        money is set aside, this request or the worker, starts the rental.
+        """
+        settings = self.runtime.settings
+        intent = intents.confirm(
+            lambda: session_scope(self.runtime.engine),
+            intent_id=intent_id,
+            user_id=self.claims.user_id,
+            method_id=method_id,
+            provider=self.runtime.provider,
+            now=now,
+            return_url=settings.payment_return_url or settings.base_url,
+        )
+        with session_scope(self.runtime.engine) as session:
+            answer = self._after_payment(session, intent, rental_id)
+            self.once.replace(session, answer)
+            return answer
+
+    def _after_payment(self, session: Session, intent: PaymentIntent, rental_id: UUID) -> StoredAnswer:
+        if intent.state is not IntentState.AUTHORIZED:
+            return _payment(intent)
+        begun = card_starts.start_paid(
+            session,
+            intent.id,
+            utc_now(),  # the provider may have taken its time, and the cabinet has a deadline
+            self.runtime.policy,
+            rental_id=rental_id,
+            request_id=self.once.request_id,
+        )
+        if begun.refused is not None:
+            return _refused(begun.refused)
+        if begun.rental is not None:
+            return _answer(begun.rental)
+        intent = intents.intent_of(session, self.claims.user_id, intent.id)
+        if intent.rental_id is None:
+            return _payment(intent)
+        return _answer(queries.rental_of(session, self.claims.user_id, intent.rental_id))
 
     async def _settled(self, answer: StoredAnswer, subscription: Subscription, ends: float) -> StoredAnswer:
         """The final answer, or `answer` when the time is over."""
@@ -133,3 +184,34 @@ def _status(state: RentalState) -> int:
     if state is RentalState.EJECTING:
         return ACCEPTED
     return CREATED if state is RentalState.ACTIVE else OK
+
+
+def _payment(intent: PaymentIntent) -> StoredAnswer:
+    """The rental begins by itself when this payment is there, or will not because it is over."""
+    members = {"intent": IntentOut.of(intent).model_dump(mode="json")}
+    if intent.state in _OVER or intent.settle_minor is not None:
+        return StoredAnswer(PAYMENT, details(PAYMENT, "payment_failed", _why(intent), members=members))
+    texts = {
+        IntentState.REQUIRES_CONFIRMATION: "confirm this payment, and the rental begins by itself",
+        IntentState.REQUIRES_ACTION: "the bank wants to see you at action_url, then the rental begins by itself",
+    }
+    text = texts.get(intent.state, "the card has not answered yet; when it does, the rental begins by itself")
+    return StoredAnswer(PAYMENT, details(PAYMENT, "payment_required", text, members=members))
+
+
+def _why(intent: PaymentIntent) -> str:
+    if intent.state not in _OVER:
+        return "the rental could not begin, and the money goes back"
+    return f"the payment has {intent.state}" + ("" if intent.failure_code is None else f": {intent.failure_code}")
+
+
+def _may_go_on(answer: StoredAnswer) -> bool:
+    """A payment that is not decided, perhaps because the process that asked for it died."""
+    asked = answer.body.get("intent") if answer.status == PAYMENT else None
+    return asked is not None and asked["state"] not in _OVER
+
+
+def _refused(error: FleetError) -> StoredAnswer:
+    """The money was set aside and goes back; the same key has the same answer."""
+    status = status_of(error)
+    return StoredAnswer(status, details(status, error.code, error.message, members=members_of(error)))

@@ -1,19 +1,26 @@
 """What riders and operators do with a rental between its start and its end, over HTTP."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from sqlalchemy import func, select
 
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
+from fleet.payments import janitor
+from fleet.payments.intent_models import PaymentIntent
 from fleet.payments.proof import prove
+from fleet.payments.providers.sandbox import Card
+from fleet.payments.providers.sandbox.models import SandboxCharge
 from tests.api.conftest import Live
 from tests.api.people import Person, operator, signed_in
 from tests.api.test_tariffs import done
 from tests.api.world import Cabinet, add_station, add_tariff, give_money
 
+MINUTE = timedelta(minutes=1)
 STATION = "ZRH-0001"
 RENTAL = "/api/v1/rental"
 FOUR_HOURS: dict[str, Any] = {
@@ -140,3 +147,68 @@ def test_what_phones_poll_is_sent_again_when_it_is_another(city: Live) -> None:
         assert rider.http.post(f"/api/v1/payment/intent/{asked}/cancel", headers={"Idempotency-Key": "x"}).is_success
         for path, tag in tags.items():
             assert rider.http.get(path, headers={"If-None-Match": tag}).status_code == 200, path
+
+
+def save_card(person: Person, card: str) -> str:
+    saved = person.http.post("/api/v1/payment/method", json={"token": card}, headers={"Idempotency-Key": uuid4().hex})
+    method: str = done(saved, 201)["id"]
+    return method
+
+
+def charges(live: Live) -> int:
+    """How often the card company was asked for money."""
+    with session_scope(live.engine) as session:
+        return session.scalar(select(func.count()).select_from(SandboxCharge)) or 0
+
+
+def card_company_is_asked(live: Live) -> None:
+    """What the job does with payments of which nobody knows."""
+    provider = live.server.runtime.provider
+    assert janitor.settle_unknown(lambda: session_scope(live.engine), provider, utc_now() + MINUTE) == 1
+
+
+def test_a_saved_card_starts_a_rental_in_one_request(city: Live) -> None:
+    with signed_in(city) as rider, signed_in(city) as other:
+        wanted = {"station": STATION, "pay": "card", "method_id": save_card(rider, Card.SUCCEEDS)}
+        key = uuid4().hex
+        rental = done(post(rider, "/start", key, **wanted), 202)
+        assert (rental["pay"], wallet(rider)) == ("card", (0, 0))
+        again = post(rider, "/start", key, **wanted)
+        assert (done(again, 202), again.headers["Idempotency-Replayed"], charges(city)) == (rental, "true", 1)
+        Cabinet(city).ejects(UUID(rental["id"]))
+        assert done(rider.http.get(f"{RENTAL}/current"))["items"][0]["state"] == "active"
+        assert post(other, "/start", **wanted).status_code == 404, "somebody else's card"
+        assert post(rider, "/start", station=STATION, method_id=wanted["method_id"]).status_code == 422
+    books_are_right(city)
+
+
+def test_a_start_whose_card_did_not_answer_goes_on_with_its_key(city: Live) -> None:
+    """As when the process that asked has died: the card is asked no second time, and there is one rental."""
+    with signed_in(city) as rider:
+        wanted = {"station": STATION, "pay": "card", "method_id": save_card(rider, Card.TIMEOUT_CHARGED)}
+        key = uuid4().hex
+        first = post(rider, "/start", key, **wanted)
+        assert (first.status_code, first.json()["intent"]["state"]) == (402, "unknown")
+        assert post(rider, "/start", key, **wanted).json()["intent"]["state"] == "unknown"
+        card_company_is_asked(city)
+        rental = done(post(rider, "/start", key, **wanted), 202)
+        assert done(post(rider, "/start", key, **wanted), 202) == rental
+        intent = done(rider.http.get(f"/api/v1/payment/intent/{first.json()['intent']['id']}"))
+        assert (intent["state"], intent["rental_id"], charges(city)) == ("authorized", rental["id"], 1)
+
+
+def test_a_start_that_is_refused_when_the_money_is_there_gives_it_back(city: Live) -> None:
+    with signed_in(city) as rider, operator(city) as boss:
+        wanted = {"station": STATION, "pay": "card", "method_id": save_card(rider, Card.TIMEOUT_CHARGED)}
+        key = uuid4().hex
+        intent = post(rider, "/start", key, **wanted).json()["intent"]["id"]
+        card_company_is_asked(city)
+        body = {"on": True, "reason": "it rains in"}
+        done(boss.http.post(f"/api/v1/admin/station/{STATION}/maintenance", json=body))
+        for _ in range(2):
+            refused = post(rider, "/start", key, **wanted)
+            assert (refused.status_code, refused.json()["code"]) == (409, "station_not_renting")
+            assert refused.headers["Content-Type"] == "application/problem+json"
+        with session_scope(city.engine) as session:
+            assert session.get_one(PaymentIntent, UUID(intent)).settle_minor == 0
+        assert done(rider.http.get(f"{RENTAL}/history"))["items"] == []

@@ -4,6 +4,7 @@ Nothing of the rider's wallet is held; what the wallet lacks in the end is taken
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 from uuid import UUID
@@ -108,14 +109,30 @@ def _check_points(points: Purse, needed_minor: int) -> None:
         )
 
 
-def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalPolicy) -> Rental | None:
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What became of a start whose money is set aside. Neither: it had been decided before."""
+
+    rental: Rental | None = None
+    refused: FleetError | None = None
+
+
+def start_paid(
+    session: Session,
+    intent_id: UUID,
+    now: datetime,
+    policy: RentalPolicy,
+    *,
+    rental_id: UUID | None = None,
+    request_id: str | None = None,
+) -> Begun:
     """The card's money is set aside: the rental begins, or the money goes back and the rider is told why.
 
-    Again it changes nothing: a payment starts one rental.
+    Again it changes nothing: a payment starts one rental. `rental_id`: the id it gets.
     """
     intent = session.get_one(PaymentIntent, intent_id, populate_existing=True)
-    if intent.rental_id is not None or intent.order is None:
-        return None
+    if intent.rental_id is not None or intent.settle_minor is not None or intent.order is None:
+        return Begun()
     order = Order.read(intent.order)
     try:
         with session.begin_nested():
@@ -126,6 +143,8 @@ def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalP
                 slot=order.slot,
                 now=now,
                 policy=policy,
+                request_id=request_id,
+                rental_id=rental_id,
                 package_id=order.package,
                 secured=Secured(intent_id, order.in_force, intent.method_id),
                 plan=PaymentPlan(PayMode.CARD, order.points),
@@ -133,7 +152,9 @@ def start_paid(session: Session, intent_id: UUID, now: datetime, policy: RentalP
             claim(session, intent_id, rental.id, now)
     except FleetError as refused:
         give_back(session, intent_id, now)
+        begun = Begun()
         if intent.rental_id is None:  # else another delivery of the same word was quicker
             publish(session, RentalNotStarted(intent_id, intent.user_id, refused.code), now)
-        return None
-    return rental
+            begun = Begun(refused=refused)
+        return begun
+    return Begun(rental)

@@ -57,7 +57,7 @@ class Card402:
     def start(self, intent: UUID) -> UUID | None:
         """What the worker does when it hears that the money is set aside."""
         with session_scope(self.town.engine) as session:
-            rental = by_card.start_paid(session, intent, self.town.now, POLICY)
+            rental = by_card.start_paid(session, intent, self.town.now, POLICY).rental
             return None if rental is None else rental.id
 
     def carry_out(self, intent: UUID) -> PaymentIntent:
