@@ -18,6 +18,7 @@ from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.events import RentalNotStarted
 from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.records.trace import trace
 from fleet.rentals.starts import by_card
 from fleet.rentals.underway import deadlines
 from fleet.stations.models import PowerBank
@@ -118,6 +119,16 @@ def test_the_rental_begins_when_the_card_is_ready_and_the_card_pays_it(shop: Car
     assert (paid.state, paid.captured_minor) == (IntentState.SUCCEEDED, 200)
     done = shop.rental(rental_id)
     assert (done.charged_minor, done.due_minor, shop.town.balance(shop.rider)) == (200, 0, (0, 0))
+    with session_scope(shop.town.engine) as session:
+        told = [entry.summary for entry in trace(session, rental_id) if entry.kind == "payment"]
+    assert told[:-1] == [
+        "card for the rental: 5.00 EUR asked for",
+        "card for the rental: 5.00 EUR sent to sandbox",
+        "card for the rental: 2.00 EUR taken",
+        "2.00 EUR owed",
+        "debt paid",
+    ]
+    assert told[-1].startswith("invoice ")
 
 
 def test_the_price_is_that_of_the_asking(shop: Card402) -> None:
