@@ -50,7 +50,7 @@ class Guest:
         paid = done(self.post(f"/payment/intent/{intent}/confirm", {"card": Card.SUCCEEDS}))
         assert paid["state"] == "authorized"
         with session_scope(self.live.engine) as session:
-            rental = by_card.start_paid(session, UUID(intent), utc_now(), self.live.server.runtime.policy)
+            rental = by_card.start_paid(session, UUID(intent), utc_now(), self.live.server.runtime.policy).rental
             assert rental is not None
             return rental.id
 

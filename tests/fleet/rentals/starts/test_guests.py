@@ -180,7 +180,7 @@ def test_where_guests_are_not_wanted_any_more_the_money_goes_back(guest: Guest) 
     guest.confirm(intent)
     assert guest.refused(guests_allowed=False) == GuestsNotAllowed.code
     with guest.transactions() as session:
-        assert by_card.start_paid(session, intent, guest.town.now, replace(POLICY, guests_allowed=False)) is None
+        assert by_card.start_paid(session, intent, guest.town.now, replace(POLICY, guests_allowed=False)).rental is None
     assert guest.carry_out(intent).state is IntentState.CANCELLED
 
 
