@@ -195,6 +195,20 @@ def test_back_in_its_slot_before_any_word_of_the_eject(world: World) -> None:
     world.check_everything()
 
 
+def test_what_counted_as_not_taken_stays_free_when_it_turns_out_to_have_been_elsewhere(world: World) -> None:
+    """A rider had it for seconds, somebody carried it back: the price that was told does not rise."""
+    rental = world.rent()
+    left_at = world.now
+    world.later(20 * SECOND)
+    world.inserted("A", 1, "A1", 90)
+    assert (rental.failure_code, rental.price_minor) == ("not_taken", 0)
+    world.later(MINUTE)
+    world.inserted("B", 1, "A1", at=left_at + 5 * SECOND)
+    assert (rental.station_in_id, rental.ended_at) == (world.stations["B"].id, left_at + 5 * SECOND)
+    assert (rental.state, rental.price_minor, world.money()) == (RentalState.COMPLETED, 0, (5000, 0))
+    assert world.place("A1") == "A1"
+
+
 def test_an_old_insertion_is_no_proof_that_the_eject_worked(world: World) -> None:
     """The bank was carried to B before the rental was asked for: A will answer that its slot is empty."""
     rental = world.start()
