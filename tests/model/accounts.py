@@ -18,6 +18,7 @@ from fleet.payments.providers.base import ChargeStatus, DisputeStatus, MoveStatu
 from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxMove
 from fleet.rentals.models import OPEN_STATES, Rental
 from tests.model.books import expected
+from tests.model.points import points_of
 from tests.model.taken import Taken
 from tests.model.town import FUNDS, Town
 
@@ -37,7 +38,7 @@ class Accounts:
         came = self._came()
         for rider, funds in zip(self._town.riders, FUNDS, strict=True):
             own = [each for each in rentals if each.user_id == rider]
-            spent = sum(self._paid(each) for each in own)
+            spent = sum(self._paid(each) for each in own) - sum(points_of(self._session, [r.id for r in own]).values())
             spent += self._fees(rider) + self._taken.fees(rider)
             lost, aside = self._disputed(rider)
             balance = wallets.balance(self._session, wallets.wallet_of(self._session, rider, "EUR", self._now))

@@ -16,12 +16,14 @@ from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState
 from fleet.rentals.rules import RIDING
 from fleet.rentals.starts.models import Reservation, ReservationState
-from fleet.stations.models import PowerBank, StationSlot
+from fleet.stations.models import PowerBank, Station, StationSlot
 from tests.model import hearsay
 from tests.model.backend import Backend
 from tests.model.deals import Deal
 from tests.model.fares import used
+from tests.model.minutes import check_minutes
 from tests.model.owed import Owed
+from tests.model.points import check_points
 from tests.model.taken import Taken
 from tests.model.town import Town
 
@@ -50,16 +52,16 @@ def expected(rental: Rental, deal: Deal) -> int:
         return 0
     if rental.failure_code == "not_taken":
         assert had <= NOT_TAKEN
-        assert (rental.station_in_id, rental.slot_in) == (rental.station_out_id, rental.slot_out)
         return 0
-    packages = [each for each in deal.packages if each.bought_at is None or each.bought_at <= rental.ended_at]
+    packages = deal.packages_until(rental.ended_at)
     time = used(rental.started_at, rental.ended_at, deal.stood_still())
     kept = is_kept(rental)
     if kept:
-        assert deal.fare.may_be_kept_for_good(rental.started_at, time, packages), "bought too early"
-    elif deal.fare.lost_after is not None:
-        time = min(time, deal.fare.due_after(packages) + deal.fare.lost_after)
-    return min([deal.fare.cost(rental.started_at, time, packages, kept=kept), *deal.at_most])
+        assert deal.fare.may_be_kept_for_good(rental.started_at, time - deal.granted, packages), "bought too early"
+    else:
+        time = deal.fare.counted(time, packages, deal.granted)
+    cost = deal.fare.cost(rental.started_at, time, packages, kept=kept, granted=deal.granted)
+    return min([cost, *deal.at_most])
 
 
 def is_kept(rental: Rental) -> bool:
@@ -109,6 +111,7 @@ class Books:
         for rental in rentals:
             deal = self._town.rentals[rental.id]
             price = 0 if rental.state in OPEN_STATES else expected(rental, deal)
+            self._not_taken(session, rental)
             assert (rental.price_minor or 0) == price, f"{rental.id} {rental.state} costs {price}"
             given_up = 0 if deal.given_up is None else deal.given_up.left(price)
             assert rental.written_off_minor == given_up
@@ -117,6 +120,21 @@ class Books:
             left = max(0, price - rental.due_minor - given_up - deal.refunded)
             assert paid[rental.id] == left, f"{rental.id} {rental.state}"
             assert price == 0 or rental.id in got, "charged for a bank that never left"
+        check_points(session, self._town, rentals, paid)
+        check_minutes(session, self._town, rentals)
+
+    def _not_taken(self, session: Session, rental: Rental) -> None:
+        """Only what was put back where it came from; that it had been elsewhere before may be told later, and what is
+        free stays free.
+        """
+        there = (rental.station_in_id, rental.slot_in) == (rental.station_out_id, rental.slot_out)
+        if rental.failure_code != "not_taken" or there:
+            return
+        code = session.scalars(select(Station.code).where(Station.id == rental.station_out_id)).one()
+        serial = session.scalars(select(PowerBank.serial).where(PowerBank.id == rental.power_bank_id)).one()
+        back = [each for each in self._town.cabinets[code].arrivals if each.slot == rental.slot_out]
+        assert rental.started_at is not None
+        assert any(each.serial == serial and each.at >= rental.started_at for each in back), "it was taken"
 
     def _paid(self, session: Session, ids: Sequence[UUID]) -> Counter[UUID]:
         """What went from wallets to the house for each rental, less what came back."""

@@ -1,12 +1,12 @@
 """What people have agreed with the backend, in the model."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from fleet.rentals.underway.models import ClaimState
-from tests.model.fares import Fare, Package, Pause
+from tests.model.fares import NOTHING, Fare, Package, Pause
 
 #: Minor units: a hundredth of what is withdrawn, and so much besides.
 SHARE: Final = 100
@@ -96,6 +96,10 @@ class Deal:
     rider: UUID
     fare: Fare
     packages: list[Package] = field(default_factory=list)
+    #: Points money that pays of it first, at most; None: all there is.
+    points: int | None = 0
+    #: Of a subscription: so much of the time is free.
+    granted: timedelta = NOTHING
     #: The clock stands still: for riders before full stations, and by operators.
     pauses: list[Pause] = field(default_factory=list)
     stops: list[Pause] = field(default_factory=list)
@@ -120,6 +124,10 @@ class Deal:
     given_up: GivenUp | None = None
     #: The rider does not agree with what it cost, and nobody has decided yet.
     disputed: bool = False
+
+    def packages_until(self, ended: datetime) -> list[Package]:
+        """What was bought when the bank was back already was not."""
+        return [each for each in self.packages if each.bought_at is None or each.bought_at <= ended]
 
     def stood_still(self) -> list[Pause]:
         """When the clock did."""

@@ -48,12 +48,31 @@ class Fare:
     def is_lost(self, used: timedelta, packages: Sequence[Package]) -> bool:
         return self.lost_after is not None and used >= self.due_after(packages) + self.lost_after
 
-    def cost(self, started: datetime, used: timedelta, packages: Sequence[Package], *, kept: bool = False) -> int:
-        """`kept`: the bank does not come back."""
-        if not packages and self.free and used <= self.free:
+    def covered(self, packages: Sequence[Package]) -> timedelta:
+        """Time that costs nothing by itself."""
+        return sum((each.duration for each in packages), NOTHING) if packages else self.free
+
+    def counted(self, used: timedelta, packages: Sequence[Package], granted: timedelta) -> timedelta:
+        """Of a bank that comes back after it was lost: the time until then. What is granted puts that off."""
+        if self.lost_after is None:
+            return used
+        return min(used, self.due_after(packages) + self.lost_after + granted)
+
+    def cost(
+        self,
+        started: datetime,
+        used: timedelta,
+        packages: Sequence[Package],
+        *,
+        kept: bool = False,
+        granted: timedelta = NOTHING,
+    ) -> int:
+        """`kept`: the bank does not come back; then nothing is taken off. `granted`: its last minutes cost nothing, but
+        for being late.
+        """
+        if self._is_free(used, packages):
             return 0
-        total = sum(each.price for each in packages) if packages else self.unlock
-        total += sum(min(self.day_cap, spent) for spent in self._days(started, used, packages).values())
+        total = self._time(started, used if kept else max(used - granted, NOTHING), packages)
         late = used - self.due_after(packages)
         if late > GRACE:
             total += self.late_hour * -(-late // HOUR)
@@ -61,10 +80,19 @@ class Fare:
             total += self.lost_fee
         return min(total, self.cap)
 
+    def _is_free(self, used: timedelta, packages: Sequence[Package]) -> bool:
+        return not packages and bool(self.free) and used <= self.free
+
+    def _time(self, started: datetime, used: timedelta, packages: Sequence[Package]) -> int:
+        if self._is_free(used, packages):
+            return 0
+        fixed = sum(each.price for each in packages) if packages else self.unlock
+        return fixed + sum(min(self.day_cap, spent) for spent in self._days(started, used, packages).values())
+
     def _days(self, started: datetime, used: timedelta, packages: Sequence[Package]) -> Counter[int]:
         """What each local day's intervals cost: those that began on it."""
         days: Counter[int] = Counter()
-        at = sum((each.duration for each in packages), NOTHING) if packages else self.free
+        at = self.covered(packages)
         while at < used:
             days[(started + at).astimezone(ZONE).toordinal()] += self.interval
             at += self.length

@@ -163,7 +163,8 @@ class Judge:
     def _over_at(self, ride: Ride) -> datetime | None:
         """When the rider had nothing any more; by an operator's word, it is another bank that had to come back."""
         said = ride.deal.reassigned
-        if said is not None and ride.serial == said.serial:
+        again = said is not None and any(each.serial == said.serial and each.at > said.since for each in ride.left)
+        if said is not None and ride.serial == said.serial and not again:
             back = self._arrival(said.serial, said.since)
             # It may have been back before the rider got any: no rental ends before it began.
             return None if back is None else max(back.at, ride.rental.started_at or back.at)
@@ -233,5 +234,5 @@ def _kept_before(ride: Ride, back_at: datetime) -> bool:
     assert rental.started_at is not None
     assert rental.ended_at is not None
     had = used(rental.started_at, rental.ended_at, deal.stood_still())
-    may = deal.fare.may_be_kept_for_good(rental.started_at, had, deal.packages)
+    may = deal.fare.may_be_kept_for_good(rental.started_at, had - deal.granted, deal.packages)
     return rental.ended_at < back_at and may

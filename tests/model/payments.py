@@ -7,6 +7,8 @@ from hypothesis.stateful import precondition, rule
 
 from fleet.common.errors import FleetError
 from fleet.payments.providers.sandbox import Card
+from fleet.rentals.models import PayMode
+from fleet.rentals.starts.payment_plans import PaymentPlan
 from tests.model.machine import Machine, dies, numbers, places, riders
 from tests.model.people import NO_START, check_refusal, offers
 from tests.model.town import RIDERS
@@ -22,17 +24,17 @@ class Payments(Machine):
         self.town.top_ups[intent] = who
         self.till.confirm(who, intent, card, None, dies)
 
-    @rule(rider=riders, place=places, offer=offers, dies=dies)
-    def rent_by_card(self, rider: int, place: int, offer: int | None, dies: int | None) -> None:
-        """The start answers with a payment; nothing is kept meanwhile."""
+    @rule(rider=riders, place=places, offer=offers, dies=dies, points=st.sampled_from([0, 0, 90]))
+    def rent_by_card(self, rider: int, place: int, offer: int | None, dies: int | None, points: int) -> None:
+        """The start answers with a payment, of what points do not cover; nothing is kept meanwhile."""
         who, code = self.town.riders[rider], self.code(place)
         self.moment()
         self.backend.heard(self.town.station_ids)
         package = None if offer is None else self.town.offers[offer]
-        asked = self.till.ask_payment(who, code, package, dies)
+        asked = self.till.ask_payment(who, code, package, dies, PaymentPlan(PayMode.CARD, points))
         if not check_refusal(asked, *NO_START):
             assert isinstance(asked, UUID)
-            self.town.card_starts[asked] = self.town.deal(who, code, offer)
+            self.town.card_starts[asked] = self.town.deal(who, code, offer, points)
 
     @precondition(lambda self: self.town.card_starts)
     @rule(which=numbers, card=cards, saved=st.booleans(), dies=dies)
@@ -48,7 +50,7 @@ class Payments(Machine):
     def ride_by_card(self, rider: int, place: int, card: Card, dies: int | None) -> None:
         """Confirmed at once, with most cards it begins."""
         known = len(self.town.card_starts)
-        self.rent_by_card(rider, place, None, dies)
+        self.rent_by_card(rider, place, None, dies, 0)
         if len(self.town.card_starts) > known:
             self.confirm(0, card, saved=False, dies=dies)
             self.obey(self.cabinet(place))

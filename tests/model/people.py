@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from fleet.common.errors import FleetError
-from fleet.rentals.models import RentalState, SwapReason
+from fleet.rentals.models import PayMode, RentalState, SwapReason
+from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan, plan_of
 from tests.model import requests
 from tests.model.deals import Kept
 from tests.model.machine import ENDED, RIDING, Machine, dies, moods, numbers, places, riders
@@ -21,9 +22,12 @@ CANCELLABLE = (RentalState.EJECTING, RentalState.COMPLETED)
 _GRACE = timedelta(minutes=30)
 _PROBLEMS = 2
 offers = st.one_of(st.none(), st.integers(0, len(OFFERS) - 1))
-#: For each rider: from where, and with which package.
-Trips = list[tuple[int, int | None]]
-trips = st.lists(st.tuples(places, offers), min_size=RIDERS, max_size=RIDERS)
+pays = st.sampled_from(
+    [BY_WALLET, BY_WALLET, plan_of(PayMode.POINTS), plan_of(PayMode.SPLIT), plan_of(PayMode.SPLIT, 70)]
+)
+#: For each rider: from where, with which package, and what pays.
+Trips = list[tuple[int, int | None, PaymentPlan]]
+trips = st.lists(st.tuples(places, offers, pays), min_size=RIDERS, max_size=RIDERS)
 
 
 def check_refusal(answer: object, *codes: str) -> bool:
@@ -35,24 +39,24 @@ def check_refusal(answer: object, *codes: str) -> bool:
 
 
 class Riders(Machine):
-    @rule(rider=riders, place=places, offer=offers, dies=dies)
-    def rent(self, rider: int, place: int, offer: int | None, dies: int | None) -> None:
+    @rule(rider=riders, place=places, offer=offers, dies=dies, pay=pays)
+    def rent(self, rider: int, place: int, offer: int | None, dies: int | None, pay: PaymentPlan) -> None:
         who, code = self.town.riders[rider], self.code(place)
         self.moment()
         self.backend.heard(self.town.station_ids)
         package = None if offer is None else self.town.offers[offer]
-        begun = requests.start(self.backend, who, code, package, dies)
+        begun = requests.start(self.backend, who, code, package, dies, pay=pay)
         if not check_refusal(begun, *NO_START):
             assert isinstance(begun, UUID)
-            self.began(begun, self.town.deal(who, code, offer))
+            self.began(begun, self.town.deal(who, code, offer, pay.points_minor))
 
     # Most of the time all goes well.
 
     @rule(chosen=trips)
     def morning(self, chosen: Trips) -> None:
         """Whoever has no bank takes one."""
-        for rider, (place, offer) in enumerate(chosen):
-            self.rent(rider, place, offer, None)
+        for rider, (place, offer, pay) in enumerate(chosen):
+            self.rent(rider, place, offer, None, pay)
             self.obey(self.cabinet(place))
 
     @rule(place=places, told=st.booleans())

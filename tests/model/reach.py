@@ -21,6 +21,8 @@ _QUERIES: Final = (
     "SELECT 'claim ' || state, count(*) FROM return_claim GROUP BY 1",
     "SELECT 'withdrawal ' || state, count(*) FROM withdrawal GROUP BY 1",
     "SELECT 'webhook ' || coalesce(split_part(error, ':', 1), 'applied'), count(*) FROM payment_webhook GROUP BY 1",
+    "SELECT 'paid by ' || pay || coalesce(' ' || nullif(points_max_minor, 0), ''), count(*) FROM rental GROUP BY 1",
+    "SELECT 'free minutes used: ' || (coalesce(used_s, 0) > 0), count(*) FROM subscription_use GROUP BY 1",
     "SELECT 'pause ' || kind, count(*) FROM rental_pause GROUP BY 1",
 )
 

@@ -12,21 +12,23 @@ from fleet.rentals.models import SwapReason
 from fleet.rentals.starts import reservations
 from fleet.rentals.starts import service as starts
 from fleet.rentals.starts.models import Reservation
+from fleet.rentals.starts.payment_plans import PaymentPlan
 from fleet.rentals.underway import cancels, claims, extensions, problems, swaps
 from fleet.rentals.underway.problems import ProblemKind
 from tests.model.backend import POLICY, Backend
 
 
-def start(backend: Backend, rider: UUID, code: str, package: UUID | None, dies: int | None) -> UUID | FleetError | None:
+def start(
+    backend: Backend, rider: UUID, code: str, package: UUID | None, dies: int | None, *, pay: PaymentPlan
+) -> UUID | FleetError | None:
     return backend.once(
         rider,
         dies,
-        lambda session: (
-            starts.start(
-                session, user_id=rider, station_code=code, slot=None, now=backend.now, policy=POLICY, package_id=package
-            ).id
-        ),
-    )
+        lambda session: starts.start(
+            session, user_id=rider, station_code=code, slot=None, now=backend.now, policy=POLICY, package_id=package,
+            plan=pay,
+        ).id,
+    )  # fmt: skip
 
 
 def cancel(backend: Backend, rider: UUID, rental_id: UUID, dies: int | None) -> FleetError | None:

@@ -41,6 +41,25 @@ def test_what_time_costs(fare: Fare, time: timedelta, packages: list[Package], k
     assert fare.cost(NOON, time, packages, kept=kept) == minor
 
 
+@pytest.mark.parametrize(
+    ("fare", "time", "packages", "kept", "minor"),
+    [
+        (COMMON, 40 * MINUTE, [], False, 100),
+        (COMMON, HOUR, [], False, 150),
+        (COMMON, 2 * HOUR + 31 * MINUTE, [TWO_HOURS], False, 180),
+        (OWN, 45 * MINUTE, [], False, 0),
+        (OWN, 46 * MINUTE, [], False, 150),
+        # Late is late, and nothing buys a bank.
+        (OWN, 5 * HOUR, [], False, 100 + 9 * 50 + 2 * 40),
+        (COMMON, 36 * HOUR, [], True, 2800),
+    ],
+)
+def test_what_the_last_forty_minutes_do_not_cost(
+    fare: Fare, time: timedelta, packages: list[Package], kept: bool, minor: int
+) -> None:
+    assert fare.cost(NOON, time, packages, kept=kept, granted=40 * MINUTE) == minor
+
+
 def test_pauses_stop_the_clock_and_overlap_once() -> None:
     pauses = [(NOON + HOUR, NOON + 2 * HOUR), (NOON + 90 * MINUTE, NOON + 150 * MINUTE), (NOON + 200 * MINUTE, None)]
     assert used(NOON, NOON + 4 * HOUR, pauses) == HOUR + 50 * MINUTE

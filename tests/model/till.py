@@ -20,6 +20,7 @@ from fleet.payments.providers.sandbox.models import SandboxCharge, SandboxDisput
 from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.corrections import chargebacks
 from fleet.rentals.starts import by_card
+from fleet.rentals.starts.payment_plans import PaymentPlan
 from tests.model.backend import POLICY, Backend
 from workers.routes import ROUTES
 
@@ -65,14 +66,16 @@ class Till:
             money = Money(amount_minor, "EUR")
             return topups.create_intent(session, user_id=rider, money=money, now=backend.now, provider=self.provider).id
 
-    def ask_payment(self, rider: UUID, code: str, package: UUID | None, dies: int | None) -> UUID | FleetError | None:
+    def ask_payment(
+        self, rider: UUID, code: str, package: UUID | None, dies: int | None, pay: PaymentPlan
+    ) -> UUID | FleetError | None:
         """A start answers with a payment."""
         backend = self._backend
 
         def work(session: Session) -> UUID | None:
             intent = by_card.ask_payment(
                 session, user_id=rider, station_code=code, slot=None, package_id=package, provider=self.provider,
-                now=backend.now, policy=POLICY,
+                now=backend.now, policy=POLICY, plan=pay,
             )  # fmt: skip
             return None if intent is None else intent.id
 

@@ -6,9 +6,17 @@ from itertools import count
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
+from fleet.common.money import Money
 from fleet.db import session_scope
+from fleet.payments import wallets
+from fleet.payments.models import AccountKind
 from fleet.rentals.tariffs.models import PackageKind
 from fleet.rentals.tariffs.packages import PackageSpec, create_package
+from fleet.subscriptions.changes import Grant, grant
+from fleet.subscriptions.models import PeriodUnit
+from fleet.subscriptions.plans import PlanSpec, create_plan
 from fleet.users.models import User
 from tests.factories import add_banks, add_rider, add_station, add_tariff
 from tests.model.backend import Backend
@@ -22,6 +30,11 @@ BANKS: Final = 7
 #: What each of them has: enough for everything, for some of it, for hardly anything without a card.
 FUNDS: Final = (5000, 900, 150)
 RIDERS: Final = len(FUNDS)
+#: And of points: none, more than can be spent, some.
+POINTS: Final = (0, 20_000, 300)
+#: Who has a subscription, and how much of each rental is free by it.
+SUBSCRIBER: Final = 0
+GRANTED: Final = timedelta(minutes=40)
 #: What most stations charge: a bank that is not back half a day after its time is lost.
 COMMON: Final = Fare(lost_after=timedelta(hours=12), lost_fee=700, reservation_fee=120)
 #: What the last station charges: nothing for a short while, late hours, and no end but the cap.
@@ -68,8 +81,9 @@ class Town:
     def fare(self, code: str) -> Fare:
         return OWN if code == list(self.cabinets)[-1] else COMMON
 
-    def deal(self, rider: UUID, code: str, offer: int | None) -> Deal:
-        return Deal(rider, self.fare(code), [] if offer is None else [OFFERS[offer][1]])
+    def deal(self, rider: UUID, code: str, offer: int | None, points: int | None) -> Deal:
+        granted = GRANTED if rider == self.riders[SUBSCRIBER] else timedelta(0)
+        return Deal(rider, self.fare(code), [] if offer is None else [OFFERS[offer][1]], points, granted)
 
     def place_of(self, serial: str) -> tuple[str, int] | None:
         """The slot that a bank is really in."""
@@ -96,6 +110,8 @@ def build(backend: Backend, now: datetime) -> Town:
         for each in riders:
             session.get_one(User, each).country = COUNTRY
         operator, second = add_rider(session, now, 0), add_rider(session, now, 0)
+        give_points(session, riders, operator, now)
+        subscribe(session, riders[SUBSCRIBER], operator, f"town-{number}", now)
         offers = [
             create_package(
                 session, PackageSpec(f"town {number}: {kind}", kind, offer.duration, offer.price, "EUR"), now
@@ -111,6 +127,22 @@ def build(backend: Backend, now: datetime) -> Town:
         backend.ingest([cabinet.booted(now)])
         deliver(backend, cabinet, now)
     return town
+
+
+def give_points(session: Session, riders: list[UUID], operator: UUID, now: datetime) -> None:
+    for rider, points in zip(riders, POINTS, strict=True):
+        if points:
+            wallets.adjust(
+                session, user_id=rider, money=Money(points, "EUR"), reason="model", actor_id=operator, key="points",
+                now=now, account=AccountKind.BONUS,
+            )  # fmt: skip
+
+
+def subscribe(session: Session, rider: UUID, operator: UUID, code: str, now: datetime) -> None:
+    """For longer than the town lasts."""
+    spec = PlanSpec(code, 900, "EUR", PeriodUnit.MONTH, 12, free_minutes_per_rental=GRANTED // timedelta(minutes=1))
+    create_plan(session, code, spec, now)
+    grant(session, Grant(rider, code, operator), now)
 
 
 def deliver(backend: Backend, cabinet: Cabinet, now: datetime) -> None:
