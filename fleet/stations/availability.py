@@ -1,13 +1,27 @@
 """Which slots can give a bank and which can take one: one definition for lists, pages and the choice at a start."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
 from psycopg2.errors import LockNotAvailable
-from sqlalchemy import ColumnElement, Integer, Select, Uuid, and_, bindparam, func, literal_column, or_, select, text
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    all_,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, contains_eager
 
@@ -67,7 +81,7 @@ def best_bank(
     now: datetime,
     *,
     slot: int | None = None,
-    not_slot: int | None = None,
+    not_slots: Collection[int] = (),
     lock: bool = True,
     wait: bool = False,
     reserved_for: UUID | None = None,
@@ -76,12 +90,12 @@ def best_bank(
 
     Locked for this transaction; slots that another one holds are passed over, so that parallel starts get different
     banks and never wait for each other. Only when nothing else is left are they waited for (`wait`): the other
-    transaction may have no use for the bank. `slot` asks for that one only, `not_slot` leaves one out; what is kept for
-    `reserved_for` comes before all others.
+    transaction may have no use for the bank. `slot` asks for that one only, `not_slots` leaves some out; what is kept
+    for `reserved_for` comes before all others.
     """
     asked = {
         "station_id": station_id, "now": now, "min_charge_pct": min_charge_pct,
-        "slot": slot, "not_slot": not_slot, "reserved_for": reserved_for,
+        "slot": slot, "not_slots": sorted(not_slots) or None, "reserved_for": reserved_for,
     }  # fmt: skip
     values = {name: value for name, value in asked.items() if value is not None}
     shape = frozenset(values)
@@ -110,8 +124,8 @@ def _that_may(shape: Shape) -> Select[StationSlot]:
     )
     if "slot" in shape:
         query = query.where(StationSlot.number == bindparam("slot"))
-    if "not_slot" in shape:
-        query = query.where(StationSlot.number != bindparam("not_slot"))
+    if "not_slots" in shape:
+        query = query.where(StationSlot.number != all_(bindparam("not_slots", type_=ARRAY(Integer()))))
     return query
 
 

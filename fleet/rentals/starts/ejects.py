@@ -180,7 +180,7 @@ def _retry(
     station = session.get_one(Station, rental.station_out_id, populate_existing=True)
     if station.status is not StationStatus.ACTIVE or not station.online:
         return False
-    slot = best_bank(session, station.id, policy.min_charge_pct, now, not_slot=rental.slot_out)
+    slot = best_bank(session, station.id, policy.min_charge_pct, now, not_slots=_of_no_use(session, rental))
     if slot is None or slot.power_bank is None:
         return False
     tried = {"code": code, "slot": rental.slot_out}
@@ -195,6 +195,17 @@ def _retry(
     else:
         note(session, rental, rental.state, why="next_slot", evidence=evidence, at=at, now=now)
     return True
+
+
+def _of_no_use(session: Session, rental: Rental) -> set[int]:
+    """Slots of the station that are not tried next: the one that failed, and the one with the bank that was given back
+    for another one.
+    """
+    tried = {rental.slot_out}
+    if rental.swap_id is not None:
+        given_back = session.get_one(RentalSwap, rental.swap_id).returned_slot
+        tried |= set() if given_back is None else {given_back}
+    return tried
 
 
 def lose_bank(

@@ -176,7 +176,7 @@ def test_the_best_bank_without_a_lock_is_the_same(session: Session, now: datetim
     chosen = [best_bank(session, station.id, MIN_CHARGE, now, lock=lock) for lock in (True, False)]
     assert [slot.number for slot in chosen if slot] == [2, 2]
     assert best_bank(session, station.id, 95, now) is None
-    second = best_bank(session, station.id, MIN_CHARGE, now, not_slot=2)
+    second = best_bank(session, station.id, MIN_CHARGE, now, not_slots={2})
     assert second is not None
     assert second.number == 3
     assert session.scalar(select(Station.id)) == station.id

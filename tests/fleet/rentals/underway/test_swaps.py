@@ -106,10 +106,19 @@ def test_a_bank_with_a_defect_is_given_to_nobody(world: World) -> None:
     )  # fmt: skip
 
 
+def test_the_bank_that_was_given_back_is_not_given_out_for_itself(world: World) -> None:
+    """It has more charge than the one that is left; when that does not come either, none does."""
+    rental = give_back(world)
+    world.result("A", world.send(rental), CommandOutcome.FAILED, "motor_stalled", slot=2)
+    assert (world.serial(rental), rental.slot_out) == ("A3", 3)
+    world.result("A", world.send(rental), CommandOutcome.FAILED, "motor_stalled", slot=3)
+    assert (rental.state, world.serial(rental), rental.slot_in) == (RentalState.COMPLETED, "A1", 4)
+
+
 def test_no_other_bank_comes_and_the_rental_ends_when_the_first_one_was_back(world: World) -> None:
     rental = give_back(world)
     back_at = world.now
-    for slot, failure in ((2, "motor_stalled"), (4, "motor_stalled")):
+    for slot, failure in ((2, "motor_stalled"), (3, "motor_stalled")):
         command = world.send(rental)
         assert command.args["slot"] == rental.slot_out
         world.result("A", command, CommandOutcome.FAILED, failure, slot=slot)
