@@ -223,7 +223,8 @@ class RentalOut(Schema):
     swap_under_way: Annotated[bool, Field(description="another bank comes when this one is put back in time")]
     due_at: Annotated[Instant | None, Field(description="when it has to be back")]
     buyout_at: Annotated[
-        Instant | None, Field(description="when the bank counts as bought or lost, and is charged; null: not foreseen")
+        Instant | None,
+        Field(description="when the bank will count as bought or lost; null: not foreseen, or over"),
     ]
     billing_paused: Annotated[bool, Field(description="its clock stands still: a return that does not work, a claim")]
     packages: Annotated[list[PrepaidOut], Field(description="time that is paid for; extensions too")]
@@ -262,7 +263,7 @@ class RentalOut(Schema):
             "ended_at": rental.ended_at,
             "swap_under_way": rental.swap_id is not None,
             "due_at": rental.overdue_at,
-            "buyout_at": rental.buyout_at,
+            "buyout_at": rental.buyout_at if rental.closed_at is None else None,
             "billing_paused": rental.closed_at is None and any(end is None for _, end in rental.paused),
             "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
             "pay": rental.pay,

@@ -130,7 +130,8 @@ class Start:
         )
         with session_scope(self.runtime.engine) as session:
             answer = self._after_payment(session, intent, rental_id)
-            self.once.replace(session, answer)
+            if not _may_go_on(answer):  # else what is kept already says so, and another request may know more by now
+                self.once.replace(session, answer)
             return answer
 
     def _after_payment(self, session: Session, intent: PaymentIntent, rental_id: UUID) -> StoredAnswer:

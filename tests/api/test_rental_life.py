@@ -19,6 +19,7 @@ from tests.api.conftest import Live
 from tests.api.people import Person, operator, signed_in
 from tests.api.test_tariffs import done
 from tests.api.world import Cabinet, add_station, add_tariff, give_money
+from tests.fleet.parallel import together
 
 MINUTE = timedelta(minutes=1)
 STATION = "ZRH-0001"
@@ -179,6 +180,20 @@ def test_a_saved_card_starts_a_rental_in_one_request(city: Live) -> None:
         assert done(rider.http.get(f"{RENTAL}/current"))["items"][0]["state"] == "active"
         assert post(other, "/start", **wanted).status_code == 404, "somebody else's card"
         assert post(rider, "/start", station=STATION, method_id=wanted["method_id"]).status_code == 422
+    books_are_right(city)
+
+
+def test_one_start_by_a_saved_card_sent_many_times_at_once(city: Live) -> None:
+    """Some may be told to ask again, while the card is asked; whoever asks then finds the one rental."""
+    with signed_in(city) as rider:
+        wanted = {"station": STATION, "pay": "card", "method_id": save_card(rider, Card.SUCCEEDS)}
+        key = uuid4().hex
+        answers = together(8, lambda _: post(rider, "/start", key, **wanted))
+        statuses = {each.status_code for each in answers if isinstance(each, httpx.Response)}
+        assert (len(answers), statuses - {202, 402}) == (8, set()), answers
+        rental = done(post(rider, "/start", key, **wanted), 202)
+        assert [each["id"] for each in done(rider.http.get(f"{RENTAL}/history"))["items"]] == [rental["id"]]
+        assert charges(city) == 1
     books_are_right(city)
 
 
