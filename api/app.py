@@ -19,9 +19,10 @@ from starlette.routing import BaseRoute
 
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
-from api.alert_metrics import AlertMetrics
-from api.certificate_metrics import CertificateMetrics
+from api.alert_metrics import alert_metrics
+from api.certificate_metrics import certificate_metrics
 from api.config.endpoints import router as config
+from api.database_metrics import DatabaseMetrics
 from api.devices.downloads import Downloads
 from api.devices.firmware import router as firmware
 from api.devices.logs import router as device_logs
@@ -30,26 +31,26 @@ from api.devices.volinks import router as volinks
 from api.errors import Failures
 from api.health.endpoints import router as health
 from api.hub import Hub
-from api.job_metrics import JobMetrics
+from api.job_metrics import job_metrics
 from api.limits import RateLimits
 from api.listener import Listener
 from api.metrics import Metrics, MetricsMiddleware
 from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
-from api.money_metrics import MoneyMetrics
+from api.money_metrics import money_metrics
 from api.paging import Cursors
 from api.partners.commands import router as partner_commands
 from api.partners.endpoints import router as partners
 from api.partners.payout_accounts import router as partner_payout_accounts
 from api.partners.vendors import router as vendors
 from api.payments.routers import ROUTERS as PAYMENTS
-from api.proof_metrics import ProofMetrics
+from api.proof_metrics import proof_metrics
 from api.ratelimit import RateLimiter
 from api.rentals.routers import ROUTERS as RENTALS
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.sandbox.payments import router as sandbox_bank
 from api.stations.endpoints import router as stations
-from api.subscription_metrics import SubscriptionMetrics
+from api.subscription_metrics import subscription_metrics
 from api.subscriptions.endpoints import router as subscriptions
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
@@ -135,12 +136,8 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
     metrics.watch("voltbay_database_connections_in_use", "Connections handed out", lambda: float(pool.checkedout()))
     metrics.watch("voltbay_database_connections_idle", "Connections in the pool", lambda: float(pool.checkedin()))
     metrics.watch("voltbay_waiters", "Requests and streams that wait for a change", lambda: float(hub.waiting))
-    metrics.collect_from(AlertMetrics(engine))
-    metrics.collect_from(JobMetrics(engine))
-    metrics.collect_from(ProofMetrics(engine))
-    metrics.collect_from(CertificateMetrics(engine))
-    metrics.collect_from(SubscriptionMetrics(engine))
-    metrics.collect_from(MoneyMetrics(engine))
+    for read in (alert_metrics, job_metrics, proof_metrics, certificate_metrics, subscription_metrics, money_metrics):
+        metrics.collect_from(DatabaseMetrics(engine, read))
     metrics.watch("voltbay_listening", "1 while notifications arrive", lambda: float(hub.listening))
 
 

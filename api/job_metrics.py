@@ -1,35 +1,13 @@
 """How the periodic jobs are doing, read from the database when Prometheus asks: workers come and go, the rows stay."""
 
-from collections.abc import Iterable
-
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from fleet.common.jobs import known_jobs
-from fleet.common.models import JobRun
 
 
-class JobMetrics(Collector):
-    """No series at all while the database is away: Prometheus then knows that it does not know."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def describe(self) -> Iterable[Metric]:
-        return _families([])
-
-    def collect(self) -> Iterable[Metric]:
-        try:
-            with Session(self._engine) as session:
-                return _families(known_jobs(session))
-        except SQLAlchemyError:
-            return []
-
-
-def _families(runs: Iterable[JobRun]) -> list[Metric]:
+def job_metrics(session: Session | None) -> list[Metric]:
+    runs = [] if session is None else known_jobs(session)
     label = ["job"]
     total = CounterMetricFamily("voltbay_job_runs", "Runs of a periodic job (quiet ones every 5 s)", labels=label)
     failures = CounterMetricFamily("voltbay_job_failures", "Runs that failed", labels=label)
