@@ -20,7 +20,7 @@ from fleet.db import create_engine_from, session_scope
 from fleet.devices import claim_tokens, credentials, renewal
 from fleet.devices.claim_tokens import Binding
 from fleet.devices.identity_models import CredentialKind
-from fleet.devices.lockout import lock_out
+from fleet.devices.lockout import NATIVE, lock_out
 from fleet.devices.rotation import start_rotation
 from fleet.settings import Settings
 from fleet.stations.queries import find_station
@@ -83,13 +83,21 @@ def revoke(
     reason: Annotated[str, typer.Option(prompt=True, help="For the audit log.")],
 ) -> None:
     """Lock stations out at once: their credentials end, and a live session is cut within seconds."""
+    still_let_in = []
     with _work() as (session, _, now):
         for code in codes:
             station = find_station(session, code)
             revoked = lock_out(session, station.id, reason, now)
             detail = {"revoked": revoked, "reason": reason}
             audit.record(session, action="credential.revoke", now=now, target=code, detail=detail)
+            if station.dialect == NATIVE and not credentials.credentials_of(session, station.id):
+                still_let_in.append(code)
+                continue
             typer.echo(f"{code}: locked out, {revoked} {'credential' if revoked == 1 else 'credentials'} revoked")
+    if still_let_in:
+        why = "never had a credential: a fixed password, or in development its name alone, still lets it in"
+        typer.echo(f"voltbay: NOT locked out, {why}: {', '.join(still_let_in)}", err=True)
+        raise typer.Exit(1)
 
 
 def list_credentials(code: Annotated[str, typer.Argument(help="Station code.")], as_json: AsJson = False) -> None:

@@ -13,7 +13,7 @@ from fleet.stations.models import Station
 #: Why a station that was locked out is offline, and its session at an end.
 REVOKED: Final = "revoked"
 #: The dialect whose cabinets have no way in but credentials.
-_NATIVE: Final = "native"
+NATIVE: Final = "native"
 
 
 def lock_out(session: Session, station_id: int, reason: str, now: datetime) -> int:
@@ -23,7 +23,7 @@ def lock_out(session: Session, station_id: int, reason: str, now: datetime) -> i
     """
     streams.lock_stations(session, [station_id])
     revoked = credentials.revoke_all(session, station_id, reason, now)
-    if session.get_one(Station, station_id).dialect != _NATIVE:
+    if session.get_one(Station, station_id).dialect != NATIVE:
         profiles.lock_out(session, station_id, now)
     session.execute(
         update(DeviceSession)

@@ -71,6 +71,19 @@ def test_rotate_and_revoke(clean_database: Database) -> None:
         assert session.scalars(select(DeviceCredential.state)).one() is CredentialState.REVOKED
 
 
+def test_who_has_no_credential_is_not_said_to_be_locked_out(clean_database: Database) -> None:
+    token = rows_of(stations("claim-batch", "VB-1"))[0]["token"]
+    with session_scope(clean_database.engine) as session:
+        claimed(session, token)
+    done = stations("revoke", "VB-2", "VB-1", "--reason", "stolen")
+    assert (done.exit_code, done.stdout) == (1, "VB-1: locked out, 1 credential revoked\n")
+    assert "NOT locked out" in done.stderr
+    assert done.stderr.endswith(": VB-2\n")
+    with session_scope(clean_database.engine) as session:
+        assert session.scalars(select(DeviceCredential.state)).one() is CredentialState.REVOKED
+    assert stations("revoke", "VB-1", "--reason", "again").exit_code == 0
+
+
 def test_certificates_that_are_about_to_end(clean_database: Database) -> None:
     token = rows_of(stations("claim-batch", "VB-1"))[0]["token"]
     with session_scope(clean_database.engine) as session:
