@@ -1,11 +1,12 @@
 """Devices that sign: what is genuine passes once, everything else is a dead letter and nothing more."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from device_gateway.guard import FORGED, REPLAYED, UNSIGNED, Guard, Keyring
 from device_gateway.received import Received
@@ -14,11 +15,12 @@ from firmware_protocol.dialects.native import sealed
 from firmware_protocol.signing import signing_key
 from fleet.common.vault import Vault
 from fleet.db import session_scope
-from fleet.devices import credentials
+from fleet.devices import credentials, signatures
 from fleet.devices.credentials import IssuedSecret, secret_for
 from fleet.devices.identity_models import CredentialState, DeviceCredential
 from fleet.devices.models import DeadLetter
 from fleet.devices.signatures import WINDOW, Window
+from fleet.stations.models import Station
 from tests.conftest import NOON
 from tests.databases import Database
 from tests.device_gateway.support import Bench, booted, insert
@@ -66,6 +68,40 @@ def world(clean_database: Database) -> World:
         add_station(session, NOON, "PLAIN")
         issued = secret_for(session, VAULT, station_id=station_id, username="S", now=NOON, signs=True)
     return World(clean_database, Bench(clean_database.engine), Keyring(VAULT), station_id, issued)
+
+
+def test_a_key_is_known_with_the_first_frame_that_it_signs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given out a moment after the keys were looked at: to one that signed nothing before, and in place of another."""
+    monkeypatch.setattr("device_gateway.guard.monotonic", lambda: 1000.0)
+    guard = world.guard()
+    guard.process([booted("PLAIN", 1), world.signed(booted("S", 1))])
+    with session_scope(world.database.engine) as session:
+        plain = session.scalars(select(Station.id).where(Station.code == "PLAIN")).one()
+        first = secret_for(session, VAULT, station_id=plain, username="PLAIN", now=NOON, signs=True)
+        credentials.revoke_all(session, world.station_id, "replaced", NOON)
+        second = secret_for(session, VAULT, station_id=world.station_id, username="S", now=NOON, signs=True)
+    guard.process([sign(insert("PLAIN", 1), first, counter=1)])
+    guard.process([sign(insert("S", 1), second, counter=1, boot=2)])
+    assert sorted(world.bench.facts.order) == [("PLAIN", 1, 1), ("S", 1, 1)]
+    assert world.codes() == []
+
+
+def test_forgers_do_not_have_the_keys_read_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[tuple[int, ...]] = []
+
+    def version(session: Session) -> tuple[int, ...]:
+        looks.append(known(session))
+        return looks[-1]
+
+    known = signatures.version
+    monkeypatch.setattr("fleet.devices.signatures.version", version)
+    monkeypatch.setattr("device_gateway.guard.monotonic", lambda: 1000.0)
+    guard = world.guard()
+    for number in range(1, 51):
+        forged = replace(world.issued, key_id=f"{number:016x}")
+        guard.process([sign(insert("S", number), forged, counter=number)])
+    assert world.codes() == [FORGED] * 50
+    assert len(looks) == 1 + 20
 
 
 def test_signed_frames_are_applied_and_plain_stations_are_left_alone(world: World) -> None:
