@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 import pytest
+from msgspec.structs import replace
+
+from simulators.spec import Kind, default_fleet
+from tests.plain_http import NO_TLS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -174,7 +179,31 @@ def test_after_kill_9_nothing_is_left_and_the_next_start_works(tmp_path: Path) -
         assert _still_running(pids, timeout_s=20) == {}
     with _up(tmp_path) as heir:
         assert heir.wait_ready() == url
+        _assert_a_cabinet_with_a_secret_is_checked(heir, tmp_path)
         _assert_death_is_named(heir, "redis")
+
+
+def _assert_a_cabinet_with_a_secret_is_checked(system: _Up, folder: Path) -> None:
+    """A Volinks one asks over HTTP where to go: not to the listener that believes names."""
+    state = system.run_state()
+    cabinet = replace(default_fleet(1, seed=71, kind=Kind.VOLINKS).stations[0], code="VOL-1")
+    stations = folder / "volinks.csv"
+    about = f"{cabinet.code},Library,38.7,-9.1,{cabinet.slots},volinks,{cabinet.hardware_id}"
+    stations.write_text(f"code,name,latitude,longitude,slots,dialect,imei\n{about}\n")
+    imported = [sys.executable, "-m", "cli.main", "stations", "import", str(stations)]
+    subprocess.run(imported, check=True, cwd=_ROOT, env=os.environ | {"VOLTBAY_HOME": str(system.home)})
+    made = httpx.post(f"{state['control_url']}/stations", content=msgspec.json.encode(cabinet), verify=NO_TLS)
+    assert made.status_code == 201
+    checked = state["environment"]["VOLTBAY_CABINET_SECRET_URL"].rpartition(":")[2]
+    assert checked != state["device_mqtt_url"].rpartition(":")[2]
+    here = f"{state['control_url']}/stations/{cabinet.code}"
+    deadline = time.monotonic() + _READY_S
+    while httpx.get(here, verify=NO_TLS).json()["connection"] != "welcomed":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    log = (system.home / "log" / "mosquitto.log").read_text()
+    assert f"on port {checked}." in log
+    assert f"u'{cabinet.hardware_id}'" in log
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path) -> None:
