@@ -8,7 +8,7 @@ SYSTEM_TESTS := tests/chaos tests/cli tests/e2e tests/stranger tests/workers
 # Set in many containers: every process would compile the whole tree again at each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install services up demo test lint format unit e2e mutants bench openapi lock clean distclean
+.PHONY: help install services up demo test lint types style format unit e2e mutants bench openapi lock clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,9 +29,14 @@ demo: install services ## one rental from sign-up to receipt; JSON=1 ends with a
 	@$(BIN)/voltbay demo $(if $(JSON),--json) $(ARGS)
 
 lint: install ## ruff, mypy --strict, import-linter
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going types style
+
+types: install
+	$(BIN)/mypy
+
+style: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: install ## what ruff can mend by itself

@@ -80,7 +80,9 @@ def database_server(service_home: Home) -> Iterator[DatabaseServer]:
         return
     postgres = EmbeddedPostgres(service_home, fsync=False, settings={"max_wal_size": "256MB"})  # it may lie in memory
     postgres.start()
-    yield DatabaseServer(postgres.url)
+    server = DatabaseServer(postgres.url)
+    server.sign_in_quickly()
+    yield server
     postgres.stop()
 
 

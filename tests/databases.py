@@ -41,6 +41,11 @@ class DatabaseServer:
     def url_of(self, name: str) -> str:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
+    def sign_in_quickly(self) -> None:
+        """Leave out what makes guessing a password dear: 3 ms of the client's processor time for each connection."""
+        password = sql.Literal(make_url(self.url).password)
+        self._execute(sql.SQL("SET scram_iterations = 1; ALTER ROLE CURRENT_USER PASSWORD {}").format(password))
+
     def create(self) -> str:
         """A new database with the newest schema; returns its address."""
         template = self.template()
