@@ -111,6 +111,7 @@ class Start:
             now=now,
             policy=self.runtime.policy,
             plan=body.plan(),
+            request_id=self.once.request_id,
         )
         return None if intent is None else _payment(intent)
 
@@ -143,7 +144,6 @@ class Start:
             utc_now(),  # the provider may have taken its time, and the cabinet has a deadline
             self.runtime.policy,
             rental_id=rental_id,
-            request_id=self.once.request_id,
         )
         if begun.refused is not None:
             return _refused(begun.refused)

@@ -49,6 +49,8 @@ class Order(msgspec.Struct, frozen=True):
     terms: dict[str, Any]
     #: Points money that pays of it first.
     points: int = 0
+    #: The HTTP request that asked for the rental, whoever begins it.
+    request_id: str | None = None
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -70,6 +72,7 @@ def ask_payment(
     now: datetime,
     policy: RentalPolicy,
     plan: PaymentPlan = BY_CARD,
+    request_id: str | None = None,
 ) -> PaymentIntent | None:
     """The payment that the rider has to confirm, of what a start would hold and points do not pay; None: nothing.
 
@@ -91,7 +94,7 @@ def ask_payment(
         return None
     order = Order(
         station.code, slot, package_id, tariff.tariff_id, tariff.name, tariff.version, tariff.terms.to_json(),
-        points=plan.points_minor or 0,
+        points=plan.points_minor or 0, request_id=request_id,
     )  # fmt: skip
     frozen: dict[str, Any] = msgspec.to_builtins(order)
     return demand(session, user_id=user_id, money=money, order=frozen, provider=provider, now=now)
@@ -124,7 +127,6 @@ def start_paid(
     policy: RentalPolicy,
     *,
     rental_id: UUID | None = None,
-    request_id: str | None = None,
 ) -> Begun:
     """The card's money is set aside: the rental begins, or the money goes back and the rider is told why.
 
@@ -143,7 +145,7 @@ def start_paid(
                 slot=order.slot,
                 now=now,
                 policy=policy,
-                request_id=request_id,
+                request_id=order.request_id,
                 rental_id=rental_id,
                 package_id=order.package,
                 secured=Secured(intent_id, order.in_force, intent.method_id),

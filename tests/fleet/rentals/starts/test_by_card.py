@@ -43,7 +43,7 @@ class Card402:
         with session_scope(self.town.engine) as session:
             intent = by_card.ask_payment(
                 session, user_id=self.rider, station_code="A", slot=None, package_id=None, provider=self.provider,
-                now=self.town.now, policy=POLICY,
+                now=self.town.now, policy=POLICY, request_id="phone-1",
             )  # fmt: skip
             assert intent is not None
             assert intent.amount_minor == 500
@@ -113,6 +113,7 @@ def test_the_rental_begins_when_the_card_is_ready_and_the_card_pays_it(shop: Car
     assert shop.start(intent) is None
     rental = shop.rental(rental_id)
     assert (rental.state, rental.hold_transfer_id, rental.intent_id) == (RentalState.EJECTING, None, intent)
+    assert rental.request_id == "phone-1"
     done = ride(shop, rental_id, 60)
     assert (done.state, done.charged_minor, done.due_minor) == (RentalState.COMPLETED, 0, 200)
     paid = shop.carry_out(intent)
