@@ -36,13 +36,14 @@ class _Up:
         self.home = home
         replaced = ("DATABASE_URL", "REDIS_URL", "MQTT_URL")
         clean = {k: v for k, v in os.environ.items() if not k.startswith("VOLTBAY_") and k not in replaced}
+        self.environment = clean | environment | {"VOLTBAY_HOME": str(home)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--stations", "2", "--fast", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=_ROOT,
-            env=clean | environment | {"VOLTBAY_HOME": str(home)},
+            env=self.environment,
         )
 
     def wait_ready(self) -> str:
@@ -191,7 +192,7 @@ def _assert_a_cabinet_with_a_secret_is_checked(system: _Up, folder: Path) -> Non
     about = f"{cabinet.code},Library,38.7,-9.1,{cabinet.slots},volinks,{cabinet.hardware_id}"
     stations.write_text(f"code,name,latitude,longitude,slots,dialect,imei\n{about}\n")
     imported = [sys.executable, "-m", "cli.main", "stations", "import", str(stations)]
-    subprocess.run(imported, check=True, cwd=_ROOT, env=os.environ | {"VOLTBAY_HOME": str(system.home)})
+    subprocess.run(imported, check=True, cwd=_ROOT, env=system.environment)
     made = httpx.post(f"{state['control_url']}/stations", content=msgspec.json.encode(cabinet), verify=NO_TLS)
     assert made.status_code == 201
     checked = state["environment"]["VOLTBAY_CABINET_SECRET_URL"].rpartition(":")[2]
