@@ -1,7 +1,7 @@
 from fastapi import Request, Response
 
 from api.config.schemas import Countries, CountryOut, PublicConfigOut
-from api.deps import SessionDep
+from api.deps import RuntimeDep, SessionDep
 from api.etag import NOT_MODIFIED, tagged
 from api.problems import problems
 from api.v1 import area
@@ -14,8 +14,12 @@ router = area("config", "config")
     "/public", operation_id="get_public_config", summary="What apps need to know",
     response_model=PublicConfigOut, responses=problems() | NOT_MODIFIED,
 )  # fmt: skip
-def public(request: Request, session: SessionDep) -> Response:
-    return tagged(request, PublicConfigOut.model_validate(service.public(session)))
+def public(request: Request, session: SessionDep, runtime: RuntimeDep) -> Response:
+    found = service.public(session)
+    return tagged(
+        request,
+        PublicConfigOut(values=found.values, version=found.version, guests_allowed=runtime.settings.guests),
+    )
 
 
 @router.get(

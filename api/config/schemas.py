@@ -10,6 +10,7 @@ class PublicConfigOut(Schema):
 
     values: Annotated[dict[str, JsonValue], Field(examples=[{"support.email": "help@example.com"}])]
     version: Annotated[int, Field(examples=[3])]
+    guests_allowed: Annotated[bool, Field(description="who has no account may rent by card (`/user/guest`)")]
 
 
 class CountryOut(Schema):

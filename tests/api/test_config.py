@@ -10,7 +10,9 @@ def test_public_values_only_with_an_entity_tag(live: Live) -> None:
         put(session, "support.email", "help@example.com", utc_now(), scope=PUBLIC)
         put(session, "internal.note", "nobody's business", utc_now(), scope=PRIVATE)
     answer = live.client.get("/api/v1/config/public")
-    assert answer.json() == {"values": {"support.email": "help@example.com"}, "version": 1}
+    assert answer.json() == {
+        "values": {"support.email": "help@example.com"}, "version": 1, "guests_allowed": True,
+    }  # fmt: skip
     same = live.client.get("/api/v1/config/public", headers={"If-None-Match": f'W/{answer.headers["ETag"]}, "x"'})
     assert (same.status_code, same.content, same.headers["ETag"]) == (304, b"", answer.headers["ETag"])
     with session_scope(live.engine) as session:

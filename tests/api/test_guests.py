@@ -174,6 +174,7 @@ def test_operators_see_that_it_is_a_guest(city: Live) -> None:
 
 def test_where_guests_are_not_wanted(serve: Serve) -> None:
     live = serve(guests_allowed=False)
+    assert done(live.client.get(f"{API}/config/public"))["guests_allowed"] is False
     refused = live.client.post(f"{API}/user/guest", json={})
     assert (refused.status_code, refused.json()["code"], refused.json()["sign_up_at"]) == (
         403, "guests_not_allowed", f"{API}/user/auth/code",

@@ -92,6 +92,9 @@ class StripeProvider:
         }
         if order.customer:
             params["customer"] = order.customer
+        if order.customer and order.capture_later:
+            # Late fees are asked of this card when nobody is there: the bank is told so while the rider is.
+            params["setup_future_usage"] = "off_session"
         options: RequestOptions = {"idempotency_key": f"intent:{order.intent_id}"}
         return self._client.v1.payment_intents.create(params, options)
 

@@ -158,6 +158,17 @@ def test_a_saved_card_is_a_token_of_a_customer(desk: Desk, stripe: FakeStripe) -
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("customer", "later", "usage"), [("cus_1", True, "off_session"), ("cus_1", False, None), (None, True, None)]
+)
+def test_a_saved_card_that_stands_for_a_rental_is_asked_again_when_nobody_is_there(
+    provider: StripeProvider, stripe: FakeStripe, customer: str | None, later: bool, usage: str | None
+) -> None:
+    provider.authorize(ChargeOrder(new_id(), new_id(), 500, "EUR", capture_later=later, customer=customer), GOOD)
+    (made,) = (one for one in stripe.objects.values() if one["object"] == "payment_intent")
+    assert made.get("setup_future_usage") == usage
+
+
 @pytest.mark.parametrize(("currency", "minor", "at_stripe"), [("EUR", 123, 123), ("JPY", 5, 5), ("ISK", 700, 70_000)])
 def test_amounts_in_stripes_units(
     provider: StripeProvider, stripe: FakeStripe, currency: str, minor: int, at_stripe: int
