@@ -45,7 +45,7 @@ class DebtForOperator(DebtOut):
 
 
 class PayDebtIn(Input):
-    """Neither: from the wallet, as far as it goes. Else all of it, by a saved card or a card's token."""
+    """Neither: from the wallet, as far as it goes. Else what that does not pay, by a saved card or a card's token."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"card": "4242424242424242"}]})
 

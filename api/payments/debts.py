@@ -60,8 +60,9 @@ def get_debt(debt_id: UUID, session: SessionDep, user: CurrentUser) -> DebtWithT
 def pay_debt(
     debt_id: UUID, body: PayDebtIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Idempotent
 ) -> Response:
-    """From the wallet as far as it goes, older debts first (402: there is nothing in it), or all of it by a card. One
-    payment of a debt at a time. The provider is called outside any transaction, so the answer is kept after the fact.
+    """From the wallet as far as it goes, older debts first (402: there is nothing in it), or by a card what the wallet
+    does not pay of this one (no `intent`: it paid all). One payment of a debt at a time. The provider is called outside
+    any transaction, so the answer is kept after the fact.
     """
     if body.card is None and body.method_id is None:
         with session_scope(runtime.engine) as session:
@@ -81,7 +82,7 @@ def pay_debt(
     )
     with session_scope(runtime.engine) as session:
         debt = queries.debt_by_id(session, debt_id, user.id)
-        answer = DebtPaymentOut(debt=DebtOut.of(debt), intent=IntentOut.of(intent))
+        answer = DebtPaymentOut(debt=DebtOut.of(debt), intent=None if intent is None else IntentOut.of(intent))
         return once.answer(session, now, lambda: answer)
 
 

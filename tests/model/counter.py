@@ -34,13 +34,14 @@ def pay_debt(
     card: str,
     method: UUID | None,
     dies: int | None,
-) -> UUID | FleetError:
+) -> object:
+    """What was refused, if it was."""
     return backend.ask(
         dies,
         lambda: dues.pay_by_card(
             backend.transaction, user_id=rider, debt_id=debt_id, provider=provider, now=backend.now,
             method_id=method, card=None if method else card,
-        ).id,
+        ),
     )  # fmt: skip
 
 

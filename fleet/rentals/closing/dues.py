@@ -100,14 +100,19 @@ def pay_by_card(
     method_id: UUID | None = None,
     card: str | None = None,
     return_url: str | None = None,
-) -> PaymentIntent:
-    """The rider pays what is open of one debt with a saved card, or with a provider's token.
+) -> PaymentIntent | None:
+    """The rider pays what is open of one debt with a saved card, or with a provider's token. What is in the wallet pays
+    first: it may be what a card was charged for this before, by a request that died before it was collected. None:
+    that was enough.
 
     The answer may be PROCESSING, UNKNOWN or REQUIRES_ACTION, as of any payment. Raises DebtNotFound, DebtNotOpen,
     DebtBeingCollected, PaymentMethodNotFound, MethodLimitReached.
     """
     with transactions() as session:
-        _, debt = _locked(session, debt_id, user_id)
+        rental, debt = _locked(session, debt_id, user_id)
+        owed = debt.open_minor
+        if owed and _pay(session, rental, now) == owed:
+            return None
         wanted = collecting.begin_for_rider(
             session, debt, provider, now, method_id=method_id, card=card, return_url=return_url
         )

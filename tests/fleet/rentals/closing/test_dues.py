@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Protocol
 from uuid import UUID
 
@@ -134,6 +135,11 @@ class Debtor(Paper):
         return dues.collect_by_card(self.transactions, self.provider, self.now)
 
     def pay(self, *, method: UUID | None = None, card: str | None = None) -> PaymentIntent:
+        made = self.pay_what_is_left(method=method, card=card)
+        assert made is not None
+        return made
+
+    def pay_what_is_left(self, *, method: UUID | None = None, card: str | None = None) -> PaymentIntent | None:
         return dues.pay_by_card(
             self.transactions, user_id=self.rider, debt_id=self.debt().id, provider=self.provider, now=self.now,
             method_id=method, card=card,
@@ -254,6 +260,33 @@ def test_a_card_that_declines_is_tried_again_and_at_last_no_more(debtor: Debtor)
     assert [event["try_at"] is None for event in failures] == [False, True]
 
 
+def test_a_request_that_died_before_it_was_collected_charges_no_card_a_second_time(debtor: Debtor) -> None:
+    """The card was charged, and its money is in the wallet: that is all the second request finds."""
+    begun = count()
+
+    @contextmanager
+    def dying() -> Iterator[Session]:
+        if next(begun) == 2:  # after the order, and the card's answer
+            raise ConnectionError("the process is gone")
+        with debtor.transactions() as session:
+            yield session
+
+    with pytest.raises(ConnectionError):
+        dues.pay_by_card(
+            dying, user_id=debtor.rider, debt_id=debtor.debt().id, provider=debtor.provider, now=debtor.now,
+            card=Card.SUCCEEDS,
+        )  # fmt: skip
+    assert (debtor.owed(), debtor.balance()) == ((DebtState.OPEN, OWED, OWED), (OWED, 0))
+    assert debtor.pay_what_is_left(card=Card.SUCCEEDS) is None
+    assert (debtor.owed(), debtor.charges(), debtor.balance()) == ((DebtState.PAID, 0, 0), [OWED], (0, 0))
+
+
+def test_a_card_pays_what_the_wallet_does_not(debtor: Debtor) -> None:
+    debtor.give(30)
+    assert debtor.pay(card=Card.SUCCEEDS).amount_minor == OWED - 30
+    assert (debtor.owed(), debtor.charges(), debtor.balance()) == ((DebtState.PAID, 0, 0), [OWED - 30], (0, 0))
+
+
 def test_without_a_card_it_waits_for_one(debtor: Debtor) -> None:
     assert debtor.sweep(minutes=10) == 0
     assert debtor.debt().tries == 0
@@ -321,7 +354,7 @@ def test_fifty_payments_of_a_rider_and_top_ups_at_once_pay_it_once(debtor: Debto
 
     def act(number: int) -> int:
         if number % 2:
-            debtor.pay(card=Card.SUCCEEDS)
+            debtor.pay_what_is_left(card=Card.SUCCEEDS)
             return 0
         return debtor.collect()
 
