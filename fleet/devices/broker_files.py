@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, aliased
 
 from fleet.devices.authority import Issuer, chain
@@ -62,7 +62,11 @@ class BrokerState:
 
 
 def broker_state(session: Session, now: datetime, static: Mapping[str, str] | None = None) -> BrokerState:
-    """As the session's snapshot has it; `static`: users that no station has, by name, with their hashes."""
+    """As the session's snapshot has it; `static`: users by name, with their hashes.
+
+    Who has used a credential of its own, or had one revoked, has no fixed password any more: the revocation would not
+    lock it out.
+    """
     revoked: dict[int, list[tuple[str, datetime]]] = {}
     query = select(DeviceCredential.authority_id, DeviceCredential.serial_number, DeviceCredential.revoked_at).where(
         DeviceCredential.kind == CredentialKind.CERTIFICATE,
@@ -74,9 +78,16 @@ def broker_state(session: Session, now: datetime, static: Mapping[str, str] | No
         assert serial is not None
         assert at is not None
         revoked.setdefault(issuer, []).append((serial, at))
-    users = dict(static or {})
+    own = _own_ways(session) if static else set()
+    users = {name: digest for name, digest in (static or {}).items() if name not in own}
     users.update(_passwords(session))
     return BrokerState(chain(session), revoked, sorted(users.items()), _uncut(session))
+
+
+def _own_ways(session: Session) -> set[str]:
+    """Names that have proven themselves otherwise than by a fixed password, or may not any more."""
+    used = or_(DeviceCredential.confirmed_at.is_not(None), DeviceCredential.state == CredentialState.REVOKED)
+    return set(session.scalars(select(DeviceCredential.username).where(used).distinct()))
 
 
 def _passwords(session: Session) -> dict[str, str]:

@@ -240,6 +240,27 @@ def test_who_signs_does_not_send_the_secret(world: World) -> None:
     world.by_secret("VB-A", issued.password).close()
 
 
+def test_a_fixed_password_does_not_outlive_a_credential(world: World) -> None:
+    """It works until the credential was used once, and not after a revocation."""
+    static = world.folder / "static.passwords"
+    static.write_text(password_file({"VB-A": "fixed", "VB-B": "fixed"}))
+    world.settings = world.settings.model_copy(update={"broker_static_passwords": static})
+    mine = Certificate(world, "VB-A")
+    world.sync().round()
+    for code in ("VB-A", "VB-B"):
+        world.by_secret(code, "fixed").close()
+    with session_scope(world.database.engine) as session:
+        credentials.confirm(session, world.stations["VB-A"], mine.claimed.credential.key_id, utc_now())
+    world.sync().round()
+    assert is_refused(lambda: world.by_secret("VB-A", "fixed"))
+    mine.connect().close()
+    world.revoke("VB-A")
+    world.sync().round()
+    assert is_refused(mine.connect)
+    assert is_refused(lambda: world.by_secret("VB-A", "fixed"))
+    world.by_secret("VB-B", "fixed").close()
+
+
 def test_a_secret_may_also_be_told_inside_tls(world: World) -> None:
     issued = world.secret("VB-A")
     world.sync().round()
