@@ -112,7 +112,7 @@ class Judge:
             # What an operator had given back before is not taken off again.
             assert rental.charged_minor <= ride.deal.refunded
             assert rental.due_minor == 0
-            accounted = ride.over_at is not None or any(self._asked_for(session, each.serial) for each in ride.left)
+            accounted = ride.over_at is not None or any(self._looked_after(session, each.serial) for each in ride.left)
             assert accounted, "a bank nobody asks for"
         else:
             self._served(session, ride)
@@ -146,7 +146,7 @@ class Judge:
         for left in ride.left:
             back = self._arrival(left.serial, left.at) is not None
             theirs = left.serial == ride.serial and rental.state in {*RIDING, _S.BOUGHT_OUT, _S.DISPUTED}
-            assert back or theirs or self._asked_for(session, left.serial)
+            assert back or theirs or self._looked_after(session, left.serial)
 
     def _disputed(self, session: Session, ride: Ride) -> None:
         """For as long as the rider, or a rider's bank, waits for a decision."""
@@ -218,6 +218,16 @@ class Judge:
             told = [*cabinet.said, *cabinet.departures, *cabinet.arrivals]
             lines += [f"{cabinet.code} {each}" for each in told if repr(serial) in repr(each) or "result" in repr(each)]
         return "\n".join([f"{rental.id}, {rental.state}, slot {rental.slot_out}", *lines])
+
+    def _looked_after(self, session: Session, serial: str) -> bool:
+        """Somebody asks for it, or an operator says that a rider of another rental has it."""
+        holding = (
+            select(Rental.id)
+            .join(PowerBank, PowerBank.id == Rental.power_bank_id)
+            .where(PowerBank.serial == serial, Rental.state.in_([*RIDING, _S.BOUGHT_OUT, _S.DISPUTED]))
+        )
+        said = [self._town.rentals[each].reassigned for each in session.scalars(holding)]
+        return self._asked_for(session, serial) or any(each is not None and each.serial == serial for each in said)
 
     def _asked_for(self, session: Session, serial: str) -> bool:
         query = (
