@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from cli.console import console
 from cli.running import settings_with_database
 from device_gateway.business import fact_handler
 from device_gateway.replay import replay as replay_one
@@ -50,7 +50,7 @@ def list_(
     table = Table("id", "received", "topic", "error", box=None)
     for letter in letters:
         table.add_row(str(letter.id), f"{letter.received_at:%Y-%m-%d %H:%M:%S}", letter.topic, letter.error_code)
-    Console().print(table if letters else "none waits")
+    console().print(table if letters else "none waits")
 
 
 @app.command()

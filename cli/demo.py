@@ -15,9 +15,9 @@ from typing import Annotated
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cli.console import console
 from cli.demo_story import DemoFailed, Step, Story
 from cli.embedded.home import Home
 from cli.embedded.launch import privileges
@@ -32,7 +32,6 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
 ) -> None:
     """Play one whole rental and print its life; against the running system, or one of its own in a temporary folder."""
-    console = Console()
     story: Story | None = None
     failure: str | None = None
     try:
@@ -42,7 +41,7 @@ def demo(
     except (DemoFailed, httpx.HTTPError) as error:
         failure = str(error) or type(error).__name__
     if story is not None:
-        console.print(_table(story.steps))
+        console().print(_table(story.steps))
         if as_json:
             typer.echo(json.dumps(story.outcome))
     if failure is not None:

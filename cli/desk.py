@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from cli.console import console
 from cli.running import settings_with_database
 from fleet.common.clock import utc_now
 from fleet.common.errors import FleetError
@@ -24,8 +24,6 @@ from fleet.users.audit import Actor
 Reason = Annotated[str, typer.Option(help="For the audit log.", prompt=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Limit = Annotated[int, typer.Option(min=1, max=1000)]
-#: Wide enough for a pipe: what is cut off is lost there.
-_PIPE_WIDTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, as_
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    console = Console()
-    console = console if console.is_terminal else Console(width=_PIPE_WIDTH)
-    console.print(table if table.rows else "none")
+    console().print(table if table.rows else "none")
 
 
 def print_json(value: Any) -> None:

@@ -13,10 +13,10 @@ import psycopg2
 import typer
 from redis import Redis
 from redis.exceptions import RedisError
-from rich.console import Console
 from rich.table import Table
 
 from cli import migrations
+from cli.console import console
 from cli.embedded.errors import ProgramMissing
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
@@ -59,7 +59,7 @@ def doctor() -> None:
     colours = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.MISSING: "red"}
     for finding in findings:
         table.add_row(f"[{colours[finding.verdict]}]{finding.verdict}[/]", finding.what, finding.detail)
-    Console().print(table)
+    console().print(table)
     if any(finding.verdict is Verdict.MISSING for finding in findings):
         raise typer.Exit(1)
 

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cli.console import console
 from cli.database import fleet_session
 from fleet.common.clock import utc_now
 from fleet.common.jobs import known_jobs
@@ -92,7 +92,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
         numbers = (row.get(key) for key in ("changed", "runs", "failures"))
         cells = [row["name"], row["state"], _clock(row.get("last")), took, *numbers, _clock(row["next"])]
         table.add_row(*["" if cell is None else str(cell) for cell in cells])
-    Console().print(table)
+    console().print(table)
     for row in rows:
         if row.get("error"):
             typer.echo(f"{row['name']}: {row['error']}")
