@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from fleet.rentals.models import Rental, RentalState, StartEvidence
-from fleet.rentals.pricing.adjustments import Adjustment, free_time
-from fleet.rentals.pricing.gross import bought_at, due_after
+from fleet.rentals.pricing.adjustments import Adjustment
+from fleet.rentals.pricing.gross import due_after, kept_for
 from fleet.rentals.pricing.meter import FOREVER, Paused, moment, put_off
 from fleet.rentals.pricing.price import LineKind, Price, free_of_charge, price
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms
@@ -74,6 +74,5 @@ def set_due(rental: Rental) -> None:
     assert at is not None
     terms, prepaid, paused = terms_of(rental), prepaid_of(rental), paused_of(rental)
     rental.overdue_at = put_off(at, due_after(terms, prepaid), paused)
-    bought = bought_at(terms, at, rental.time_zone, prepaid)
-    kept = None if bought is None else bought + free_time(adjustments_of(rental)) - at
+    kept = kept_for(terms, at, rental.time_zone, prepaid, adjustments_of(rental))
     rental.buyout_at = None if kept is None else put_off(at, kept, paused)

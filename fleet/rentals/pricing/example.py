@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.rentals.pricing.adjustments import Adjustment, free_time
-from fleet.rentals.pricing.gross import bought_at
+from fleet.rentals.pricing.adjustments import Adjustment
+from fleet.rentals.pricing.gross import kept_for
 from fleet.rentals.pricing.meter import Paused, when
 from fleet.rentals.pricing.price import Price, price
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms
@@ -20,8 +20,8 @@ def kept_at(
     adjustments: Sequence[Adjustment] = (),
 ) -> datetime | None:
     """When its bank counts as bought or lost; None: never."""
-    bought = bought_at(terms, started, time_zone, prepaid)
-    return None if bought is None else when(started, bought + free_time(adjustments) - started, paused)
+    kept = kept_for(terms, started, time_zone, prepaid, adjustments)
+    return None if kept is None else when(started, kept, paused)
 
 
 def example(

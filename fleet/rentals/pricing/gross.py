@@ -3,14 +3,14 @@
 Numbers only; `price` puts them into words. Decisions 0120 and 0122.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
 from fleet.common.money import WHOLE_BP, share
-from fleet.rentals.pricing.adjustments import Amounts
+from fleet.rentals.pricing.adjustments import Adjustment, Amounts, free_time
 from fleet.rentals.pricing.meter import HOUR_US, Meter, begun, instant, moment, span
 from fleet.rentals.pricing.terms import Prepaid, TariffTerms
 
@@ -139,6 +139,18 @@ def bought_at(
     bought = cap_reached_at(terms, started, zone, prepaid) if kept is None else started + kept
     lost = None if gone is None else started + gone
     return min((at for at in (bought, lost) if at is not None), default=None)
+
+
+def kept_for(
+    terms: TariffTerms,
+    started: datetime,
+    zone: str = "UTC",
+    prepaid: tuple[Prepaid, ...] = (),
+    adjustments: Sequence[Adjustment] = (),
+) -> timedelta | None:
+    """How long a bank may be used, pauses apart, before it counts as bought or lost; None: as long as one likes."""
+    bought = bought_at(terms, started, zone, prepaid)
+    return None if bought is None else bought + free_time(adjustments) - started
 
 
 class Counter:
