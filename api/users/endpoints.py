@@ -51,13 +51,13 @@ def verify_code(body: VerifyCode, runtime: RuntimeDep, now: Now, address: Addres
             session, body.address, body.code, now, runtime.settings,
             keys=runtime.keys, user_agent=user_agent, address=address,
         )  # fmt: skip
-    # Raised after the commit: the try that was used up stays used up.
-    if isinstance(found, Refused):
-        raise found.error
     return _signed_in(found)
 
 
-def _signed_in(found: tokens.SignedIn) -> SignedIn:
+def _signed_in(found: tokens.SignedIn | Refused) -> SignedIn:
+    """After the commit: what is refused is raised here, and the try that was used up stays used up."""
+    if isinstance(found, Refused):
+        raise found.error
     return SignedIn(**Tokens.of(found.tokens).model_dump(), new=found.created, user=Me.model_validate(found.user))
 
 
@@ -96,9 +96,6 @@ def verify_guest(
             session, body.address, body.code, now, runtime.settings,
             guest_id=user.id, keys=runtime.keys, user_agent=user_agent, address=address,
         )  # fmt: skip
-    # Raised after the commit: the try that was used up stays used up.
-    if isinstance(found, Refused):
-        raise found.error
     return _signed_in(found)
 
 

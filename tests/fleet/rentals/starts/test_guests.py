@@ -69,6 +69,13 @@ class Guest(Card402):
         assert rental_id is not None
         return rental_id
 
+    def ridden(self, minutes: int) -> UUID:
+        """A rental that is over and paid for by the card."""
+        rental_id = self.begin()
+        ride(self, rental_id, minutes)
+        self.captured(rental_id)
+        return rental_id
+
     def end(self, rental_id: UUID, minutes: int) -> Rental:
         """The bank is back, the card has paid, and the next rental can begin."""
         done = ride(self, rental_id, minutes)
@@ -288,9 +295,7 @@ def test_what_was_not_set_aside_is_taken_from_the_card_of_the_rental(guest: Gues
 
 
 def test_what_a_rental_cost_too_much_goes_back_to_the_card(guest: Guest) -> None:
-    rental_id = guest.begin()
-    ride(guest, rental_id, 60)
-    guest.captured(rental_id)
+    rental_id = guest.ridden(60)
     guest.cheaper(rental_id, 50)
     assert guest.town.balance(guest.rider) == (50, 0)
     assert [guest.give_back() for _ in range(3)] == [50, 0, 0]
@@ -314,9 +319,7 @@ def test_what_the_card_paid_for_nothing_any_more_goes_back_too(guest: Guest) -> 
 
 
 def test_at_once_it_goes_back_once(guest: Guest) -> None:
-    rental_id = guest.begin()
-    ride(guest, rental_id, 60)
-    guest.captured(rental_id)
+    rental_id = guest.ridden(60)
     guest.cheaper(rental_id, 120)
     sent = together(12, lambda _: guest.give_back())
     assert sum(each for each in sent if isinstance(each, int)) == 120, sent
@@ -325,9 +328,7 @@ def test_at_once_it_goes_back_once(guest: Guest) -> None:
 
 def test_a_debt_comes_before_the_card(guest: Guest) -> None:
     """Money that comes in while something is owed stays for that."""
-    rental_id = guest.begin()
-    ride(guest, rental_id, 60 * 24)
-    guest.captured(rental_id)
+    rental_id = guest.ridden(60 * 24)
     owed = guest.rental(rental_id).due_minor
     with guest.transactions() as session:
         give_money(session, guest.rider, guest.town.now, owed - 1)
@@ -337,9 +338,7 @@ def test_a_debt_comes_before_the_card(guest: Guest) -> None:
 
 def test_a_riders_money_stays_in_the_wallet(guest: Guest) -> None:
     """Once there is an account, it can be used."""
-    rental_id = guest.begin()
-    ride(guest, rental_id, 60)
-    guest.captured(rental_id)
+    rental_id = guest.ridden(60)
     guest.cheaper(rental_id, 50)
     with guest.transactions() as session:
         user = session.get_one(User, guest.rider)
