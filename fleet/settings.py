@@ -231,6 +231,11 @@ class Settings(BaseSettings):
         return self.public_url or f"http://{self.http_host}:{self.http_port}"
 
     @property
+    def after_payment_url(self) -> str:
+        """Where riders' browsers go after a page of their bank or of the provider."""
+        return self.payment_return_url or self.base_url
+
+    @property
     def device_base_url(self) -> str:
         return self.device_http_url or self.base_url
 

@@ -78,7 +78,7 @@ def pay_debt(
         now=now,
         method_id=body.method_id,
         card=body.card,
-        return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
+        return_url=runtime.settings.after_payment_url,
     )
     with session_scope(runtime.engine) as session:
         debt = queries.debt_by_id(session, debt_id, user.id)

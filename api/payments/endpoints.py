@@ -138,7 +138,7 @@ def _confirmed(intent_id: UUID, body: ConfirmIn, runtime: Runtime, user: User, n
         method_id=method_id,
         provider=runtime.provider,
         now=now,
-        return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
+        return_url=runtime.settings.after_payment_url,
     )
     with session_scope(runtime.engine) as session:
         return once.answer(session, now, lambda: IntentOut.of(intent))

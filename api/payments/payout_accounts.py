@@ -31,7 +31,7 @@ def open_account(runtime: RuntimeDep, user: WaitingAccount, now: Now) -> Onboard
 
 def onboarded(runtime: Runtime, kind: OwnerKind, owner: AccountOwner, now: datetime) -> OnboardingOut:
     """The provider is called outside any transaction."""
-    return_url = runtime.settings.payment_return_url or runtime.settings.base_url
+    return_url = runtime.settings.after_payment_url
     found = accounts.onboard(
         lambda: session_scope(runtime.engine), kind, owner, runtime.provider, return_url=return_url, now=now
     )

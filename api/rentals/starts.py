@@ -119,7 +119,6 @@ class Start:
         """The provider is asked between transactions, once, however often this is sent; whoever hears first that the
         money is set aside, this request or the worker, starts the rental.
         """
-        settings = self.runtime.settings
         intent = intents.confirm(
             lambda: session_scope(self.runtime.engine),
             intent_id=intent_id,
@@ -127,7 +126,7 @@ class Start:
             method_id=method_id,
             provider=self.runtime.provider,
             now=now,
-            return_url=settings.payment_return_url or settings.base_url,
+            return_url=self.runtime.settings.after_payment_url,
         )
         with session_scope(self.runtime.engine) as session:
             answer = self._after_payment(session, intent, rental_id)

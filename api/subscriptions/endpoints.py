@@ -54,7 +54,7 @@ def subscribe(body: SubscribeIn, runtime: RuntimeDep, user: WaitingAccount, now:
         subscribing.Request(user.id, body.plan, body.method_id, once.key),
         provider=runtime.provider,
         now=now,
-        return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
+        return_url=runtime.settings.after_payment_url,
     )
     with session_scope(runtime.engine) as session:
         found = queries.subscription_by_id(session, subscription_id)
@@ -74,7 +74,7 @@ def pay(body: PayIn, runtime: RuntimeDep, user: WaitingUser, now: Now, once: Ide
         method_id=body.method_id,
         provider=runtime.provider,
         now=now,
-        return_url=runtime.settings.payment_return_url or runtime.settings.base_url,
+        return_url=runtime.settings.after_payment_url,
     )
     with session_scope(runtime.engine) as session:
         found = queries.subscription_by_id(session, subscription_id)
