@@ -3,30 +3,27 @@
 What a cabinet's dialect can do decides, never its name (`Capabilities`, decision 0087).
 """
 
-from collections.abc import Collection
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from uuid import UUID
 
 from psycopg2.errors import UniqueViolation
-from sqlalchemy import select, text
+from sqlalchemy import column, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.selectable import ExecutableReturnsRows
 
 from device_gateway import dialects
 from firmware_protocol.commands import CommandFrame
 from firmware_protocol.dialect import Published
 from firmware_protocol.errors import ProtocolError
 from firmware_protocol.vendor import Known
-from fleet.common.bulk import array
-from fleet.common.plans import PLANNED
-from fleet.common.prepared import table_of
+from fleet.common.bulk import array, booleans, instants, words
+from fleet.common.prepared import Prepared
 from fleet.common.vault import Vault
 from fleet.devices import commands, profiles
-from fleet.devices.models import CommandState, DeviceCommand
-from fleet.stations.models import Station
+from fleet.devices.models import CommandState
 
 #: Commands in one claim; more are claimed right after.
 MOST: Final = 200
@@ -38,22 +35,38 @@ NEVER_ANSWERED: Final = "never_answered"
 HEARTBEAT_SLACK: Final = 1.1
 
 
-def _commands(query: str) -> ExecutableReturnsRows:
-    """The rows of `query` as commands, each with its station's code and dialect."""
-    table = table_of(DeviceCommand)
-    columns = (*table.c, table_of(Station).c.code, table_of(Station).c.dialect)
-    named = text(query.replace("{COMMAND}", ", ".join(f"c.{column.name}" for column in table.c)))
-    return select(DeviceCommand, Station.code, Station.dialect).from_statement(named.columns(*columns))
+class Row(Protocol):
+    """A command with the station it is for, as the two queries below have it."""
+
+    id: UUID
+    station_id: int
+    kind: str
+    args: dict[str, Any]
+    deadline: datetime
+    attempt: int
+    rental_id: UUID | None
+    code: str
+    dialect: str
+
+
+_COLUMNS: Final = (*Row.__annotations__,)
+_FROM_COMMAND: Final = f"c.{', c.'.join(_COLUMNS[:-2])}, t.code, t.dialect"
+
+
+def _commands(query: str, *, planned: bool) -> Prepared:
+    named = text(query.replace("{COMMAND}", _FROM_COMMAND)).columns(*(column(name) for name in _COLUMNS))
+    return Prepared(named, planned=planned)
 
 
 #: Cabinets without numbers answer one question of a kind at a time: the answer does not say which one it answers. One
 #: whose session silence ended is asked for its inventory once it was heard again, and for nothing else.
-_QUEUED: Final = _commands("""
+_QUEUED: Final = _commands(
+    """
 WITH can AS (
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:living AS bool[]), CAST(:bound AS bool[]),
                          CAST(:gap_s AS float[]), CAST(:answer_s AS float[]), CAST(:period_s AS float[]))
            AS v(dialect, living, bound, gap_s, answer_s, period_s))
-SELECT {COMMAND}, t.code, t.dialect FROM device_command c
+SELECT {COMMAND} FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN can ON can.dialect = t.dialect
   JOIN LATERAL (SELECT * FROM device_session WHERE station_id = c.station_id ORDER BY epoch DESC LIMIT 1) s ON true
@@ -76,10 +89,13 @@ SELECT {COMMAND}, t.code, t.dialect FROM device_command c
         WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('queued', 'sent', 'unknown')))
  ORDER BY c.created_at, c.id LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
-""").execution_options(**PLANNED)
-_ANY: Final = text("SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')").execution_options(**PLANNED)
-_UNANSWERED: Final = _commands("""
-SELECT {COMMAND}, t.code, t.dialect FROM device_command c
+""",
+    planned=True,
+)
+_ANY: Final = "SELECT EXISTS (SELECT FROM device_command WHERE state = 'queued')"
+_UNANSWERED: Final = _commands(
+    """
+SELECT {COMMAND} FROM device_command c
   JOIN station t ON t.id = c.station_id
   JOIN device_session s ON s.station_id = c.station_id AND s.ended_at IS NULL
  WHERE c.state = 'sent' AND c.deadline > :now AND c.attempt > 0
@@ -87,8 +103,36 @@ SELECT {COMMAND}, t.code, t.dialect FROM device_command c
    AND t.dialect = ANY(:dialects)
  ORDER BY c.deadline LIMIT :most
    FOR UPDATE OF c SKIP LOCKED
-""")
+""",
+    planned=False,
+)
+#: What `_Marked` says of each, of rows that are locked. What is settled is not sent again (`commands.forget_secrets`).
+_MARK: Final = Prepared(
+    text("""
+UPDATE device_command c
+   SET state = v.state, attempt = 1, topic = v.topic, payload = v.payload, code = v.code, check_after = v.check_after,
+       claimed_by = CASE WHEN v.topic IS NOT NULL THEN :gateway END,
+       sent_at = CASE WHEN v.topic IS NOT NULL THEN CAST(:now AS timestamptz) END,
+       settled_at = CASE WHEN v.settled THEN CAST(:now AS timestamptz) END,
+       args = CASE WHEN v.settled THEN c.args - CAST(:secrets AS text[]) ELSE c.args END,
+       deadline = CASE WHEN v.too_late THEN CAST(:now AS timestamptz) ELSE c.deadline END
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:topics AS text[]), CAST(:payloads AS bytea[]),
+              CAST(:codes AS text[]), CAST(:checks AS timestamptz[]), CAST(:settled AS bool[]),
+              CAST(:too_late AS bool[]))
+       AS v(id, state, topic, payload, code, check_after, settled, too_late)
+ WHERE c.id = v.id AND c.state = 'queued'
+"""),
+    planned=True,
+)
+_REPEATED: Final = Prepared(
+    text("""
+UPDATE device_command c SET attempt = c.attempt + 1, payload = v.payload
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:payloads AS bytea[])) AS v(id, payload) WHERE c.id = v.id
+"""),
+    planned=True,
+)
 _ABLE: Final = list(dialects.CAPABILITIES.values())
+_SECRETS: Final = words(sorted(commands.SECRETS))
 _CAN: Final[dict[str, Any]] = {
     "names": list(dialects.CAPABILITIES),
     "living": [can.only_to_the_living for can in _ABLE],
@@ -108,14 +152,27 @@ class Order:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Addressed:
-    """A command with the station it is for. `known`: what a vendor's cabinet is known to be."""
+@dataclass(slots=True)
+class _Marked:
+    """What becomes of a command that was QUEUED. Without a message it cannot be said."""
 
-    command: DeviceCommand
-    code: str
-    dialect: str
-    known: Known | None
+    row: Row
+    message: Published | None
+    state: CommandState = CommandState.SENT
+    code: str | None = None
+    check_after: datetime | None = None
+    #: The sweep finds it overdue and not sent, and sees to its rental.
+    too_late: bool = False
+
+    @property
+    def settled(self) -> bool:
+        return self.state in {CommandState.FAILED, CommandState.ABANDONED}
+
+    @property
+    def payload(self) -> bytes | None:
+        """As far as it is kept."""
+        secret = self.settled and commands.SECRETS & self.row.args.keys()
+        return None if self.message is None or secret else self.message.payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,33 +186,33 @@ class Claimant:
     connected: Collection[int] = ()
 
 
-def waiting(session: Session) -> bool:
-    """Whether any command is QUEUED: cheap enough to ask at every wake-up, most of which are for others."""
-    return bool(session.scalar(_ANY))
+def waiting(connection: Any) -> bool:
+    """Whether any command is QUEUED: one short question to a driver's connection in autocommit."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ANY)
+        return bool(cursor.fetchone()[0])
 
 
 def claim(session: Session, claimant: Claimant, now: datetime) -> tuple[list[Order], int]:
     """Take QUEUED commands of connected stations: they are SENT when the caller commits, and then to be published.
 
-    Returns what to publish, and how many rows were looked at (`MOST`: there may be more).
+    Returns what to publish, and how many rows were looked at (`MOST`: there may be more). They are marked with the
+    commit, which fails (`overtaken`) and takes nothing when another gateway took an eject of one of these stations in
+    between. The next claim sees that eject and leaves its station out.
     """
     asked = {"now": now, "most": MOST, "slack": HEARTBEAT_SLACK, "gateway": claimant.name}
-    rows = session.execute(_QUEUED, {**_CAN, **asked, "connected": array(sorted(claimant.connected))}).all()
-    foreign = {command.station_id for command, _, dialect in rows if dialects.vendor(dialect) is not None}
+    rows: list[Row] = _QUEUED.all(session, **_CAN, **asked, connected=array(sorted(claimant.connected)))
+    foreign = {row.station_id for row in rows if dialects.vendor(row.dialect) is not None}
     known = profiles.known(session, foreign, now, claimant.vault) if foreign else {}
-    orders: list[Order] = []
-    taken: set[tuple[int, str]] = set()
-    for command, code, dialect in rows:
-        if command.kind == commands.EJECT or command.station_id in known:
-            if (command.station_id, command.kind) in taken:
-                continue
-            taken.add((command.station_id, command.kind))
-        sent = _Addressed(command, code, dialect, known.get(command.station_id))
-        order = _send(session, sent, claimant.name, now)
-        if order is not None:
-            orders.append(order)
-    session.flush()  # what was not an eject
+    marked = [_marked(row, known.get(row.station_id), now) for row in _one_each(rows, known)]
+    _mark(session, marked, claimant.name, now)
+    orders = [Order(each.message, each.row.deadline, each.row.kind) for each in marked if each.message is not None]
     return orders, len(rows)
+
+
+def overtaken(error: IntegrityError) -> bool:
+    """Whether it says that another gateway has an eject under way at the same station: nothing else is unique here."""
+    return isinstance(error.orig, UniqueViolation)
 
 
 def repeat(session: Session, now: datetime, heard_through: datetime | None = None) -> list[Order]:
@@ -165,72 +222,83 @@ def repeat(session: Session, now: datetime, heard_through: datetime | None = Non
     """
     able = [name for name, dialect in dialects.DIALECTS.items() if dialect.capabilities.command_ids]
     heard = now if heard_through is None else min(now, heard_through)
-    asked = {"now": now, "heard": heard, "after": REPEAT_AFTER, "dialects": able, "most": MOST}
-    rows = session.execute(_UNANSWERED, asked).all()
-    orders: list[Order] = []
-    for command, code, dialect in rows:
-        command.attempt += 1
-        message = dialects.named(dialect).encode_command(code, _frame(command, command.attempt))
-        command.payload = message.payload
-        orders.append(Order(message, command.deadline, command.kind))
-    session.flush()
-    return orders
+    rows: list[Row] = _UNANSWERED.all(session, now=now, heard=heard, after=REPEAT_AFTER, dialects=able, most=MOST)
+    said = [dialects.named(row.dialect).encode_command(row.code, _frame(row, row.attempt + 1)) for row in rows]
+    if rows:
+        _REPEATED.later(session, ids=_ids(rows), payloads=_hex(message.payload for message in said))
+    return [Order(message, row.deadline, row.kind) for message, row in zip(said, rows, strict=True)]
 
 
-def _send(session: Session, sent: _Addressed, gateway: str, now: datetime) -> Order | None:
-    """Mark it SENT with its frame. None: another gateway has an eject under way there, or it cannot be said at all."""
-    command = sent.command
+def _one_each(rows: Iterable[Row], known: Collection[int]) -> list[Row]:
+    """The first eject of each station, and for cabinets without numbers (`known`) the first of each other kind."""
+    taken: set[tuple[int, str]] = set()
+    found: list[Row] = []
+    for row in rows:
+        if row.kind == commands.EJECT or row.station_id in known:
+            if (row.station_id, row.kind) in taken:
+                continue
+            taken.add((row.station_id, row.kind))
+        found.append(row)
+    return found
+
+
+def _marked(row: Row, known: Known | None, now: datetime) -> _Marked:
+    """SENT with its frame, or why it cannot be said."""
     try:
-        message = _encode(sent)
+        message = _encode(row, known)
     except ProtocolError as error:
-        command.attempt = 1
-        _cannot_be_said(command, f"{error.code}: {error}"[:256], now)
-        return None
-    try:
-        # Only of ejects is there one in flight per station: nothing else can be refused.
-        with session.begin_nested() if command.kind == commands.EJECT else nullcontext():
-            command.attempt = 1
-            command.state, command.sent_at, command.claimed_by = CommandState.SENT, now, gateway
-            command.topic, command.payload = message.topic, message.payload
-            _as_the_dialect_has_it(command, sent.dialect, now)
-            if command.kind == commands.EJECT:
-                session.flush()
-    except IntegrityError as error:
-        if not isinstance(error.orig, UniqueViolation):
-            raise
-        return None
-    return Order(message, command.deadline, command.kind)
+        code = f"{error.code}: {error}"[:256]
+        if row.rental_id is None:
+            return _Marked(row, None, CommandState.FAILED, code)
+        return _Marked(row, None, CommandState.QUEUED, code, too_late=True)
+    can = dialects.CAPABILITIES[row.dialect]
+    if row.kind in can.unanswered:
+        return _Marked(row, message, CommandState.ABANDONED, NEVER_ANSWERED)
+    looks = row.kind == commands.EJECT and not can.honours_deadline
+    return _Marked(row, message, check_after=now + timedelta(seconds=can.self_check_s) if looks else None)
 
 
-def _cannot_be_said(command: DeviceCommand, code: str, now: datetime) -> None:
-    command.code = code
-    if command.rental_id is None:
-        command.state, command.settled_at = CommandState.FAILED, now
-    else:
-        # The sweep finds it overdue and not sent, and sees to its rental.
-        command.deadline = now
+def _mark(session: Session, marked: Sequence[_Marked], gateway: str, now: datetime) -> None:
+    """With the session's next statement."""
+    if not marked:
+        return
+    # Two gateways that wait for one another's stations would wait in a circle.
+    ordered = sorted(marked, key=lambda each: each.row.station_id)
+    _MARK.later(
+        session,
+        now=now,
+        gateway=gateway,
+        secrets=_SECRETS,
+        ids=_ids(each.row for each in ordered),
+        states=words(each.state for each in ordered),
+        topics=words(None if each.message is None else each.message.topic for each in ordered),
+        payloads=_hex(each.payload for each in ordered),
+        codes=words(each.code for each in ordered),
+        checks=instants(each.check_after for each in ordered),
+        settled=booleans(each.settled for each in ordered),
+        too_late=booleans(each.too_late for each in ordered),
+    )
 
 
-def _as_the_dialect_has_it(command: DeviceCommand, dialect: str, now: datetime) -> None:
-    can = dialects.CAPABILITIES[dialect]
-    if command.kind in can.unanswered:
-        command.state, command.settled_at, command.code = CommandState.ABANDONED, now, NEVER_ANSWERED
-        commands.forget_secrets(command)
-    elif command.kind == commands.EJECT and not can.honours_deadline:
-        command.check_after = now + timedelta(seconds=can.self_check_s)
+def _ids(rows: Iterable[Row]) -> str:
+    return words(str(row.id) for row in rows)
 
 
-def _encode(sent: _Addressed) -> Published:
-    dialect = dialects.vendor(sent.dialect)
-    if dialect is None or sent.known is None:
-        return dialects.named(sent.dialect).encode_command(sent.code, _frame(sent.command, 1))
-    return dialect.encode(sent.known, _frame(sent.command, 1))
+def _hex(payloads: Iterable[bytes | None]) -> str:
+    return words(None if each is None else rf"\x{each.hex()}" for each in payloads)
 
 
-def _frame(command: DeviceCommand, attempt: int) -> CommandFrame:
+def _encode(row: Row, known: Known | None) -> Published:
+    dialect = dialects.vendor(row.dialect)
+    if dialect is None or known is None:
+        return dialects.named(row.dialect).encode_command(row.code, _frame(row, 1))
+    return dialect.encode(known, _frame(row, 1))
+
+
+def _frame(row: Row, attempt: int) -> CommandFrame:
     return CommandFrame(
-        command_id=str(command.id),
-        deadline_ms=round(command.deadline.timestamp() * 1000),
+        command_id=str(row.id),
+        deadline_ms=round(row.deadline.timestamp() * 1000),
         attempt=attempt,
-        command=commands.command_of(command),
+        command=commands.command_of(row),
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg2
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import IntegrityError
 
 from device_gateway import claims, faults
 from device_gateway.backoff import Backoff
@@ -27,6 +27,20 @@ _LOG: Final = structlog.get_logger(__name__)
 #: A notification can be lost with its connection; then only this much time is.
 POLL_S: Final = 0.5
 REPEAT_EVERY_S: Final = 0.5
+#: Each time another gateway was faster at some station; what is left then waits for the poll.
+MOST_CLAIMS: Final = 5
+
+
+def take(engine: Engine, claimant: Claimant, now: datetime) -> tuple[list[Order], int]:
+    """What is committed as SENT now, and how many commands were looked at."""
+    for _ in range(MOST_CLAIMS):
+        try:
+            with session_scope(engine) as session:
+                return claims.claim(session, claimant, now)
+        except IntegrityError as error:
+            if not claims.overtaken(error):
+                raise
+    return [], 0
 
 
 class Dispatcher(Thread):
@@ -90,25 +104,20 @@ class Dispatcher(Thread):
             self._close()
 
     def _work(self, *, told: bool) -> None:
-        """`told`: somebody says that there is something to send, which is not asked twice."""
+        """`told`: somebody says that there is something to send, which is not asked for."""
         # Disconnected, a command would be claimed by a gateway that cannot send it.
         if self._link.connected_since is None:
             return
-        more = told or self._any_waits()
+        more = told or claims.waiting(self._listen())
         while more and not self._ending.is_set():
-            with session_scope(self._engine) as session:
-                claimant = Claimant(self._gateway, self._vault, self._connected())
-                orders, seen = claims.claim(session, claimant, self._clock())
+            claimant = Claimant(self._gateway, self._vault, self._connected())
+            orders, seen = take(self._engine, claimant, self._clock())
             self._publish(orders, "sent")
             more = seen == claims.MOST and bool(orders)
         if self._repeat_timer.due():
             with session_scope(self._engine) as session:
                 orders = claims.repeat(session, self._clock(), self._heard_through())
             self._publish(orders, "repeated")
-
-    def _any_waits(self) -> bool:
-        with Session(self._engine) as session:
-            return claims.waiting(session)
 
     def _publish(self, orders: Sequence[Order], action: str) -> None:
         for order in orders:
@@ -122,18 +131,16 @@ class Dispatcher(Thread):
             self._metrics.commands.labels(action).inc()
 
     def _wait(self) -> bool:
-        """For a notification, a wake-up or the poll, whichever comes first; whether it was a notification."""
+        """For a notification, a wake-up or the poll, whichever comes first; whether it says that a command waits."""
         listener = self._listen()
-        if listener.notifies:
-            listener.notifies.clear()
-            return True
-        readable, _, _ = select.select([listener, self._wake_r], [], [], POLL_S)
-        if self._wake_r in readable:
-            self._wake_r.recv(4096)
-        if listener not in readable:
-            return False
-        listener.poll()
-        told = bool(listener.notifies)
+        if not listener.notifies:
+            readable, _, _ = select.select([listener, self._wake_r], [], [], POLL_S)
+            if self._wake_r in readable:
+                self._wake_r.recv(4096)
+            if listener in readable:
+                listener.poll()
+        # Those without a station only say that something may wait, because an eject has ended.
+        told = any(each.payload for each in listener.notifies)
         listener.notifies.clear()
         return told
 

@@ -1,4 +1,5 @@
-"""The connection to the broker: one thread, paho driven through its external-loop calls.
+"""The connection to the broker: one thread, paho driven through its external-loop calls. Whoever publishes writes to
+the socket itself where that is possible (decision 0340).
 
 Callbacks append and return; nothing in them waits or raises. Messages are acknowledged by whoever stored them, through
 `acknowledge`. The receive maximum asks the broker to bound what is on its way in between; what holds, whatever the
@@ -36,6 +37,8 @@ SESSION_EXPIRY_S: Final = 120
 #: Packets read in a row before acknowledgements get their turn to be written.
 READ_BURST: Final = 256
 _SELECT_S: Final = 1.0
+#: Sets of properties that are kept: a few content types, each with the seconds that commands usually have left.
+_PROPERTIES_MOST: Final = 256
 #: How soon a link that reads nothing looks again.
 _HOLD_S: Final = 0.05
 
@@ -78,8 +81,10 @@ class Link(Thread):
         self.held = False
         #: Read by the watchdog.
         self.beat = monotonic()
-        self._properties: dict[str | None, Properties | None] = {None: None}
+        self._properties: dict[tuple[str | None, int | None], Properties | None] = {(None, None): None}
         self._client = self._make_client(client_id, parts.username, parts.password)
+        #: Only this thread writes: OpenSSL must not be read and written by two at once, and goodbye closes the socket.
+        self._one_writer = parts.scheme == "mqtts"
         if parts.scheme == "mqtts":
             self._client.tls_set(ca_certs=ca_file)
 
@@ -95,7 +100,7 @@ class Link(Thread):
         client.on_message = self._on_message
         client.on_plain = self._on_plain
         client.burst = READ_BURST
-        # Without it paho would write from whichever thread publishes; with it that thread only wakes this one.
+        # Without it paho would have two threads write at once.
         client.on_socket_register_write = self._on_want_write
         return client
 
@@ -112,12 +117,7 @@ class Link(Thread):
         """Hand over for sending. QoS 1 is kept over a reconnect, QoS 0 is not."""
         if self._seal is not None:
             message = self._seal(message)
-        properties = self._publish_properties(message.content_type)
-        if expiry_s is not None:
-            properties = _make(PacketTypes.PUBLISH)
-            if message.content_type is not None:
-                properties.ContentType = message.content_type
-            properties.MessageExpiryInterval = expiry_s
+        properties = self._publish_properties(message.content_type, expiry_s)
         self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
 
     def stop_reading(self) -> None:
@@ -130,6 +130,7 @@ class Link(Thread):
         give_up = monotonic() + timeout_s
         while self._client.is_connected() and self._client.want_write() and monotonic() < give_up:
             self._ending.wait(0.01)
+        self._one_writer = True
         self._client.disconnect()
         self._ending.set()
         self._wake()
@@ -200,12 +201,18 @@ class Link(Thread):
             if client.loop_read() is not MQTTErrorCode.MQTT_ERR_SUCCESS or self._messages == before:
                 return
 
-    def _publish_properties(self, content_type: str | None) -> Properties | None:
-        if content_type not in self._properties:
-            properties = _make(PacketTypes.PUBLISH)
+    def _publish_properties(self, content_type: str | None, expiry_s: int | None) -> Properties | None:
+        key = content_type, expiry_s
+        if key in self._properties:
+            return self._properties[key]
+        properties = _make(PacketTypes.PUBLISH)
+        if content_type is not None:
             properties.ContentType = content_type
-            self._properties[content_type] = properties
-        return self._properties[content_type]
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        if len(self._properties) < _PROPERTIES_MOST:
+            self._properties[key] = properties
+        return properties
 
     def _wake(self) -> None:
         try:
@@ -217,7 +224,7 @@ class Link(Thread):
 
     def _on_want_write(self, client: Client, userdata: Any, sock: Any) -> None:
         del client, userdata, sock
-        if get_ident() != self.ident:
+        if get_ident() != self.ident and (self._one_writer or not self._client.write_through()):
             self._wake()
 
     def _on_connect(

@@ -8,6 +8,7 @@ through the same buffer, so that nothing of the protocol is decided here.
 
 import time
 from collections.abc import Callable, Iterable
+from threading import RLock
 from typing import Any, Final, NamedTuple
 
 from paho.mqtt.client import Client
@@ -134,6 +135,35 @@ class FleetClient(Client):
     #: Packets taken in a row before anything else gets its turn.
     burst: int = 256
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        #: Held by the thread that writes to the socket, makes a new one or closes it.
+        self._writing = RLock()
+        super().__init__(*args, **options)
+
+    def write_through(self) -> bool:
+        """For threads that only publish: write what waits, without a turn of the thread that serves the connection.
+
+        False: not all of it is written, and that thread must see to the rest. So it must after an error, which stays
+        its own to find.
+        """
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            self._packet_write()
+            self._registered_write = False
+        finally:
+            self._writing.release()
+        # Looked at again after that: who queued something before it did not say so.
+        return not self.want_write()
+
+    def loop_write(self) -> MQTTErrorCode:
+        with self._writing:
+            return super().loop_write()
+
+    def reconnect(self) -> MQTTErrorCode:
+        with self._writing:
+            return super().reconnect()
+
     def pending(self) -> bool:
         """Whether there is something to read that `select` does not see."""
         return isinstance(self._sock, BufferedSocket) and self._sock.pending() > 0
@@ -148,6 +178,11 @@ class FleetClient(Client):
         packets = b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])
         if packets and self._sock is not None:
             self._packet_queue(MessageType.PUBACK, packets, 0, 1)
+
+    def _sock_close(self) -> None:
+        # A file descriptor that is closed may be another one's before `send` gets to it.
+        with self._writing:
+            super()._sock_close()
 
     def _create_socket(self) -> Any:
         return BufferedSocket(super()._create_socket())

@@ -18,7 +18,7 @@ _NOTIFY: Final = Prepared(
 
 
 class Channel(StrEnum):
-    #: A device command waits (payload: station id).
+    #: A device command waits (payload: station id), or one that waited may be sent now (no payload).
     DEVICE_COMMAND = "vb_device_command"
     #: A device's credential changed: the broker must hear of it (no payload).
     CREDENTIAL = "vb_credential"

@@ -11,7 +11,18 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import Compiled, CompoundSelect, Select, Table, UpdateBase, bindparam, inspect, select
+from sqlalchemy import (
+    Compiled,
+    CompoundSelect,
+    Select,
+    Table,
+    TextClause,
+    TextualSelect,
+    UpdateBase,
+    bindparam,
+    inspect,
+    select,
+)
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.orm.util import identity_key
@@ -24,7 +35,7 @@ from fleet.common.roundtrips import as_sqlalchemy_has_it, flush_later
 
 _Model = TypeVar("_Model", bound=DeclarativeBase)
 _DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-_Query = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
+_Query = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]] | TextualSelect | TextClause
 _PLAIN: Final[Mapping[str, bool]] = {}
 #: Lists of values are arrays here: SQLAlchemy would write a list as long as it is at every call.
 _UNFINISHED: Final = "POSTCOMPILE"
@@ -56,7 +67,8 @@ class _Compiled:
 
 
 class Prepared:
-    """A SELECT as text for psycopg2. Its `bindparam`s are given at each call; other values are part of it.
+    """A SELECT, or an UPDATE from arrays, as text for psycopg2. Its `bindparam`s are given at each call; other values
+    are part of it.
 
     Rows hold what the driver gives: enumerations come as their values, times aware in the session's zone (UTC).
     """
@@ -65,7 +77,8 @@ class Prepared:
         """`planned`: PostgreSQL plans it once as well. For what finds few rows by keys, whatever the values."""
         self._context = _Context(PLANNED if planned else _PLAIN)
         self._sql, self._fixed = _text_of(statement.compile(dialect=_DIALECT))
-        self._make = _row_of(str(getattr(column, "name", "")) for column in statement.selected_columns)
+        columns = () if isinstance(statement, TextClause) else statement.selected_columns
+        self._make = _row_of(str(getattr(column, "name", "")) for column in columns)
 
     def all(self, session: Session, **values: Any) -> list[Any]:
         """Rows with their columns as attributes."""
@@ -74,7 +87,7 @@ class Prepared:
             return [self._make(row) for row in cursor.fetchall()]
 
     def later(self, session: Session, **values: Any) -> None:
-        """Have it done with the session's next statement: locks of rows that nobody looks at."""
+        """Have it done with the session's next statement: locks of rows that nobody looks at, rows that are changed."""
         flush_later(session)
         _run(session, self._sql, {**self._fixed, **values}, _Context(LATER)).close()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -32,7 +32,17 @@ def kind_of(command: Command) -> str:
     return str(type(command).__struct_config__.tag)
 
 
-def command_of(row: DeviceCommand) -> Command:
+class Ordered(Protocol):
+    """What a row of `device_command` says."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def args(self) -> dict[str, Any]: ...
+
+
+def command_of(row: Ordered) -> Command:
     """The message that a row stands for."""
     return msgspec.convert({**row.args, "type": row.kind}, Command)  # type: ignore[no-any-return]  # msgspec takes a union, its stub gives Any
 
@@ -308,4 +318,4 @@ def forget_secrets(command: DeviceCommand) -> None:
 def _station_is_free(session: Session, command: DeviceCommand) -> None:
     """The next eject of this station may wait for the end of this one."""
     if command.kind == EJECT:
-        notify(session, Channel.DEVICE_COMMAND, str(command.station_id))
+        notify(session, Channel.DEVICE_COMMAND)
