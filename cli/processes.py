@@ -9,7 +9,7 @@ from cli.running import adopt, default_home, find_running
 from fleet.settings import Settings
 
 _PYTHON = [sys.executable, "-m"]
-_CELERY = [*_PYTHON, "celery", "-A", "workers.app"]
+_CELERY = [*_PYTHON, "celery", "-A"]
 
 
 def command_of(name: str, *, home: Path) -> list[str]:
@@ -18,8 +18,8 @@ def command_of(name: str, *, home: Path) -> list[str]:
         "gateway": [*_PYTHON, "device_gateway"],
         "api": [*_PYTHON, "api"],
         # Workers talk to each other for a dashboard's sake; ours have nothing to say.
-        "worker": [*_CELERY, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"],
-        "beat": [*_CELERY, "beat", "--schedule", str(home / "beat-schedule")],
+        "worker": [*_CELERY, "workers.app", "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"],
+        "beat": [*_CELERY, "workers.beat", "beat", "--schedule", str(home / "beat-schedule")],
         "relay": [*_PYTHON, "workers.relay"],
     }
     return commands[name]

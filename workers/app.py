@@ -1,4 +1,6 @@
-"""The Celery application: `celery -A workers.app worker` and `celery -A workers.app beat`."""
+"""The Celery application: `celery -A workers.app worker`. Beat's is in workers/beat.py."""
+
+from collections.abc import Sequence
 
 from celery import Celery
 from celery.signals import setup_logging
@@ -20,12 +22,18 @@ AREAS = (
 )  # fmt: skip
 
 
-def create_celery(settings: Settings) -> Celery:
-    """Celery on Redis: JSON only, acknowledged after the work, no results kept; PostgreSQL has the truth."""
+TASKS = tuple(f"workers.tasks.{area}" for area in AREAS)
+
+
+def create_celery(settings: Settings, tasks: Sequence[str] = TASKS) -> Celery:
+    """Celery on Redis: JSON only, acknowledged after the work, no results kept; PostgreSQL has the truth.
+
+    `tasks`: the modules that a process of this application imports when it starts.
+    """
     celery = Celery(
         "voltbay",
         broker=settings.redis_url.get_secret_value(),
-        include=[f"workers.tasks.{area}" for area in AREAS],
+        include=tasks,
     )
     celery.conf.update(
         task_serializer="json",

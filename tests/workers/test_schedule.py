@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -18,6 +20,17 @@ def test_every_scheduled_task_exists() -> None:
 
 def test_every_routed_task_exists() -> None:
     assert {task for tasks in ROUTES.values() for task in tasks} <= set(app.tasks)
+
+
+def test_beat_sends_names_and_imports_no_task() -> None:
+    code = (
+        "import sys; from workers.beat import app\n"
+        "app.loader.init_worker(); app.finalize()\n"  # as beat does before it begins
+        "assert app.conf.beat_schedule and app.tasks\n"
+        "print(*(name for name in sys.modules if name.startswith(('workers.tasks', 'fleet.rentals'))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""
 
 
 def test_what_is_missed_is_not_made_up_for() -> None:
