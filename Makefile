@@ -8,7 +8,8 @@ SYSTEM_TESTS := tests/chaos tests/cli tests/e2e tests/stranger tests/workers
 # Set in many containers: every process would compile the whole tree again at each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install services up demo test lint types style format unit e2e mutants bench openapi lock clean distclean
+.PHONY: help install services up demo test lint types style linted-unit format unit e2e mutants bench openapi lock \
+	clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,11 +50,15 @@ unit: install services ## tests that need no more than services of their own, in
 e2e: install services ## whole systems, and systems whose processes are killed, one after the other
 	$(BIN)/pytest -m "e2e or chaos" $(if $(ARGS),$(ARGS),$(SYSTEM_TESTS))
 
-# Whole systems wait more than they work: the other tests take what they leave of the processors (hence `nice` above).
-# Each part is printed when it has ended; the first that fails does not stop the other.
+# Whole systems wait more than they work: lint, then the other tests take what they leave of the processors (hence `nice`
+# above). Each part is printed when it has ended; the first that fails does not stop what is under way.
 test: install services ## lint, then all tests (models against migrations among them)
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going unit e2e
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target --keep-going e2e linted-unit
+
+# Whoever breaks a rule of style need not wait for the tests to hear of it.
+linted-unit: install services
+	@nice -n 2 $(MAKE) --no-print-directory --keep-going types style
+	@$(MAKE) --no-print-directory unit
 
 mutants: install services ## break one rule at a time in a copy; a test must notice each
 	@$(BIN)/python -m tests.mutants.run $(ARGS)

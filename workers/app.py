@@ -1,7 +1,5 @@
 """The Celery application: `celery -A workers.app worker`. Beat's is in workers/beat.py."""
 
-from collections.abc import Sequence
-
 from celery import Celery
 from celery.signals import setup_logging
 
@@ -25,7 +23,7 @@ AREAS = (
 TASKS = tuple(f"workers.tasks.{area}" for area in AREAS)
 
 
-def create_celery(settings: Settings, tasks: Sequence[str] = TASKS) -> Celery:
+def create_celery(settings: Settings, tasks: tuple[str, ...] = TASKS) -> Celery:
     """Celery on Redis: JSON only, acknowledged after the work, no results kept; PostgreSQL has the truth.
 
     `tasks`: the modules that a process of this application imports when it starts.

@@ -2,8 +2,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -33,3 +36,17 @@ def test_the_demo_plays_one_rental_and_leaves_nothing(tmp_path: Path) -> None:
     for word in ("signs up", "sandbox card", "ejects PB", "puts the bank into VB-0002", "frame_sent", "state_change"):
         assert any(word in line for line in table), word
     assert list(tmp_path.iterdir()) == []
+    deadline = time.monotonic() + 10
+    while left := _processes_of(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Services and processes of a system are told its home in their arguments or in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(folder) in " ".join([*process.cmdline(), *process.environ().values()]):
+                found.append(" ".join(process.cmdline()))
+    return found
