@@ -3,42 +3,17 @@
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
 
-from benchmarks import (
-    certificates,
-    codecs,
-    connect,
-    cost,
-    fleet_ingest,
-    history,
-    ingest,
-    ledger,
-    machine,
-    price,
-    rental_rate,
-    rentals,
-    stations,
-    telemetry,
-)
 from benchmarks.results import Report, save, show
 
-ALL: dict[str, Callable[[bool], list[Report]]] = {
-    "machine": lambda quick: [machine.run(quick=quick)],
-    "ingest": lambda quick: [ingest.run(quick=quick)],
-    "fleet_ingest": lambda quick: [fleet_ingest.run(quick=quick)],
-    "telemetry": lambda quick: [telemetry.run(quick=quick)],
-    "ledger": lambda quick: [ledger.run(quick=quick)],
-    "price": lambda quick: [price.run(quick=quick)],
-    "codecs": lambda quick: [codecs.run(quick=quick)],
-    "certificates": lambda quick: [certificates.run(quick=quick)],
-    "history": lambda quick: [history.run(quick=quick)],
-    "connect": lambda quick: [connect.run(quick=quick)],
-    "cost": lambda quick: [cost.run(quick=quick)],
-    "stations": lambda quick: [stations.run(quick=quick)],
-    "rental_rate": lambda quick: [rental_rate.run(quick=quick)],
-    "rentals": lambda quick: rentals.measure(quick=quick),
-}
+#: Each is a module of that name, imported when it is its turn: who asks for one does not wait for all.
+ALL: Final = (
+    "machine", "ingest", "fleet_ingest", "telemetry", "ledger", "price", "codecs", "certificates", "history", "connect",
+    "cost", "stations", "rental_rate", "rentals",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -49,7 +24,7 @@ def main() -> int:
     unknown = [name for name in given.names if name not in ALL]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}")
-    reports, failed = _run_all(given.names or list(ALL), quick=given.quick)
+    reports, failed = _run_all(given.names or ALL, quick=given.quick)
     show(reports)
     if failed:
         print(f"no figures of {', '.join(failed)}: see the errors above", file=sys.stderr)
@@ -64,7 +39,7 @@ def _run_all(names: Sequence[str], *, quick: bool) -> tuple[list[Report], list[s
     for name in names:
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            found = ALL[name](quick)
+            found = _measure(name, quick=quick)
         except Exception:  # noqa: BLE001  # shown, and counted at the end
             traceback.print_exc()
             failed.append(name)
@@ -73,6 +48,13 @@ def _run_all(names: Sequence[str], *, quick: bool) -> tuple[list[Report], list[s
             save(report)
         reports += found
     return reports, failed
+
+
+def _measure(name: str, *, quick: bool) -> list[Report]:
+    """Some have several reports (`measure`), most one (`run`)."""
+    module = import_module(f"benchmarks.{name}")
+    found: list[Report] = module.measure(quick=quick) if hasattr(module, "measure") else [module.run(quick=quick)]
+    return found
 
 
 if __name__ == "__main__":

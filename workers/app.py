@@ -1,7 +1,11 @@
 """The Celery application: `celery -A workers.app worker`. Beat's is in workers/beat.py."""
 
+import gc
+from importlib import import_module
+from typing import Any
+
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import import_modules, setup_logging
 
 from fleet.common import logs
 from fleet.settings import Settings
@@ -70,6 +74,20 @@ def create_celery(settings: Settings, tasks: tuple[str, ...] = TASKS) -> Celery:
 @setup_logging.connect
 def _configure_logging(**_: object) -> None:
     logs.configure(Settings(), "worker")
+
+
+@import_modules.connect
+def _import_tasks(sender: Celery, **_: Any) -> None:
+    """What Celery is about to import, with the collector at rest: what is imported stays. It need not be looked through
+    while it grows, nor, frozen, ever again, neither here nor in the processes that are forked for the work.
+    """
+    gc.disable()
+    try:
+        for name in sender.conf.include:
+            import_module(name)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 app = create_celery(Settings())
