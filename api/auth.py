@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
 from api.deps import Now, RuntimeDep, SessionDep
+from api.operations import instant
 from api.runtime import runtime_of
 from fleet.common.errors import FleetError, Forbidden
 from fleet.users.errors import AccountNeeded, NotAuthenticated
@@ -38,7 +39,8 @@ def _verified(connection: HTTPConnection, now: datetime) -> AccessClaims | None:
         return None
 
 
-async def _claims(request: Request, now: Now, _: Annotated[object, Depends(_bearer)]) -> AccessClaims:
+@instant
+def _claims(request: Request, now: Now, _: Annotated[object, Depends(_bearer)]) -> AccessClaims:
     claims = claims_of(request, now)
     if claims is None:
         raise NotAuthenticated("sign in first: this needs a valid access token")
@@ -57,14 +59,20 @@ def _waiting_user(runtime: RuntimeDep, claims: Claims, now: Now) -> User:
         return signed_in_user(session, claims, now)
 
 
-async def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
+def _operator(user: User) -> User:
     if user.role is not Role.OPERATOR:
         raise Forbidden("this is for operators")
     return user
 
 
-async def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> User:
-    return await _current_operator(user)
+@instant
+def _current_operator(user: Annotated[User, Depends(_current_user)]) -> User:
+    return _operator(user)
+
+
+@instant
+def _waiting_operator(user: Annotated[User, Depends(_waiting_user)]) -> User:
+    return _operator(user)
 
 
 def _with_account(user: User) -> User:
@@ -73,11 +81,13 @@ def _with_account(user: User) -> User:
     return user
 
 
-async def _current_account(user: Annotated[User, Depends(_current_user)]) -> User:
+@instant
+def _current_account(user: Annotated[User, Depends(_current_user)]) -> User:
     return _with_account(user)
 
 
-async def _waiting_account(user: Annotated[User, Depends(_waiting_user)]) -> User:
+@instant
+def _waiting_account(user: Annotated[User, Depends(_waiting_user)]) -> User:
     return _with_account(user)
 
 

@@ -6,16 +6,17 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.orm import Session
+from starlette.requests import HTTPConnection
 
+from api.operations import instant
 from api.problems import request_id_of
 from api.runtime import Runtime, runtime_of
 from fleet.common.clock import utc_now
 from fleet.db import session_scope
 
-# Dependencies that wait for nothing are coroutines: FastAPI sends plain functions to a thread and back, each.
 
-
-async def _runtime(request: Request) -> Runtime:
+@instant
+def _runtime(request: Request) -> Runtime:
     return runtime_of(request)
 
 
@@ -32,22 +33,25 @@ def _session(runtime: RuntimeDep) -> Iterator[Session]:
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 
 
-async def _now() -> datetime:
+@instant
+def _now() -> datetime:
     return utc_now()
 
 
 Now = Annotated[datetime, Depends(_now)]
 
 
-async def _request_id(request: Request) -> str | None:
+@instant
+def _request_id(request: Request) -> str | None:
     return request_id_of(request)
 
 
-async def _address(request: Request) -> str:
+@instant
+def _address(request: Request) -> str:
     return address_of(request)
 
 
-def address_of(request: Request) -> str:
+def address_of(request: HTTPConnection) -> str:
     """Where the request came from; uvicorn has already looked behind proxies that are trusted."""
     return request.client.host if request.client is not None else "unknown"
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Header
 
+from api.operations import instant
+
 MAX_WAIT_S = 30
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
@@ -15,7 +17,8 @@ def wait_seconds(prefer: str | None) -> int:
     return min(int(found.group(1)), MAX_WAIT_S) if found else 0
 
 
-async def _wait(
+@instant
+def _wait(
     prefer: Annotated[
         str | None,
         Header(
