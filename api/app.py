@@ -28,14 +28,12 @@ from api.devices.firmware import router as firmware
 from api.devices.logs import router as device_logs
 from api.devices.provisioning import router as provisioning
 from api.devices.volinks import router as volinks
-from api.errors import Failures
 from api.health.endpoints import router as health
 from api.hub import Hub
 from api.job_metrics import job_metrics
-from api.limits import RateLimits
 from api.listener import Listener
-from api.metrics import Metrics, MetricsMiddleware
-from api.middleware import BodyLimit, RequestIds, SecurityHeaders, Unversioned
+from api.metrics import Metrics
+from api.middleware import Edge, Gate
 from api.money_metrics import money_metrics
 from api.paging import Cursors
 from api.partners.commands import router as partner_commands
@@ -46,6 +44,7 @@ from api.payments.routers import ROUTERS as PAYMENTS
 from api.proof_metrics import proof_metrics
 from api.ratelimit import RateLimiter
 from api.rentals.routers import ROUTERS as RENTALS
+from api.routing import Table
 from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.sandbox.payments import router as sandbox_bank
@@ -79,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours are api.metrics and the log
         lifespan=_lifespan,
         middleware=_middleware(settings, runtime.metrics),
     )
@@ -86,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]  # FastAPI's documented way
     errors.install(app)
     app.mount(docs.ASSETS, docs.assets())
+    app.router.middleware_stack = Table(app)
     return app
 
 
@@ -144,9 +145,7 @@ def _watch(metrics: Metrics, engine: Engine, hub: Hub) -> None:
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first."""
     stack: list[Any] = [
-        Middleware(RequestIds),
-        Middleware(MetricsMiddleware, metrics=metrics),
-        Middleware(SecurityHeaders, https=settings.base_url.startswith("https://")),
+        Middleware(Edge, metrics=metrics, https=settings.base_url.startswith("https://")),
     ]
     if settings.cors_origins:
         stack.append(
@@ -161,8 +160,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
                 max_age=600,
             )
         )  # fmt: skip
-    body = Middleware(BodyLimit, limit=settings.request_body_max)
-    return [*stack, Middleware(Failures), Middleware(Unversioned), Middleware(RateLimits), body]
+    return [*stack, Middleware(Gate, limit=settings.request_body_max)]
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import FieldProblem, problem, request_id_of
 from fleet.common.errors import (
@@ -131,7 +130,7 @@ def _database(request: Request, error: DBAPIError) -> JSONResponse:
     passing = state.startswith(_PASSING) or (not state and isinstance(error, OperationalError))
     if not passing:
         log.error("database_refused", exc_info=error)
-        return _internal(request_id_of(request))
+        return internal(request_id_of(request))
     log.warning("database_not_now", sqlstate=state or None, error=str(error.orig).strip())
     return problem(
         503, "try_again", "the database cannot take this now", request_id=request_id_of(request),
@@ -146,31 +145,5 @@ def _pool(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-def _internal(request_id: str | None) -> JSONResponse:
+def internal(request_id: str | None) -> JSONResponse:
     return problem(500, "internal_error", "something went wrong on our side; the log has it", request_id=request_id)
-
-
-class Failures:
-    """The last resort: an exception nobody mapped is logged whole and answered with its request id only."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = False
-
-        async def watching(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watching)
-        except Exception:
-            log.exception("request_failed", method=scope["method"])
-            if started:
-                raise
-            await _internal(scope.get("state", {}).get("request_id"))(scope, receive, send)

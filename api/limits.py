@@ -1,15 +1,16 @@
-"""Which rate limit holds where, and the middleware that applies them."""
+"""Which rate limit holds where, and how a request is counted."""
 
 import re
+from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from api.addresses import PREFIX
 from api.auth import claims_of
+from api.deps import address_of
 from api.devices.names import hardware_id
-from api.problems import problem, request_id_of
+from api.problems import HEADERS, problem, request_id_of
 from api.ratelimit import Rule, Verdict
 from api.runtime import runtime_of
 from fleet.common.clock import utc_now
@@ -38,6 +39,9 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], tuple[Rule, ...]], ...] = (
     ("POST", re.compile(r"/api/v1/device/(claim|renew)"), (Rule("device-claim", 600, 60, per="address"),)),
     ("PUT", re.compile(r"/api/v1/device/log/.*"), (Rule("device-log", 1200, 60, per="address"),)),
 )
+_BY_METHOD: Final = {
+    method: [(pattern, rules) for each, pattern, rules in _ROUTES if each == method] for method, *_ in _ROUTES
+}
 
 
 #: Calls of vendors' cabinets: a handful in 20 minutes, and more after a restart. Counted per cabinet named, because
@@ -57,44 +61,45 @@ def device_of(connection: HTTPConnection) -> str | None:
 
 def rules_for(method: str, path: str, *, signed_in: bool) -> list[Rule]:
     rules = [_USER, _ADDRESS] if signed_in else [_ADDRESS]
-    for wanted, pattern, further in _ROUTES:
-        if method == wanted and pattern.fullmatch(path):
+    for pattern, further in _BY_METHOD.get(method, ()):
+        if pattern.fullmatch(path):
             rules.extend(further)
     return rules
 
 
-class RateLimits:
-    """Outside /api nothing is limited: health checks and metrics are asked by machines of ours."""
+def refusal(scope: Scope) -> ASGIApp | None:
+    """Count the request and have its answer tell the limits; what answers it when it is one too many.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    Outside /api nothing is limited: health checks and metrics are asked by machines of ours.
+    """
+    path: str = scope["path"]
+    if not path.startswith("/api/v1/"):
+        return None
+    connection = HTTPConnection(scope)
+    runtime = runtime_of(connection)
+    claims = claims_of(connection, utc_now())
+    device = device_of(connection)
+    verdict = runtime.limiter.hit(
+        rules_for(scope["method"], path, signed_in=claims is not None)
+        if device is None
+        else [_DEVICE, _DEVICE_ADDRESS],
+        user=device or (str(claims.user_id) if claims is not None else None),
+        address=address_of(connection),
+    )
+    if verdict is None:
+        return None
+    scope["state"][HEADERS] += [
+        (b"ratelimit-limit", b"%d" % verdict.limit),
+        (b"ratelimit-remaining", b"%d" % verdict.remaining),
+        (b"ratelimit-reset", b"%d" % verdict.reset_s),
+    ]
+    if verdict.allowed:
+        return None
+    runtime.metrics.limited.labels(verdict.rule).inc()
+    return _refused(connection, verdict)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/api/v1/"):
-            await self.app(scope, receive, send)
-            return
-        connection = HTTPConnection(scope)
-        runtime = runtime_of(connection)
-        claims = claims_of(connection, utc_now())
-        device = device_of(connection)
-        verdict = runtime.limiter.hit(
-            rules_for(scope["method"], scope["path"], signed_in=claims is not None)
-            if device is None
-            else [_DEVICE, _DEVICE_ADDRESS],
-            user=device or (str(claims.user_id) if claims is not None else None),
-            address=connection.client.host if connection.client is not None else "unknown",
-        )
-        if verdict is None:
-            await self.app(scope, receive, send)
-            return
-        if not verdict.allowed:
-            runtime.metrics.limited.labels(verdict.rule).inc()
-            await _refusal(connection, verdict)(scope, receive, _with_headers(send, verdict))
-            return
-        await self.app(scope, receive, _with_headers(send, verdict))
 
-
-def _refusal(connection: HTTPConnection, verdict: Verdict) -> ASGIApp:
+def _refused(connection: HTTPConnection, verdict: Verdict) -> ASGIApp:
     return problem(
         429,
         "too_many_requests",
@@ -103,15 +108,3 @@ def _refusal(connection: HTTPConnection, verdict: Verdict) -> ASGIApp:
         headers={"Retry-After": str(verdict.reset_s)},
         members={"retry_after_s": verdict.reset_s},
     )
-
-
-def _with_headers(send: Send, verdict: Verdict) -> Send:
-    async def outgoing(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers["RateLimit-Limit"] = str(verdict.limit)
-            headers["RateLimit-Remaining"] = str(verdict.remaining)
-            headers["RateLimit-Reset"] = str(verdict.reset_s)
-        await send(message)
-
-    return outgoing

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 MEDIA_TYPE = "application/problem+json"
+#: In a request's state: whether its answer has begun, and further headers of whatever the answer will be.
+ANSWERING: Final = "answering"
+HEADERS: Final = "headers"
 
 
 class FieldProblem(BaseModel):
