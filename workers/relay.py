@@ -5,7 +5,10 @@ only sends it twice, and consumers take an event once. Redis may forget what it 
 not all noted it (`processed_event`) within a while is sent again, ever more slowly, until they have.
 
 Tasks of `routes.TOGETHER` get all their events of a look at the outbox in one message; what comes for them within
-TOGETHER_EVERY after that waits for the next one. So the first is told at once, and a storm in few sets.
+TOGETHER_EVERY after that waits for the next one. So the first is told soon, and a storm in few sets.
+
+What nobody waits for (`routes.UNHURRIED`) is gathered for GATHER_S, and what nobody hears of is left to the next look:
+both happen at every rental, just when its rider waits for the processor (decision 0342).
 """
 
 import random
@@ -26,7 +29,7 @@ from fleet.common.outbox import claim_unsettled, claim_waiting, consumers_done, 
 from fleet.common.roundtrips import may_be_lost
 from fleet.db import create_engine_from, session_scope
 from fleet.settings import Settings
-from workers.routes import ROUTES, TOGETHER
+from workers.routes import ROUTES, TOGETHER, UNHURRIED
 from workers.wakeup import StopSignal, Wakeup
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,8 @@ SLOWEST = timedelta(hours=1)
 BACKOFF_MAX_S = 5.0
 #: How long events for tasks that take many are gathered, at most.
 TOGETHER_EVERY = timedelta(seconds=0.5)
+#: How long events that nobody waits for are gathered.
+GATHER_S = 0.1
 
 Send = Callable[[str, int | list[int]], None]
 
@@ -56,11 +61,13 @@ class Relay:
         send: Send,
         routes: Mapping[str, tuple[str, ...]] = ROUTES,
         together: Collection[str] = TOGETHER,
+        unhurried: Collection[str] = UNHURRIED,
     ) -> None:
         self._engine = engine
         self._send = send
         self._routes = routes
         self._together = frozenset(together)
+        self._unhurried = frozenset(unhurried)
         #: Events that only such tasks hear of.
         self._patient = tuple(sorted(name for name, tasks in routes.items() if self._together.issuperset(tasks)))
         self._gathers_until: datetime | None = None
@@ -85,6 +92,12 @@ class Relay:
         rest = None if self._gathers_until is None else (self._gathers_until - now).total_seconds()
         # A clock that was set back must not keep them for long.
         return rest if rest is not None and 0 < rest <= TOGETHER_EVERY.total_seconds() else None
+
+    def patience_s(self, name: str) -> float | None:
+        """How long the notification of an event may wait for others; None: for the next look, whenever it comes."""
+        if name and name not in self._routes:
+            return None
+        return GATHER_S if name in self._unhurried else 0.0
 
     def check(self, now: datetime) -> int:
         """Settle what has been processed and send again what should have been; returns how many were sent again."""
@@ -136,7 +149,7 @@ def run(relay: Relay, wakeup: Wakeup, stop: StopSignal) -> None:
             continue
         failures = 0
         if taken < BATCH:
-            wakeup.wait(min(POLL_S, relay.gathers_s(utc_now()) or POLL_S))
+            wakeup.wait(min(POLL_S, relay.gathers_s(utc_now()) or POLL_S), relay.patience_s)
 
 
 def celery_sender() -> Send:

@@ -66,3 +66,6 @@ ROUTES: dict[str, tuple[str, ...]] = {
 
 #: Tasks that take many events at once, for whom a thousand are hardly more work than one (decision 0290).
 TOGETHER: frozenset[str] = frozenset({"telemetry.look_at_stations"})
+
+#: Nobody stands in front of a screen or a cabinet until these are dealt with.
+UNHURRIED: frozenset[str] = frozenset(event.name for event in (*_AT_A_STATION, RentalClosed, RentalDuePaid))

@@ -3,7 +3,9 @@
 import os
 import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 from types import FrameType
 
 import psycopg2
@@ -52,16 +54,22 @@ class Wakeup:
         self._stop = stop
         self._connection: Connection | None = None
 
-    def wait(self, limit_s: float) -> None:
-        """Return on a notification, after `limit_s`, or when stopped. Never raises for a lost database."""
+    def wait(self, limit_s: float, patience: Callable[[str], float | None] = lambda _: 0.0) -> None:
+        """Return on a notification, after `limit_s`, or when stopped. Never raises for a lost database.
+
+        `patience`: how many seconds a notification with this payload may wait for others; None: it ends no wait.
+        """
         if self._connection is None and self._connect():
             return  # something may have been notified before we listened
-        watched: list[StopSignal | Connection] = [self._stop]
-        if self._connection is not None:
-            watched.append(self._connection)
-        ready, _, _ = select.select(watched, [], [], limit_s)
-        if self._connection is not None and self._connection in ready:
-            self._drain(self._connection)
+        until = monotonic() + limit_s
+        while not self._stop.is_set and (rest := until - monotonic()) > 0:
+            watched: list[StopSignal | Connection] = [self._stop]
+            if self._connection is not None:
+                watched.append(self._connection)
+            ready, _, _ = select.select(watched, [], [], rest)
+            if self._connection is not None and self._connection in ready:
+                told = [patience(payload) for payload in self._drain(self._connection)]
+                until = min([until, *(monotonic() + each for each in told if each is not None)])
 
     def close(self) -> None:
         if self._connection is not None:
@@ -84,10 +92,14 @@ class Wakeup:
         self._connection = connection
         return True
 
-    def _drain(self, connection: Connection) -> None:
+    def _drain(self, connection: Connection) -> list[str]:
+        """What has been notified; of a connection that is lost nobody knows, and a look is due."""
         try:
             connection.poll()
+            payloads = [notification.payload for notification in connection.notifies]
             connection.notifies.clear()
         except psycopg2.Error as error:
             log.warning("listen_lost", error=str(error).strip())
             self.close()
+            return [""]
+        return payloads

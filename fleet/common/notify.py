@@ -22,7 +22,7 @@ class Channel(StrEnum):
     DEVICE_COMMAND = "vb_device_command"
     #: A device's credential changed: the broker must hear of it (no payload).
     CREDENTIAL = "vb_credential"
-    #: An outbox event waits (no payload).
+    #: An outbox event waits (payload: its name).
     OUTBOX = "vb_outbox"
     #: A rental changed (payload: rental id).
     RENTAL = "vb_rental"

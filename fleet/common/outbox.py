@@ -37,15 +37,16 @@ def _plain(value: object) -> object:
 def publish(session: Session, event: DomainEvent, now: datetime) -> None:
     """Write `event` to the outbox and wake the relay when the transaction commits."""
     write_later(session, _WRITE, {"name": event.name, "payload": event.payload(), "created_at": now}, flush=False)
-    notify(session, Channel.OUTBOX)
+    notify(session, Channel.OUTBOX, event.name)
 
 
 def publish_all(session: Session, events: Sequence[DomainEvent], now: datetime) -> None:
-    """Many at once: one insert, one wake-up."""
+    """Many at once: one insert, one wake-up for each kind."""
     if events:
         rows = [{"name": each.name, "payload": each.payload(), "created_at": now} for each in events]
         session.execute(insert(OutboxEvent), rows)
-        notify(session, Channel.OUTBOX)
+        for name in {each.name for each in events}:
+            notify(session, Channel.OUTBOX, name)
 
 
 def claim_waiting(session: Session, limit: int, *, without: Collection[str] = ()) -> list[OutboxEvent]:

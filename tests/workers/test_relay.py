@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -19,7 +20,7 @@ from fleet.common.outbox import DomainEvent, first_time, first_times, publish, p
 from fleet.db import session_scope
 from tests.databases import Database
 from tests.workers.conftest import Queue
-from workers.relay import BATCH, PATIENCE, SLOWEST, TOGETHER_EVERY, Relay, run
+from workers.relay import BATCH, GATHER_S, PATIENCE, SLOWEST, TOGETHER_EVERY, Relay, run
 from workers.wakeup import StopSignal, Wakeup
 
 ROUTES = {"test.Happened": ("test.one", "test.two")}
@@ -247,6 +248,35 @@ def test_running_relay_is_woken_by_notify(
         stop.set()
         thread.join(30)
     assert not thread.is_alive()
+
+
+def test_what_nobody_waits_for_is_gathered_and_what_nobody_hears_of_wakes_nobody(
+    clean_database: Database, now: datetime
+) -> None:
+    relay = Relay(clean_database.engine, Recorder(), {**ROUTES, "test.Slow": ("test.one",)}, unhurried=["test.Slow"])
+    assert relay.patience_s("test.Happened") == 0
+    assert relay.patience_s("") == 0  # from a process that does not say
+    assert relay.patience_s("test.Slow") == GATHER_S
+    assert relay.patience_s(Unheard.name) is None
+
+    stop = StopSignal()
+    wakeup = Wakeup(clean_database.url, Channel.OUTBOX, stop)
+    wakeup.wait(0)  # listens from here on
+    asked: list[str] = []
+
+    def patience(name: str) -> float | None:
+        asked.append(name)
+        return None if name == Unheard.name else 0.0
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wakeup.wait, 3600.0, patience)
+        publish_one(clean_database.engine, Unheard(), now)
+        until(lambda: bool(asked))
+        assert not waiting.done()
+        publish_one(clean_database.engine, Happened(1), now)
+        waiting.result(60)
+    assert asked == [Unheard.name, Happened.name]
+    wakeup.close()
 
 
 def _listens(engine: Engine) -> bool:
