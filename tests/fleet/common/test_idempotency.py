@@ -97,6 +97,24 @@ def test_a_key_whose_work_was_rolled_back_is_free(clean_database: Database) -> N
         assert begin(session) == ANSWER
 
 
+def test_a_later_answer_replaces_the_first_one_once(session: Session) -> None:
+    begin(session)
+    finish(session)
+    for later in ("r1 active", "r1 completed"):
+        answer = StoredAnswer(201, {"id": later})
+        idempotency.replace(session, scope="u1", key="k", answer=answer, instead_of=ANSWER.status)
+    assert begin(session) == StoredAnswer(201, {"id": "r1 active"})
+    idempotency.replace(session, scope="u1", key="k", answer=ANSWER)
+    assert begin(session) == ANSWER
+
+
+def test_a_claim_under_a_savepoint_is_the_transactions_own(session: Session) -> None:
+    with session.begin_nested():
+        assert begin(session) is None
+        finish(session)
+    assert begin(session) == ANSWER
+
+
 def test_keys_are_kept_for_a_day(session: Session) -> None:
     begin(session)
     finish(session)
