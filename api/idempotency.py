@@ -1,11 +1,13 @@
 """`Idempotency-Key`: one key, one effect, one answer, however often the request is sent (api.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
+from psycopg2.errors import LockNotAvailable
 from pydantic import BaseModel
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -16,10 +18,10 @@ from api.auth import Claims
 from api.problems import request_id_of
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse
-from fleet.common.idempotency import StoredAnswer
+from fleet.common.idempotency import Claim, StoredAnswer
+from fleet.common.models import IdempotencyKey
 
 REPLAYED = "Idempotency-Replayed"
-_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Once:
 
     def begin(self, session: Session, now: datetime) -> StoredAnswer | None:
         """Claim the key, or return its answer. A request that is still running is waited for."""
-        try:
+        with self.waiting():
             return idempotency.begin(
                 session,
                 scope=self.scope,
@@ -65,8 +67,18 @@ class Once:
                 request_id=self.request_id,
                 now=now,
             )
+
+    def claim(self) -> Claim:
+        """For a statement that claims the key and asks for more: `waiting` goes around it."""
+        return Claim(self.scope, self.key, self.route, idempotency.fingerprint(self.route, self.body), self.request_id)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Who waits too long for the first request hears that it is still running."""
+        try:
+            yield
         except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            if not _is_about_keys(error.orig):
                 raise
             raise IdempotencyKeyInUse(
                 "the first request under this Idempotency-Key is still running", key=self.key
@@ -75,9 +87,15 @@ class Once:
     def finish(self, session: Session, answer: StoredAnswer, now: datetime) -> None:
         idempotency.finish(session, scope=self.scope, key=self.key, answer=answer, now=now)
 
-    def replace(self, session: Session, answer: StoredAnswer) -> None:
-        """Keep a later answer of the same effect in place of the first one."""
-        idempotency.replace(session, scope=self.scope, key=self.key, answer=answer)
+    def replace(self, session: Session, answer: StoredAnswer, *, instead_of: int | None = None) -> None:
+        """Keep a later answer of the same effect in place of the first one; `instead_of`: if that has this status."""
+        idempotency.replace(session, scope=self.scope, key=self.key, answer=answer, instead_of=instead_of)
+
+
+def _is_about_keys(error: object) -> bool:
+    """The lock that was not to be had: the same statement may wait for others."""
+    context = error.diag.context if isinstance(error, LockNotAvailable) else None
+    return context is not None and IdempotencyKey.__tablename__ in context
 
 
 def replay(stored: StoredAnswer) -> JSONResponse:

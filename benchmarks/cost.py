@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event
 
 from api.rentals.schemas import RentalOut
 from benchmarks.results import Report, save, show
@@ -42,16 +42,19 @@ from firmware_protocol.types import CommandOutcome, ResetCause, SlotState
 from fleet.common import idempotency
 from fleet.common.clock import utc_now
 from fleet.common.idempotency import StoredAnswer
-from fleet.common.roundtrips import Connection
-from fleet.db import new_id, session_scope
+from fleet.common.roundtrips import Connection, may_be_lost
+from fleet.db import new_id, one_look, session_scope
 from fleet.rentals import queries
-from fleet.rentals.models import Rental, RentalState
+from fleet.rentals.models import RentalState
+from fleet.rentals.queries import Shown
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import service as starts
-from fleet.users.models import User
+from fleet.rentals.starts.queries import Asked, look
+from fleet.users.tokens import AccessClaims, TokenKeys
 from simulators.spec import StationSpec, default_fleet
 
-STAGES: Final = ("API: start", "gateway: claim", "gateway: ejected", "gateway: result", "API: answer")
+STAGES: Final = ("API: start", "gateway: claim", "gateway: ejected", "gateway: result", "API: answer", "API: kept")
+_STATUS: Final = 200
 _ROUTE: Final = "POST /api/v1/rental/start"
 
 
@@ -148,8 +151,8 @@ def _slots(station: StationSpec) -> tuple[SlotInventory, ...]:
     )
 
 
-def _answer(rental: Rental) -> StoredAnswer:
-    return StoredAnswer(200, RentalOut.of(rental).model_dump(mode="json"))
+def _answer(rental: Shown) -> StoredAnswer:
+    return StoredAnswer(_STATUS, RentalOut.of(rental).model_dump(mode="json"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +162,31 @@ class Desk:
     engine: Engine
     policy: RentalPolicy
 
-    def start(self, user_id: UUID, code: str) -> Rental:
-        now, scope = utc_now(), str(user_id)
+    def start(self, rider: AccessClaims, code: str) -> Shown:
+        now, scope, user_id = utc_now(), str(rider.user_id), rider.user_id
+        claim = idempotency.Claim(scope, "k", _ROUTE, idempotency.fingerprint(_ROUTE, b"{}"), None)
+        asked = Asked(rider, claim)
         with session_scope(self.engine) as session:
-            idempotency.begin(session, scope=scope, key="k", route=_ROUTE, body=b"{}", request_id=None, now=now)
+            known = look(session, user_id=user_id, station_code=code, now=now, asked=asked)
             rental = starts.start(
-                session, user_id=user_id, station_code=code, slot=None, now=now, policy=self.policy, rental_id=new_id()
-            )
+                session, user_id=user_id, station_code=code, slot=None, now=now, policy=self.policy, rental_id=new_id(),
+                known=known,
+            )  # fmt: skip
             idempotency.finish(session, scope=scope, key="k", answer=_answer(rental), now=now)
         return rental
 
-    def look(self, user_id: UUID, rental_id: UUID) -> None:
+    def look(self, user_id: UUID, rental_id: UUID) -> StoredAnswer:
+        """What the waiting app is answered."""
+        with one_look(self.engine) as session:
+            rental = queries.shown(session, user_id, rental_id)
+        assert rental.state is RentalState.ACTIVE, rental.state
+        return _answer(rental)
+
+    def keep(self, user_id: UUID, answer: StoredAnswer) -> None:
+        """Behind the answer."""
         with session_scope(self.engine) as session:
-            rental = queries.rental_of(session, user_id, rental_id)
-            assert rental.state is RentalState.ACTIVE, rental.state
-            idempotency.replace(session, scope=str(user_id), key="k", answer=_answer(rental))
+            idempotency.replace(session, scope=str(user_id), key="k", answer=answer, instead_of=_STATUS)
+            may_be_lost(session)
 
 
 def _claim(engine: Engine) -> str:
@@ -183,12 +196,12 @@ def _claim(engine: Engine) -> str:
         return NATIVE.decode_command(order.message.payload).command_id
 
 
-def _one(stages: Stages, desk: Desk, cabinets: Cabinets, user_id: UUID, code: str, *, calls: bool) -> None:
+def _one(stages: Stages, desk: Desk, cabinets: Cabinets, rider: AccessClaims, code: str, *, calls: bool) -> None:
     with stages.stage(STAGES[0], calls=calls):
-        rental = desk.start(user_id, code)
+        rental = desk.start(rider, code)
     with stages.stage(STAGES[1], calls=calls):
         command_id = _claim(desk.engine)
-    slot, serial = rental.slot_out, rental.power_bank.serial
+    slot, serial = rental.slot_out, rental.power_bank
     left = cabinets.frame(code, PowerBankEjected(slot=slot, serial=serial, charge_pct=95, command_id=command_id))
     with stages.stage(STAGES[2], calls=calls):
         cabinets.take(left)
@@ -197,7 +210,9 @@ def _one(stages: Stages, desk: Desk, cabinets: Cabinets, user_id: UUID, code: st
     with stages.stage(STAGES[3], calls=calls):
         cabinets.take(result)
     with stages.stage(STAGES[4], calls=calls):
-        desk.look(user_id, rental.id)
+        answer = desk.look(rider.user_id, rental.id)
+    with stages.stage(STAGES[5], calls=calls):
+        desk.keep(rider.user_id, answer)
 
 
 def run(*, quick: bool) -> Report:
@@ -207,16 +222,15 @@ def run(*, quick: bool) -> Report:
         stages = Stages()
         stages.watch(system.engine)
         seed_demo(running.postgres.url, system.fleet, system.settings.currency, utc_now())
-        riders(system, warm + number)
+        keys = TokenKeys.from_settings(system.settings)
+        signed_in = [keys.verify_access(token, utc_now()) for token in riders(system, warm + number)]
         cabinets = Cabinets(system)
         cabinets.come(system.fleet.stations)
-        with session_scope(system.engine) as session:
-            users = list(session.scalars(select(User.id).where(User.email.like("bench-%"))))
         desk = Desk(system.engine, RentalPolicy.from_settings(system.settings))
-        for index, (user_id, station) in enumerate(zip(users, system.fleet.stations, strict=True)):
+        for index, (rider, station) in enumerate(zip(signed_in, system.fleet.stations, strict=True)):
             if index == warm:
                 stages.tallies.update({name: Tally() for name in STAGES})
-            _one(stages, desk, cabinets, user_id, station.code, calls=index % 2 == 1)
+            _one(stages, desk, cabinets, rider, station.code, calls=index % 2 == 1)
     return _report(stages, number, quick=quick)
 
 

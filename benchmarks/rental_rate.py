@@ -78,7 +78,7 @@ class Cabinet:
             rental = starts.start(
                 session, user_id=self.rider, station_code=self.code, slot=None, now=self.now, policy=self._policy
             )
-            id_, slot, serial = rental.id, rental.slot_out, rental.power_bank.serial
+            id_, slot, serial = rental.id, rental.slot_out, rental.power_bank
         with session_scope(self.engine) as session:
             command = str(session.execute(_SENT, {"now": self.now, "rental": id_}).scalar_one())
         with session_scope(self.engine) as session:

@@ -10,6 +10,7 @@ from api.stations.schemas import SlotOut, StationSummary
 from fleet.devices.models import CommandState, DeadLetterState
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.models import Rental
+from fleet.rentals.queries import Shown
 from fleet.stations.models import StationStatus
 from fleet.stations.queries import StationDetail
 from fleet.users.models import Role, UserStatus
@@ -204,7 +205,7 @@ class RentalForOperator(RentalOut):
     request_id: str | None
 
     @staticmethod
-    def values_of(rental: Rental) -> dict[str, Any]:
+    def values_of(rental: Rental | Shown) -> dict[str, Any]:
         return RentalOut.values_of(rental) | {
             "user_id": rental.user_id,
             "closed_at": rental.closed_at,

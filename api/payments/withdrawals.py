@@ -12,6 +12,7 @@ from api.schemas import Cursor, Limit, Page
 from api.v1 import area
 from fleet.payments.outgoing import queries, withdrawals
 from fleet.rentals.starts import checks
+from fleet.rentals.starts.queries import standing_of
 
 router = area("payment", "payments")
 
@@ -31,7 +32,7 @@ def request_withdrawal(
             session, user_id=user.id, method_id=body.method_id, money=body.money(), now=now, provider=runtime.provider
         )
         # Behind the wallet's lock, where debts of rentals are made.
-        checks.check_debts(checks.standing_of(session, user.id))
+        checks.check_debts(standing_of(session, user.id))
         return WithdrawalOut.of(withdrawal)
 
     return once.answer(session, now, work, status=201)

@@ -7,6 +7,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
+from starlette.background import BackgroundTask
 
 from api.auth import Claims, CurrentUser, WaitingUser
 from api.deps import Now, RuntimeDep, SessionDep
@@ -79,16 +80,23 @@ async def start(
     With `method_id` a saved card is asked at once, and there is no 402 unless it declines, does not answer, or the
     rider's bank wants to see the rider (`intent.action_url`).
     """
-    answer, replayed = await Start(runtime, once, claims).answer(body, now, wait_s)
-    headers = {}
+    starting = Start(runtime, once, claims)
+    answered = await starting.answer(body, now, wait_s)
+    answer, headers = answered.answer, {}
     failed = answer.status >= PAYMENT
     if not failed:
         headers["Location"] = f"/api/v1/rental/{answer.body['id']}"
-    if replayed:
+    if answered.replayed:
         headers[REPLAYED] = "true"
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s}"
-    return JSONResponse(answer.body, answer.status, headers=headers, media_type=MEDIA_TYPE if failed else None)
+    return JSONResponse(
+        answer.body,
+        answer.status,
+        headers=headers,
+        media_type=MEDIA_TYPE if failed else None,
+        background=BackgroundTask(starting.keep, answer) if answered.is_new else None,
+    )
 
 
 @router.get("/current", operation_id="current_rentals", summary="My open rentals", response_model=Rentals,

@@ -6,10 +6,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import Input, Instant, MoneyOut, Schema
 from api.stations.schemas import TariffOut
-from fleet.rentals.agreement import prepaid_of
 from fleet.rentals.models import PayMode, Rental, RentalState, SwapReason
 from fleet.rentals.pricing.price import LineKind, Price, PriceLine
 from fleet.rentals.pricing.terms import Prepaid
+from fleet.rentals.queries import Shown
 from fleet.rentals.starts.payment_plans import PaymentPlan, plan_of
 from fleet.rentals.starts.quotes import Quote
 from fleet.rentals.tariffs.models import PackageKind, RentalPackage
@@ -238,40 +238,41 @@ class RentalOut(Schema):
     failure_code: Annotated[str | None, Field(examples=["slot_jammed"])]
 
     @classmethod
-    def of(cls, rental: Rental) -> Self:
+    def of(cls, rental: Rental | Shown) -> Self:
         return cls.model_validate(cls.values_of(rental))
 
     @staticmethod
-    def values_of(rental: Rental) -> dict[str, Any]:
-        """`rental` with its stations and its bank loaded."""
+    def values_of(rental: Rental | Shown) -> dict[str, Any]:
+        """A `Rental` has its stations and its bank loaded."""
+        shown = Shown.of(rental) if isinstance(rental, Rental) else rental
 
         def money(amount_minor: int) -> MoneyOut:
-            return MoneyOut.of(amount_minor, rental.currency)
+            return MoneyOut.of(amount_minor, shown.currency)
 
         return {
-            "id": rental.id,
-            "state": rental.state,
-            "station_out": rental.station_out.code,
-            "slot_out": rental.slot_out,
-            "station_in": rental.station_in.code if rental.station_in is not None else None,
-            "slot_in": rental.slot_in,
-            "power_bank": rental.power_bank.serial,
-            "charge_out_pct": rental.charge_out_pct,
-            "charge_in_pct": rental.charge_in_pct,
-            "requested_at": rental.requested_at,
-            "started_at": rental.started_at,
-            "ended_at": rental.ended_at,
-            "swap_under_way": rental.swap_id is not None,
-            "due_at": rental.overdue_at,
-            "buyout_at": rental.buyout_at if rental.closed_at is None else None,
-            "billing_paused": rental.closed_at is None and any(end is None for _, end in rental.paused),
-            "packages": [PrepaidOut.of(each, rental.currency) for each in prepaid_of(rental)],
-            "pay": rental.pay,
-            "price": money(rental.price_minor) if rental.price_minor is not None else None,
-            "charged": money(rental.charged_minor),
-            "due": money(rental.due_minor),
-            "written_off": money(rental.written_off_minor),
-            "failure_code": rental.failure_code,
+            "id": shown.id,
+            "state": shown.state,
+            "station_out": shown.station_out,
+            "slot_out": shown.slot_out,
+            "station_in": shown.station_in,
+            "slot_in": shown.slot_in,
+            "power_bank": shown.power_bank,
+            "charge_out_pct": shown.charge_out_pct,
+            "charge_in_pct": shown.charge_in_pct,
+            "requested_at": shown.requested_at,
+            "started_at": shown.started_at,
+            "ended_at": shown.ended_at,
+            "swap_under_way": shown.swap_id is not None,
+            "due_at": shown.overdue_at,
+            "buyout_at": shown.buyout_at if shown.closed_at is None else None,
+            "billing_paused": shown.closed_at is None and any(end is None for _, end in shown.paused),
+            "packages": [PrepaidOut.of(Prepaid.from_json(each), shown.currency) for each in shown.prepaid],
+            "pay": shown.pay,
+            "price": money(shown.price_minor) if shown.price_minor is not None else None,
+            "charged": money(shown.charged_minor),
+            "due": money(shown.due_minor),
+            "written_off": money(shown.written_off_minor),
+            "failure_code": shown.failure_code,
         }
 
 

@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import structlog
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from api.errors import members_of, status_of
@@ -21,14 +24,18 @@ from fleet.common.errors import FleetError
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.common.roundtrips import may_be_lost
-from fleet.db import new_id, session_scope
+from fleet.db import new_id, one_look, session_scope
 from fleet.payments import intents, methods
 from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.rentals import queries
-from fleet.rentals.models import PayMode, Rental, RentalState
+from fleet.rentals.models import PayMode, RentalState
+from fleet.rentals.queries import Shown
 from fleet.rentals.starts import by_card as card_starts
 from fleet.rentals.starts import service as starts
-from fleet.users.tokens import AccessClaims, signed_in_user
+from fleet.rentals.starts.queries import Asked, Known, look
+from fleet.users.tokens import AccessClaims
+
+log = structlog.get_logger(__name__)
 
 #: How long silence is believed while a rider waits: with notifications, and without.
 _LISTENING_S = 2.0
@@ -40,6 +47,15 @@ _OVER: Final = frozenset({IntentState.FAILED, IntentState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """`replayed`: it began with an earlier request; `is_new`: later than what is kept under the key (`Start.keep`)."""
+
+    answer: StoredAnswer
+    replayed: bool
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """One request to start: `answer` on the event loop, the database's part in threads."""
 
@@ -47,23 +63,33 @@ class Start:
     once: Once
     claims: AccessClaims
 
-    async def answer(self, body: StartIn, now: datetime, wait_s: int) -> tuple[StoredAnswer, bool]:
-        """The answer as soon as the rental has left EJECTING, or as it is after `wait_s`; and whether it is that of an
-        earlier request.
-        """
+    async def answer(self, body: StartIn, now: datetime, wait_s: int) -> Answered:
+        """The answer as soon as the rental has left EJECTING, or as it is after `wait_s`."""
         if not wait_s:
-            return await run_in_threadpool(self._begin, body, now, new_id())
+            return Answered(*await run_in_threadpool(self._begin, body, now, new_id()))
         rental_id, ends = new_id(), time.monotonic() + wait_s
         # Listening before the order can be out: nothing that is told meanwhile is missed.
         with self.runtime.hub.subscribe(Channel.RENTAL, str(rental_id)) as subscription:
             answer, replayed = await run_in_threadpool(self._begin, body, now, rental_id)
             if answer.status == ACCEPTED and answer.body["id"] == str(rental_id):
-                return await self._settled(answer, subscription, ends), False
+                return await self._settled(answer, subscription, ends, replayed=False)
         if answer.status != ACCEPTED:
-            return answer, replayed
+            return Answered(answer, replayed)
         with self.runtime.hub.subscribe(Channel.RENTAL, answer.body["id"]) as subscription:
             subscription.wake(None)
-            return await self._settled(answer, subscription, ends), replayed
+            return await self._settled(answer, subscription, ends, replayed=replayed)
+
+    def keep(self, answer: StoredAnswer) -> None:
+        """The final answer is the one that is kept under the key, in place of the one that said ACCEPTED.
+
+        For after it is sent: the one that is kept already is as true, and whoever asks again and waits hears this one.
+        """
+        try:
+            with session_scope(self.runtime.engine) as session:
+                self.once.replace(session, answer, instead_of=ACCEPTED)
+                may_be_lost(session)
+        except (DBAPIError, PoolTimeout) as error:
+            log.warning("final_answer_not_kept", rental_id=answer.body["id"], error=str(error))
 
     def _begin(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         """The answer so far, and whether it is that of an earlier request."""
@@ -74,16 +100,15 @@ class Start:
 
     def _first(self, body: StartIn, now: datetime, rental_id: UUID) -> tuple[StoredAnswer, bool]:
         with session_scope(self.runtime.engine) as session:
-            user = signed_in_user(session, self.claims, now)
-            stored = self.once.begin(session, now)
-            if stored is not None:
-                return stored, True
-            if body.pay is PayMode.CARD and (asked := self._ask(session, body, now)) is not None:
+            known = self._known(session, body, now)
+            if known.earlier is not None:
+                return known.earlier, True
+            if body.pay is PayMode.CARD and (asked := self._ask(session, body, known, now)) is not None:
                 self.once.finish(session, asked, now)
                 return asked, False
             rental = starts.start(
                 session,
-                user_id=user.id,
+                user_id=self.claims.user_id,
                 station_code=body.station,
                 slot=body.slot,
                 now=now,
@@ -92,12 +117,19 @@ class Start:
                 rental_id=rental_id,
                 package_id=body.package,
                 plan=body.plan(),
+                known=known,
             )
             answer = _answer(rental)
             self.once.finish(session, answer, now)
             return answer, False
 
-    def _ask(self, session: Session, body: StartIn, now: datetime) -> StoredAnswer | None:
+    def _known(self, session: Session, body: StartIn, now: datetime) -> Known:
+        """The rider is let in, the key claimed, and all that decides is read."""
+        asked = Asked(self.claims, self.once.claim())
+        with self.once.waiting():
+            return look(session, user_id=self.claims.user_id, station_code=body.station, now=now, asked=asked)
+
+    def _ask(self, session: Session, body: StartIn, known: Known, now: datetime) -> StoredAnswer | None:
         """402 with the payment to confirm; None when nothing has to be set aside."""
         if body.method_id is not None:
             methods.method_of(session, self.claims.user_id, body.method_id)  # before anything is kept
@@ -112,6 +144,7 @@ class Start:
             policy=self.runtime.policy,
             plan=body.plan(),
             request_id=self.once.request_id,
+            known=known,
         )
         return None if intent is None else _payment(intent)
 
@@ -151,32 +184,28 @@ class Start:
         intent = intents.intent_of(session, self.claims.user_id, intent.id)
         if intent.rental_id is None:
             return _payment(intent)
-        return _answer(queries.rental_of(session, self.claims.user_id, intent.rental_id))
+        return _answer(queries.shown(session, self.claims.user_id, intent.rental_id))
 
-    async def _settled(self, answer: StoredAnswer, subscription: Subscription, ends: float) -> StoredAnswer:
+    async def _settled(
+        self, answer: StoredAnswer, subscription: Subscription, ends: float, *, replayed: bool
+    ) -> Answered:
         """The final answer, or `answer` when the time is over."""
         hub, rental_id = self.runtime.hub, UUID(answer.body["id"])
         while (left := ends - time.monotonic()) > 0 and not subscription.closed:
             await subscription.wait(min(left, _LISTENING_S if hub.listening else _DEAF_S))
             found = await run_in_threadpool(self._look, rental_id)
             if found is not None:
-                return found
-        return answer
+                return Answered(found, replayed, is_new=True)
+        return Answered(answer, replayed)
 
     def _look(self, rental_id: UUID) -> StoredAnswer | None:
-        """The final answer, which is then the one that is kept under the key; None while the cabinet is silent."""
-        with session_scope(self.runtime.engine) as session:
-            rental = queries.rental_of(session, self.claims.user_id, rental_id)
-            if rental.state is RentalState.EJECTING:
-                return None
-            answer = _answer(rental)
-            self.once.replace(session, answer)
-            may_be_lost(session)  # the first answer is kept already, and is as true
-            return answer
+        """The final answer; None while the cabinet is silent."""
+        with one_look(self.runtime.engine) as session:
+            rental = queries.shown(session, self.claims.user_id, rental_id)
+        return None if rental.state is RentalState.EJECTING else _answer(rental)
 
 
-def _answer(rental: Rental) -> StoredAnswer:
-    """`rental` with its stations and its bank loaded."""
+def _answer(rental: Shown) -> StoredAnswer:
     return StoredAnswer(_status(rental.state), RentalOut.of(rental).model_dump(mode="json"))
 
 

@@ -152,6 +152,11 @@ def write_later(session: Session, statement: UpdateBase, values: Mapping[str, An
     _run(session, compiled.sql, compiled.values(values), _THEN).close()
 
 
+def say(session: Session, command: str) -> None:
+    """A command without values and without an answer, as SAVEPOINT."""
+    _run(session, command, _PLAIN, _Context(_PLAIN)).close()
+
+
 _NOW: Final = _Context(PLANNED)
 _THEN: Final = _Context(LATER)
 

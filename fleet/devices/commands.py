@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import Command
 from firmware_protocol.messages import CommandResult
 from fleet.common.notify import Channel, notify
-from fleet.common.prepared import ByKey
+from fleet.common.prepared import ByKey, table_of, write_later
 from fleet.common.roundtrips import flush_later
 from fleet.db import new_id
 from fleet.devices import rules
@@ -65,23 +65,51 @@ def queue_command(
     `not_before`: sent no earlier.
     """
     row = DeviceCommand(
-        id=new_id(),
-        station_id=station_id,
-        kind=kind_of(command),
-        args=_args_of(command),
-        state=CommandState.QUEUED,
-        deadline=deadline,
-        attempt=0,
+        **_queued(station_id, command, deadline, now),
         rental_id=rental_id,
         requested_by=requested_by,
         request_id=request_id,
         purpose=purpose,
         not_before=not_before,
-        created_at=now,
     )
     session.add(row)
     notify(session, Channel.DEVICE_COMMAND, str(station_id))
     return row
+
+
+_ORDER: Final = insert(table_of(DeviceCommand))
+
+
+def order(
+    session: Session,
+    *,
+    station_id: int,
+    command: Command,
+    deadline: datetime,
+    now: datetime,
+    rental_id: UUID,
+    requested_by: UUID,
+    request_id: str | None,
+) -> None:
+    """`queue_command` for a rental whose row is written: the command's goes with the session's next statement, and is
+    no object of the session.
+    """
+    asked = {"rental_id": rental_id, "requested_by": requested_by, "request_id": request_id}
+    write_later(session, _ORDER, {**_queued(station_id, command, deadline, now), **asked})
+    notify(session, Channel.DEVICE_COMMAND, str(station_id))
+
+
+def _queued(station_id: int, command: Command, deadline: datetime, now: datetime) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "station_id": station_id,
+        "kind": kind_of(command),
+        "args": _args_of(command),
+        "state": CommandState.QUEUED,
+        "deadline": deadline,
+        "attempt": 0,
+        "created_at": now,
+    }
 
 
 def queue_many(
@@ -94,21 +122,7 @@ def queue_many(
     purpose: CommandPurpose | None = None,
 ) -> None:
     """The same command for many stations, in one statement."""
-    args = _args_of(command)
-    rows = [
-        {
-            "id": new_id(),
-            "station_id": station_id,
-            "kind": kind_of(command),
-            "args": args,
-            "state": CommandState.QUEUED,
-            "deadline": deadline,
-            "attempt": 0,
-            "purpose": purpose,
-            "created_at": now,
-        }
-        for station_id in station_ids
-    ]
+    rows = [{**_queued(station_id, command, deadline, now), "purpose": purpose} for station_id in station_ids]
     if rows:
         session.execute(insert(DeviceCommand), rows)
         notify(session, Channel.DEVICE_COMMAND)

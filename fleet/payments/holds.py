@@ -46,14 +46,35 @@ def hold_from(
     return ledger.hold(
         session,
         debit=purse.account_id,
-        credit=purse.house[HELD_FOR],
+        credit=purse.of_house(HELD_FOR),
         money=money,
         kind=HOLD,
-        key=f"rental:{rental_id}:hold" if key is None else f"rental:{rental_id}:hold:{key}",
+        key=_hold_key(rental_id, key),
         now=now,
         rental_id=rental_id,
         locked={purse.account_id: purse.available_minor},
     )
+
+
+def hold_for_new(
+    session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime, *, key: str | None = None
+) -> UUID:
+    """The same for a rental that this transaction makes, whose id nobody else has; the id of the hold."""
+    return ledger.hold_first(
+        session,
+        debit=purse.account_id,
+        available_minor=purse.available_minor,
+        credit=purse.of_house(HELD_FOR),
+        money=money,
+        kind=HOLD,
+        key=_hold_key(rental_id, key),
+        now=now,
+        rental_id=rental_id,
+    )
+
+
+def _hold_key(rental_id: UUID, key: str | None) -> str:
+    return f"rental:{rental_id}:hold" if key is None else f"rental:{rental_id}:hold:{key}"
 
 
 def release_holds(session: Session, rental_id: UUID, now: datetime) -> None:

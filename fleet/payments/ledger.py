@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, make_transient_to_detached
 
 from fleet.common.errors import NotFound
 from fleet.common.money import Money
-from fleet.common.prepared import Prepared, table_of, write
+from fleet.common.prepared import Prepared, table_of, write, write_later
 from fleet.db import new_id
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused, TransferSettled
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, NormalSide, TransferState
@@ -209,9 +209,39 @@ def hold(
     return _write(session, wanted, locked)
 
 
+def hold_first(
+    session: Session,
+    *,
+    debit: UUID,
+    available_minor: int,
+    credit: UUID,
+    money: Money,
+    kind: str,
+    key: str,
+    now: datetime,
+    rental_id: UUID | None = None,
+) -> UUID:
+    """`hold` under a key that cannot be there yet, of a locked account; the id, the row goes with the next statement.
+
+    Raises InsufficientFunds.
+    """
+    _must_move(money.amount_minor)
+    if available_minor < money.amount_minor:
+        raise _insufficient(money, available_minor)
+    made = new_id()
+    values = {
+        "id": made, "debit_account_id": debit, "credit_account_id": credit, "amount_minor": money.amount_minor,
+        "currency": money.currency, "kind": kind, "state": TransferState.PENDING, "idempotency_key": _bounded(key),
+        "rental_id": rental_id, "created_at": now,
+    }  # fmt: skip
+    write_later(session, _FIRST, values)
+    return made
+
+
 _CONTENT = ("debit_account_id", "credit_account_id", "amount_minor", "currency", "kind", "rental_id", "intent_id")
 _COLUMNS = ("id", *_CONTENT, "posted_minor", "state", "idempotency_key", "memo", "created_at", "settled_at")
 _TRANSFERS: Final = table_of(LedgerTransfer)
+_FIRST: Final = insert(_TRANSFERS)
 _INSERT: Final = (
     insert(_TRANSFERS).on_conflict_do_nothing(index_elements=["idempotency_key"]).returning(_TRANSFERS.c.id)
 )
@@ -225,15 +255,14 @@ def _write(
     may_overdraw: bool = False,
 ) -> LedgerTransfer:
     """Insert `wanted` unless its key is there. The funds are checked under the lock, so a refusal costs no rollback."""
-    if wanted.amount_minor <= 0:
-        raise ValueError(f"a transfer of {wanted.amount_minor} minor units moves nothing")
+    _must_move(wanted.amount_minor)
     wanted.idempotency_key = _bounded(wanted.idempotency_key)
     available = locked or lock_accounts(session, wanted.debit_account_id, wanted.credit_account_id)
     short = not may_overdraw and available.get(wanted.debit_account_id, wanted.amount_minor) < wanted.amount_minor
     first = None if short else _insert(session, wanted)
     first = first or by_key(session, wanted.idempotency_key)
     if first is None:
-        raise _insufficient(wanted, available[wanted.debit_account_id])
+        raise _insufficient(Money(wanted.amount_minor, wanted.currency), available[wanted.debit_account_id])
     if not _is_the_same(first, wanted):
         raise TransferKeyReused(
             f"transfer key {wanted.idempotency_key!r} was used for another transfer", key=wanted.idempotency_key
@@ -259,12 +288,17 @@ def _is_the_same(first: LedgerTransfer, wanted: LedgerTransfer) -> bool:
     )
 
 
-def _insufficient(wanted: LedgerTransfer, available: int) -> InsufficientFunds:
+def _must_move(amount_minor: int) -> None:
+    if amount_minor <= 0:
+        raise ValueError(f"a transfer of {amount_minor} minor units moves nothing")
+
+
+def _insufficient(needed: Money, available_minor: int) -> InsufficientFunds:
     return InsufficientFunds(
-        f"{Money(wanted.amount_minor, wanted.currency)} needed, {Money(available, wanted.currency)} available",
-        needed_minor=wanted.amount_minor,
-        available_minor=available,
-        currency=wanted.currency,
+        f"{needed} needed, {Money(available_minor, needed.currency)} available",
+        needed_minor=needed.amount_minor,
+        available_minor=available_minor,
+        currency=needed.currency,
     )
 
 

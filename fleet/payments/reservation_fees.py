@@ -34,7 +34,7 @@ def hold_fee(session: Session, purse: Purse, reservation_id: UUID, money: Money,
     return ledger.hold(
         session,
         debit=purse.account_id,
-        credit=purse.house[AccountKind.REVENUE],
+        credit=purse.of_house(AccountKind.REVENUE),
         money=money,
         kind=FEE,
         key=f"reservation:{reservation_id}:hold",

@@ -80,7 +80,7 @@ def charge(
         ledger.transfer(
             session,
             debit=purse.account_id,
-            credit=purse.house[kind],
+            credit=purse.of_house(kind),
             money=Money(amount, fee.money.currency),
             kind=CHARGE,
             key=f"subscription:{fee.period_id}:{kind}",

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, String, Uuid, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, String, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session, aliased
 
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.common.plans import PLANNED
+from fleet.common.prepared import Prepared
 from fleet.payments import ledger
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, Wallet
 from fleet.payments.rules import HOUSE_KINDS
@@ -37,7 +38,12 @@ class Purse:
     account_id: UUID
     available_minor: int
     currency: str
-    house: Mapping[AccountKind, UUID]
+    #: Ids by kind, as the database's JSON has them.
+    house: Mapping[str, str]
+
+    def of_house(self, kind: AccountKind) -> UUID:
+        """The house's account of that kind."""
+        return UUID(self.house[kind])
 
 
 def wallet_of(session: Session, user_id: UUID, currency: str, now: datetime) -> Wallet:
@@ -59,12 +65,34 @@ def lock_purse(session: Session, user_id: UUID, currency: str, now: datetime) ->
     """Lock the rider's wallet in `currency` until the transaction ends; opened at first use. One statement."""
     asked = {"user_id": user_id, "currency": currency}
     row = session.execute(_PURSE, asked).one_or_none()
-    if row is None or row.house is None or not row.house.keys() >= _HOUSE:
-        wallet_of(session, user_id, currency, now)
-        ledger.house_accounts(session, currency, now)
+    found = None if row is None else purse_of(row.id, row.available, currency, row.house)
+    if found is None:
+        open_wallet(session, user_id, currency, now)
         row = session.execute(_PURSE, asked).one()
-    house = {AccountKind(kind): UUID(account_id) for kind, account_id in row.house.items()}
-    return Purse(row.id, row.available, currency, house)
+        found = Purse(row.id, row.available, currency, row.house)
+    return found
+
+
+def lock_wallets_later(session: Session, user_id: UUID) -> None:
+    """Lock the rider's wallets, of whatever currency, with the session's next statement: what that finds is newer than
+    the lock.
+    """
+    _WALLETS.later(session, user_id=user_id)
+
+
+def purse_of(
+    account_id: UUID | None, available_minor: int | None, currency: str, house: Mapping[str, str] | None
+) -> Purse | None:
+    """What a query found of a locked wallet and of `house_of`; None: `open_wallet` makes what is missing."""
+    if account_id is None or available_minor is None or house is None or not house.keys() >= _HOUSE:
+        return None
+    return Purse(account_id, available_minor, currency, house)
+
+
+def open_wallet(session: Session, user_id: UUID, currency: str, now: datetime) -> None:
+    """The rider's wallet and the house's accounts of a currency that is used for the first time."""
+    wallet_of(session, user_id, currency, now)
+    ledger.house_accounts(session, currency, now)
 
 
 def lock_points(session: Session, user_id: UUID, wallet: Purse, now: datetime) -> Purse:
@@ -91,14 +119,24 @@ def _looked_at(session: Session, user_id: UUID, kind: AccountKind, currency: str
     return WalletBalance(0, 0, 0, currency) if account is None else _balance_of(session, account)
 
 
-def _purse() -> Select[UUID, int, dict[str, str] | None]:
-    currency = bindparam("currency", type_=String())
+def house_of(currency: ColumnElement[str]) -> ColumnElement[dict[str, str] | None]:
+    """Ids of the house's accounts by kind, as part of another query."""
     other = aliased(LedgerAccount)
     house = select(func.jsonb_object_agg(other.kind, other.id, type_=JSONB)).where(
         other.owner_id.is_(None), other.currency == currency
     )
+    return house.scalar_subquery()
+
+
+def _wallets() -> Select[UUID]:
+    theirs = (LedgerAccount.owner_id == bindparam("user_id", type_=Uuid()), LedgerAccount.kind == AccountKind.WALLET)
+    return select(LedgerAccount.id).where(*theirs).order_by(LedgerAccount.id).with_for_update(key_share=True)
+
+
+def _purse() -> Select[UUID, int, dict[str, str] | None]:
+    currency = bindparam("currency", type_=String())
     return (
-        select(LedgerAccount.id, ledger.available_minor().label("available"), house.scalar_subquery().label("house"))
+        select(LedgerAccount.id, ledger.available_minor().label("available"), house_of(currency).label("house"))
         .where(
             LedgerAccount.owner_id == bindparam("user_id", type_=Uuid()),
             LedgerAccount.kind == AccountKind.WALLET,
@@ -110,6 +148,7 @@ def _purse() -> Select[UUID, int, dict[str, str] | None]:
 
 #: Built once: every start asks it.
 _PURSE: Final = _purse().execution_options(**PLANNED)
+_WALLETS: Final = Prepared(_wallets(), planned=True)
 _HOUSE: Final = frozenset(kind.value for kind in HOUSE_KINDS)
 
 

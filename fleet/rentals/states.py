@@ -1,7 +1,8 @@
 """The only code that changes a rental's state: checked by the table, recorded, told to whoever waits."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
+from uuid import UUID
 
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
@@ -56,9 +57,19 @@ def _is_about_a_dispute(before: RentalState, to: RentalState) -> bool:
     return to is RentalState.DISPUTED or (before is RentalState.DISPUTED and to is not RentalState.EJECT_FAILED)
 
 
+class Noted(Protocol):
+    """What is recorded of a rental."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def state(self) -> RentalState: ...
+
+
 def note(
     session: Session,
-    rental: Rental,
+    rental: Noted,
     before: RentalState | None,
     *,
     why: str,

@@ -1,6 +1,7 @@
 """Which slots can give a bank and which can take one: one definition for lists, pages and the choice at a start."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -15,18 +16,22 @@ from sqlalchemy import (
     Uuid,
     all_,
     and_,
+    any_,
     bindparam,
     func,
     literal_column,
     or_,
     select,
     text,
+    update,
 )
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session, contains_eager
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.util import identity_key
 
 from firmware_protocol.types import SlotState
-from fleet.common.plans import PLANNED
+from fleet.common.prepared import Prepared, say, table_of, write_later
 from fleet.db import UtcDateTime
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
 from fleet.stations.rules import HEALTHY
@@ -34,6 +39,23 @@ from fleet.stations.rules import HEALTHY
 #: How long a start waits for slots that others hold, before it says that there is no bank.
 PATIENCE_S: Final = 3
 Shape = frozenset[str]
+_SLOTS: Final = table_of(StationSlot)
+_KEEP: Final = update(_SLOTS).where(_SLOTS.c.id == bindparam("slot_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A bank that may be given, in its slot."""
+
+    slot_id: int
+    station_id: int
+    #: Of the slot.
+    number: int
+    #: For whom the slot is kept already: a reservation of who asks.
+    reserved_for: UUID | None
+    bank_id: int
+    serial: str
+    charge_pct: int | None
 
 
 def rentable(
@@ -85,13 +107,13 @@ def best_bank(
     lock: bool = True,
     wait: bool = False,
     reserved_for: UUID | None = None,
-) -> StationSlot | None:
-    """The slot whose bank goes next (`slot.power_bank` is loaded): most charge, least worn among equals.
+) -> Offer | None:
+    """The bank that goes next: most charge, least worn among equals.
 
-    Locked for this transaction; slots that another one holds are passed over, so that parallel starts get different
-    banks and never wait for each other. Only when nothing else is left are they waited for (`wait`): the other
-    transaction may have no use for the bank. `slot` asks for that one only, `not_slots` leaves some out; what is kept
-    for `reserved_for` comes before all others.
+    Its slot is locked for this transaction; slots that another one holds are passed over, so that parallel starts get
+    different banks and never wait for each other. Only when nothing else is left are they waited for (`wait`): the
+    other transaction may have no use for the bank. `slot` asks for that one only, `not_slots` leaves some out; what is
+    kept for `reserved_for` comes before all others.
     """
     asked = {
         "station_id": station_id, "now": now, "min_charge_pct": min_charge_pct,
@@ -100,28 +122,38 @@ def best_bank(
     values = {name: value for name, value in asked.items() if value is not None}
     shape = frozenset(values)
     if not lock:
-        return session.scalars(_best(shape), values).one_or_none()
-    found = _take_free(session, _free_best(shape), values)
+        return _first(_looked_at(shape), session, values)
+    found = _take_free(session, shape, values)
     if found is None and wait:
         # All that may do, in the order in which facts lock slots: the first of them may be gone after the wait.
-        rest = _that_may(shape).order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
-        locked = _wait_for(session, rest, values)
+        locked = _wait_for(session, shape, values)
         if locked:
-            found = session.scalars(_best(shape).where(StationSlot.id.in_(locked)), values).one_or_none()
+            found = _first(_of_these(shape), session, {**values, "locked": locked})
     return found
 
 
-def _that_may(shape: Shape) -> Select[StationSlot]:
-    """Slots that match what is asked for: `shape` are the names of the values that come with the call."""
+def keep_for(session: Session, offer: Offer, holder: UUID) -> None:
+    """Nobody else gets the bank; its slot is locked. Goes with the session's next statement."""
+    write_later(session, _KEEP, {"slot_id": offer.slot_id, "reserved_for": holder})
+    known = session.identity_map.get(identity_key(StationSlot, offer.slot_id))
+    if known is not None:
+        set_committed_value(known, "reserved_for", holder)
+
+
+def _that_may(shape: Shape) -> Select[int, int, int, UUID | None, int, str, int | None]:
+    """Slots that match what is asked for, as `Offer` has them: `shape` are the names of the values that come with the
+    call.
+    """
     kept = bindparam("reserved_for", type_=Uuid()) if "reserved_for" in shape else None
     usable = rentable(bindparam("now", type_=UtcDateTime()), bindparam("min_charge_pct", type_=Integer()), kept)
     query = (
-        select(StationSlot)
+        select(
+            StationSlot.id, StationSlot.station_id, StationSlot.number, StationSlot.reserved_for,
+            PowerBank.id.label("bank_id"), PowerBank.serial, PowerBank.charge_pct,
+        )
         .join(StationSlot.power_bank)
-        .options(contains_eager(StationSlot.power_bank))
         .where(StationSlot.station_id == bindparam("station_id", type_=Integer()), usable)
-        .execution_options(populate_existing=True, **PLANNED)
-    )
+    )  # fmt: skip
     if "slot" in shape:
         query = query.where(StationSlot.number == bindparam("slot"))
     if "not_slots" in shape:
@@ -129,8 +161,7 @@ def _that_may(shape: Shape) -> Select[StationSlot]:
     return query
 
 
-@cache
-def _best(shape: Shape) -> Select[StationSlot]:
+def _best(shape: Shape) -> Select[int, int, int, UUID | None, int, str, int | None]:
     """What is kept for the rider first, then by charge."""
     query = _that_may(shape)
     if "reserved_for" in shape:
@@ -140,33 +171,54 @@ def _best(shape: Shape) -> Select[StationSlot]:
 
 
 @cache
-def _free_best(shape: Shape) -> Select[StationSlot]:
-    return _best(shape).with_for_update(of=StationSlot, skip_locked=True, key_share=True)
+def _looked_at(shape: Shape) -> Prepared:
+    return Prepared(_best(shape), planned=True)
 
 
-def _take_free(session: Session, free: Select[StationSlot], values: Mapping[str, Any]) -> StationSlot | None:
-    """The best slot that nobody holds, locked. When there is none, nothing is left locked.
+@cache
+def _free(shape: Shape) -> Prepared:
+    return Prepared(_best(shape).with_for_update(of=StationSlot, skip_locked=True, key_share=True), planned=True)
+
+
+@cache
+def _all(shape: Shape) -> Prepared:
+    rest = _that_may(shape).order_by(StationSlot.id).with_for_update(of=StationSlot, key_share=True)
+    return Prepared(rest, planned=True)
+
+
+@cache
+def _of_these(shape: Shape) -> Prepared:
+    these = StationSlot.id == any_(bindparam("locked", type_=ARRAY(Integer())))
+    return Prepared(_best(shape).where(these), planned=True)
+
+
+def _first(query: Prepared, session: Session, values: Mapping[str, Any]) -> Offer | None:
+    found = query.all(session, **values)
+    return Offer(*found[0]) if found else None
+
+
+def _take_free(session: Session, shape: Shape, values: Mapping[str, Any]) -> Offer | None:
+    """The best one that nobody holds, locked. When there is none, nothing is left locked.
 
     PostgreSQL also locks rows that another transaction changed in the meantime, and only then sees that they do not
     match any more. Holding those, in whatever order they came, while waiting for others would close circles.
     """
     session.flush()
-    connection = session.connection()
     # Nothing is written under it, so the session need not know.
-    connection.exec_driver_sql("SAVEPOINT free")
-    found = session.scalars(free, values).one_or_none()
+    say(session, "SAVEPOINT free")
+    found = _first(_free(shape), session, values)
     if found is None:
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT free")
-    connection.exec_driver_sql("RELEASE SAVEPOINT free")
+        say(session, "ROLLBACK TO SAVEPOINT free")
+    say(session, "RELEASE SAVEPOINT free")
     return found
 
 
-def _wait_for(session: Session, slots: Select[StationSlot], values: Mapping[str, Any]) -> list[int]:
+def _wait_for(session: Session, shape: Shape, values: Mapping[str, Any]) -> list[int]:
     """Ids of these slots once they are ours; none when others do not let go of them in time."""
     try:
         with session.begin_nested():
             session.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'"))
-            locked = [each.id for each in session.scalars(slots, values)]
+            locked = [each.id for each in _all(shape).all(session, **values)]
             session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable):

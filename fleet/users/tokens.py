@@ -225,12 +225,19 @@ def signed_in_user(session: Session, claims: AccessClaims, now: datetime) -> Use
     if row is None:
         raise TokenRefused("sign in again")
     user, revoked_at = row
-    if user.status is not UserStatus.ACTIVE:
-        raise UserSuspended("this account is suspended")
-    if (revoked_at is not None and revoked_at <= now) or claims.issued_at < user.tokens_valid_from:
-        raise TokenRefused("sign in again")
+    let_in(claims, now, status=user.status, valid_from=user.tokens_valid_from, revoked_at=revoked_at)
     found: User = user
     return found
+
+
+def let_in(
+    claims: AccessClaims, now: datetime, *, status: UserStatus, valid_from: datetime, revoked_at: datetime | None
+) -> None:
+    """The account and the session of a valid token, as they are now. Raises TokenRefused, UserSuspended."""
+    if status is not UserStatus.ACTIVE:
+        raise UserSuspended("this account is suspended")
+    if (revoked_at is not None and revoked_at <= now) or claims.issued_at < valid_from:
+        raise TokenRefused("sign in again")
 
 
 def sessions_of(session: Session, user_id: UUID, now: datetime) -> list[UserSession]:

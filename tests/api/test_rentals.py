@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
 
 from fleet.common.clock import utc_now
+from fleet.common.models import IdempotencyKey
 from fleet.db import session_scope
 from fleet.devices.models import DeviceCommand
 from fleet.payments.proof import prove
@@ -180,10 +182,41 @@ def test_same_key_moves_nothing_again_and_gets_the_final_answer(city: Live) -> N
         Cabinet(city).ejects(UUID(first.json()["id"]))
         final = again(Prefer="wait=5")
         assert (final.status_code, final.json()["state"]) == (201, "active")
-        # From now on that is the answer, with or without waiting.
-        assert again().json() == final.json()
+        # Soon that is the answer, with or without waiting.
+        until(lambda: again().json() == final.json(), "the final answer is kept")
         other = person.http.post("/api/v1/rental/start", json={**HERE, "slot": 2}, headers=headers)
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    with session_scope(city.engine) as session:
+        assert session.scalar(select(func.count()).select_from(DeviceCommand)) == 1
+
+
+def test_until_the_final_answer_is_kept_the_first_one_is_given_again(city: Live) -> None:
+    """It is sent before it is kept, so what keeps it may take its time or fail."""
+    key = keyed()
+    cabinet, held = Cabinet(city), Session(city.engine)
+
+    def act(rental_id: UUID) -> None:
+        held.scalars(select(IdempotencyKey.id).with_for_update()).one()  # nobody replaces what is kept
+        cabinet.ejects(rental_id)
+
+    with signed_in(city) as person, held:
+        give_money(city, person)
+
+        def again(**more: str) -> httpx.Response:
+            return person.http.post("/api/v1/rental/start", json=HERE, headers={**key, **more})
+
+        thread = when_asked(city, act)
+        final = again(Prefer="wait=20")
+        thread.join()
+        assert (final.status_code, final.json()["state"]) == (201, "active")
+        at_once = again()
+        assert (at_once.status_code, at_once.json()["state"], at_once.json()["id"]) == (
+            202, "ejecting", final.json()["id"],
+        )  # fmt: skip
+        waited = again(Prefer="wait=20")
+        assert (waited.status_code, waited.json()) == (201, final.json())
+        held.rollback()
+        until(lambda: again().json() == final.json(), "the final answer is kept")
     with session_scope(city.engine) as session:
         assert session.scalar(select(func.count()).select_from(DeviceCommand)) == 1
 

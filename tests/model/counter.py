@@ -13,6 +13,7 @@ from fleet.payments.outgoing import withdrawals
 from fleet.payments.providers.base import PaymentProvider
 from fleet.rentals.closing import dues
 from fleet.rentals.starts import checks
+from fleet.rentals.starts.queries import standing_of
 from tests.model.backend import Backend
 
 #: What an operator may give up alone for one rider in a day.
@@ -80,7 +81,7 @@ def withdraw(
     def work(session: Session) -> UUID:
         money = Money(amount_minor, "EUR")
         asked = withdrawals.request(session, user_id=rider, method_id=method, money=money, now=backend.now)
-        checks.check_debts(checks.standing_of(session, rider))
+        checks.check_debts(standing_of(session, rider))
         return asked.id
 
     return backend.once(rider, dies, work)

@@ -23,6 +23,7 @@ from fleet.rentals.errors import CaseClosed, CaseNotFound, RentalNotAssignable, 
 from fleet.rentals.models import Rental, StartEvidence
 from fleet.rentals.rules import FAILED, RIDING, RentalPolicy
 from fleet.rentals.starts import checks, ejects
+from fleet.rentals.starts.queries import standing_of
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, PowerBankState
 from fleet.stations.picture import look
 from fleet.stations.queries import find_station
@@ -100,7 +101,7 @@ def _reopen(act: CaseAct, ours: Act, rental: Rental, bank: PowerBank, policy: Re
     case = _case(act)
     picture = look(act.session, case.station_id, {case.slot_number}, {bank.serial}, act.now)
     corrections.must_be_out(act.session, bank)
-    place = checks.free_place(checks.standing_of(act.session, rental.user_id), policy)
+    place = checks.free_place(standing_of(act.session, rental.user_id), policy)
     before = snapshot(act.session, rental)
     rental.power_bank_id = bank.id
     ejects.activate(

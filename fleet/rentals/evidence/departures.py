@@ -16,6 +16,7 @@ from fleet.rentals.rules import FAILED, RIDING, WAITING, better
 from fleet.rentals.scene import Scene
 from fleet.rentals.starts import checks, ejects
 from fleet.rentals.starts.ejects import IN_FLIGHT
+from fleet.rentals.starts.queries import standing_of
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBankMovement
 
@@ -166,7 +167,7 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence
     if rental.power_bank_id != change.bank.id or scene.open_rental(change.bank) is not None:
         return False
     try:
-        place = checks.free_place(checks.standing_of(scene.session, rental.user_id), scene.policy)
+        place = checks.free_place(standing_of(scene.session, rental.user_id), scene.policy)
     except TooManyOpenRentals:
         return False
     settle_case(scene.session, change.bank, f"left for rental {rental.id}", scene.now)

@@ -22,12 +22,14 @@ from fleet.payments.rental_payments import claim, demand, give_back
 from fleet.payments.wallets import Purse, lock_points
 from fleet.rentals.errors import NoBankAvailable
 from fleet.rentals.events import RentalNotStarted
-from fleet.rentals.models import PayMode, Rental
+from fleet.rentals.models import PayMode
 from fleet.rentals.pricing.adjustments import Occasion, granted
 from fleet.rentals.pricing.terms import TariffTerms
+from fleet.rentals.queries import Shown
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.payment_plans import PaymentPlan
+from fleet.rentals.starts.queries import Known
 from fleet.rentals.starts.securities import to_hold
 from fleet.rentals.starts.service import Secured, start
 from fleet.rentals.tariffs import packages
@@ -73,12 +75,16 @@ def ask_payment(
     policy: RentalPolicy,
     plan: PaymentPlan = BY_CARD,
     request_id: str | None = None,
+    known: Known | None = None,
 ) -> PaymentIntent | None:
     """The payment that the rider has to confirm, of what a start would hold and points do not pay; None: nothing.
+    `known`: see `start`.
 
     Nothing is kept for the rider meanwhile. Raises what `service.start` raises, but for the wallet's money.
     """
-    admitted = checks.admit(session, user_id=user_id, station_code=station_code, policy=policy, now=now, by_card=True)
+    admitted = checks.admit(
+        session, user_id=user_id, station_code=station_code, policy=policy, now=now, by_card=True, known=known
+    )
     station, tariff, kept = admitted.station, admitted.tariff, admitted.rider.reservation_id
     package = None if package_id is None else packages.offered(session, package_id, tariff.terms.currency)
     best = best_bank(session, station.id, policy.min_charge_pct, now, slot=slot, lock=False, reserved_for=kept)
@@ -116,7 +122,7 @@ def _check_points(points: Purse, needed_minor: int) -> None:
 class Begun:
     """What became of a start whose money is set aside. Neither: it had been decided before."""
 
-    rental: Rental | None = None
+    rental: Shown | None = None
     refused: FleetError | None = None
 
 

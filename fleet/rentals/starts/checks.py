@@ -1,18 +1,13 @@
 """What stands between a rider and a bank. Each check raises the error that the rider is shown."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, bindparam, func, select
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.common.plans import PLANNED
-from fleet.payments.wallets import Purse, lock_purse
+from fleet.payments.wallets import Purse, open_wallet
 from fleet.rentals.errors import (
     MoneyOwed,
     NoTariff,
@@ -21,61 +16,13 @@ from fleet.rentals.errors import (
     StationOffline,
     TooManyOpenRentals,
 )
-from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
-from fleet.rentals.starts.models import Reservation, ReservationState
+from fleet.rentals.starts.queries import Known, Renting, Standing, look
 from fleet.rentals.tariffs.queries import InForce, tariff_in_force
+from fleet.stations.errors import StationNotFound
 from fleet.stations.models import Station, StationStatus
-from fleet.stations.queries import find_station
-from fleet.subscriptions import benefits
 from fleet.users.errors import AccountNeeded, GuestsNotAllowed
-from fleet.users.models import User, UserStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A rider as a start sees them. `owed`: minor units of earlier rentals by currency."""
-
-    status: UserStatus | None
-    places_taken: frozenset[int]
-    owed: Mapping[str, int]
-    #: A bank is kept for the rider.
-    reservation_id: UUID | None = None
-    subscribed: bool = False
-    #: Without an account.
-    guest: bool = False
-
-
-def standing_of(session: Session, user_id: UUID) -> Standing:
-    """One statement. Whoever starts a rental holds the lock of the wallet first."""
-    row = session.execute(_STANDING, {"user_id": user_id}).one_or_none()
-    if row is None:
-        return Standing(None, frozenset(), {})
-    status, guest, places, owed, reservation_id, subscribed = row
-    return Standing(status, frozenset(places or ()), owed or {}, reservation_id, subscribed, guest)
-
-
-def _standing() -> Select[UserStatus, bool, list[int] | None, dict[str, int] | None, UUID | None, bool]:
-    user_id = bindparam("user_id", type_=Uuid())
-    open_places = select(func.array_agg(Rental.open_place)).where(
-        Rental.user_id == user_id, Rental.state.in_(OPEN_STATES)
-    )
-    due = (
-        select(Rental.currency, func.sum(Rental.due_minor).label("due"))
-        .where(Rental.user_id == user_id, Rental.due_minor > 0)
-        .group_by(Rental.currency)
-        .subquery()
-    )
-    owed = select(func.jsonb_object_agg(due.c.currency, due.c.due, type_=JSONB)).select_from(due)
-    kept = select(Reservation.id).where(Reservation.user_id == user_id, Reservation.state == ReservationState.ACTIVE)
-    parts = (
-        open_places.scalar_subquery(), owed.scalar_subquery(), kept.scalar_subquery(), benefits.subscribed(user_id)
-    )  # fmt: skip
-    return select(User.status, User.guest, *parts).where(User.id == user_id)
-
-
-#: Built once: every start and quote asks it.
-_STANDING: Final = _standing().execution_options(**PLANNED)
+from fleet.users.models import UserStatus
 
 
 def check_rider(rider: Standing) -> None:
@@ -123,7 +70,7 @@ def free_place(rider: Standing, policy: RentalPolicy) -> int:
 class Admitted:
     """A rider whom nothing keeps from a bank of the station, as far as rules go; the purse is locked."""
 
-    station: Station
+    station: Renting
     tariff: InForce
     purse: Purse
     rider: Standing
@@ -140,18 +87,27 @@ def admit(
     now: datetime,
     tariff: InForce | None = None,
     by_card: bool = False,
+    known: Known | None = None,
 ) -> Admitted:
     """Every check before a bank is chosen. `tariff`: what was promised, instead of what holds now; `by_card`: a card
-    stands for it.
+    stands for it; `known`: what `look` has found in this transaction, by the tariff that holds now.
 
     Raises StationNotFound, StationNotRenting, StationOffline, NoTariff, RiderNotActive, GuestsNotAllowed,
     AccountNeeded, TooManyOpenRentals, MoneyOwed.
     """
-    station = find_station(session, station_code)
+    currency = None if tariff is None else tariff.terms.currency
+    known = known or look(session, user_id=user_id, station_code=station_code, now=now, currency=currency)
+    station, tariff = known.station, tariff or known.tariff
+    if station is None:
+        raise StationNotFound(f"no station {station_code}", station=station_code)
     check_station(station, policy, now)
-    tariff = tariff or tariff_at(session, station, now)
-    purse = lock_purse(session, user_id, tariff.terms.currency, now)
-    rider = standing_of(session, user_id)  # under the lock: what other starts of the rider did is seen
+    if tariff is None:
+        raise _no_tariff(station)
+    if known.purse is None:
+        open_wallet(session, user_id, tariff.terms.currency, now)
+        known = look(session, user_id=user_id, station_code=station_code, now=now, currency=tariff.terms.currency)
+    purse, rider = known.purse, known.rider
+    assert purse is not None
     check_rider(rider)
     check_guest(rider, policy, by_card=by_card)
     place = free_place(rider, policy)
@@ -159,7 +115,7 @@ def admit(
     return Admitted(station, tariff, purse, rider, place)
 
 
-def check_station(station: Station, policy: RentalPolicy, now: datetime) -> None:
+def check_station(station: Renting | Station, policy: RentalPolicy, now: datetime) -> None:
     """In use, connected and heard from lately. Raises StationNotRenting, StationOffline."""
     if station.status is not StationStatus.ACTIVE:
         raise StationNotRenting(f"station {station.code} is out of use", station=station.code, status=station.status)
@@ -176,5 +132,9 @@ def tariff_at(session: Session, station: Station, now: datetime) -> InForce:
     """Raises NoTariff."""
     tariff = tariff_in_force(session, station, now)
     if tariff is None:
-        raise NoTariff(f"station {station.code} has no tariff", station=station.code)
+        raise _no_tariff(station)
     return tariff
+
+
+def _no_tariff(station: Renting | Station) -> NoTariff:
+    return NoTariff(f"station {station.code} has no tariff", station=station.code)

@@ -9,15 +9,16 @@ from sqlalchemy.orm import Session
 from firmware_protocol.commands import EjectPowerBank, QueryInventory
 from firmware_protocol.types import CommandOutcome
 from fleet.devices import rules as command_rules
-from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventory_is_coming, queue_command
+from fleet.devices.commands import EJECT, cancel_command, give_verdict, inventory_is_coming, order, queue_command
 from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
 from fleet.rentals.agreement import set_start
 from fleet.rentals.closing.annulment import give_up
 from fleet.rentals.locking import slot_out
 from fleet.rentals.models import Rental, RentalState, RentalSwap, StartEvidence, SwapState
+from fleet.rentals.queries import Shown
 from fleet.rentals.rules import WAITING, RentalPolicy
 from fleet.rentals.states import Evidence, move, note, unreserve
-from fleet.stations.availability import best_bank
+from fleet.stations.availability import Offer, best_bank, keep_for
 from fleet.stations.health import note_incident
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot, StationStatus
 from fleet.stations.rules import Incident, after_success
@@ -41,15 +42,15 @@ NOT_THE_SLOTS_FAULT = frozenset(
 IN_FLIGHT = (CommandState.SENT, CommandState.UNKNOWN)
 
 
-def order_eject(
-    session: Session, rental: Rental, bank: PowerBank, slot: StationSlot, *, policy: RentalPolicy, now: datetime
-) -> DeviceCommand:
-    """Reserve the slot and send the order, by slot and serial: both must agree, or nothing moves."""
-    slot.reserved_for = rental.id
-    return queue_command(
+def order_eject(session: Session, rental: Rental | Shown, offer: Offer, *, policy: RentalPolicy, now: datetime) -> None:
+    """Reserve the slot and send the order, by slot and serial: both must agree, or nothing moves. The rows go with the
+    session's next statement.
+    """
+    keep_for(session, offer, rental.id)
+    order(
         session,
-        station_id=slot.station_id,
-        command=EjectPowerBank(slot=slot.number, serial=bank.serial),
+        station_id=offer.station_id,
+        command=EjectPowerBank(slot=offer.number, serial=offer.serial),
         deadline=now + policy.eject_deadline,
         now=now,
         rental_id=rental.id,
@@ -180,14 +181,14 @@ def _retry(
     station = session.get_one(Station, rental.station_out_id, populate_existing=True)
     if station.status is not StationStatus.ACTIVE or not station.online:
         return False
-    slot = best_bank(session, station.id, policy.min_charge_pct, now, not_slots=_of_no_use(session, rental))
-    if slot is None or slot.power_bank is None:
+    offer = best_bank(session, station.id, policy.min_charge_pct, now, not_slots=_of_no_use(session, rental))
+    if offer is None:
         return False
     tried = {"code": code, "slot": rental.slot_out}
-    rental.power_bank_id, rental.slot_out = slot.power_bank.id, slot.number
-    rental.charge_out_pct = slot.power_bank.charge_pct
+    rental.power_bank_id, rental.slot_out = offer.bank_id, offer.number
+    rental.charge_out_pct = offer.charge_pct
     rental.eject_attempts += 1
-    order_eject(session, rental, slot.power_bank, slot, policy=policy, now=now)
+    order_eject(session, rental, offer, policy=policy, now=now)
     evidence = {**evidence, "tried": tried}
     if rental.state is RentalState.EJECT_UNKNOWN:
         # The bank was seen in its slot: nothing is unknown any more.

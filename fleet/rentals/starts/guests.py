@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from fleet.payments import methods
 from fleet.payments.errors import PaymentMethodInUse, PaymentMethodNotFound
 from fleet.rentals.starts import checks
+from fleet.rentals.starts.queries import standing_of
 from fleet.users.models import User
 
 
@@ -29,7 +30,7 @@ def forget_card(session: Session, user: User, method_id: UUID, now: datetime) ->
     if user.guest:
         session.get_one(User, user.id, with_for_update={"key_share": True})  # in the order of `methods`
         methods.locked(session, user.id, method_id)
-        rider = checks.standing_of(session, user.id)
+        rider = standing_of(session, user.id)
         if rider.places_taken:
             raise PaymentMethodInUse("this card stands for your rental: give the bank back first", method_id=method_id)
         checks.check_debts(rider)

@@ -21,6 +21,7 @@ from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.payment_plans import BY_WALLET, PaymentPlan
+from fleet.rentals.starts.queries import Standing, standing_of
 from fleet.rentals.starts.securities import to_hold
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.models import RentalPackage
@@ -72,9 +73,9 @@ def quote(
     terms = checks.tariff_at(session, station, now).terms
     available = Money(wallet_balance(session, user_id, terms.currency).available_minor, terms.currency)
     points = Money(points_balance(session, user_id, terms.currency).available_minor, terms.currency)
-    rider = checks.standing_of(session, user_id)
+    rider = standing_of(session, user_id)
     best = best_bank(session, station.id, policy.min_charge_pct, now, lock=False, reserved_for=rider.reservation_id)
-    charge = None if best is None or best.power_bank is None else best.power_bank.charge_pct
+    charge = None if best is None else best.charge_pct
     occasion = Occasion(user_id, station.id, terms, now, rental_id=None)
     adjustments = granted(session, policy.sources, occasion)
     package = None if package_id is None else packages.offered(session, package_id, terms.currency)
@@ -119,9 +120,7 @@ def _too_little(package: RentalPackage | None, funds_minor: int) -> str | None:
     return None
 
 
-def _refusal(
-    rider: checks.Standing, station: Station, policy: RentalPolicy, now: datetime, *, by_card: bool
-) -> str | None:
+def _refusal(rider: Standing, station: Station, policy: RentalPolicy, now: datetime, *, by_card: bool) -> str | None:
     try:
         checks.check_rider(rider)
         checks.check_station(station, policy, now)

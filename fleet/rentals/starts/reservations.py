@@ -27,13 +27,15 @@ from fleet.rentals.errors import (
     StationNotRenting,
     StationOffline,
 )
-from fleet.rentals.models import Rental
 from fleet.rentals.pricing.terms import TaxTerms
+from fleet.rentals.queries import Shown
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.choices import choose
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.rentals.starts.payment_plans import Purses
+from fleet.rentals.starts.queries import Renting
+from fleet.stations.availability import keep_for
 from fleet.stations.models import Station, StationSlot
 
 _BATCH = 50
@@ -60,24 +62,24 @@ def reserve(
     if kept is not None:
         raise AlreadyReserved("a bank is kept for you already", reservation_id=kept)
     _not_again(session, user_id, station, policy, now)
-    chosen, bank = choose(session, station, slot, policy=policy, now=now)
+    offer = choose(session, station, slot, policy=policy, now=now)
     fee = terms.reservation_fee_minor + terms.tax.on_top_of(terms.reservation_fee_minor)
     reservation = Reservation(
-        id=new_id(), user_id=user_id, station_id=station.id, slot_number=chosen.number, power_bank_id=bank.id,
+        id=new_id(), user_id=user_id, station_id=station.id, slot_number=offer.number, power_bank_id=offer.bank_id,
         expires_at=now + policy.reservation, fee_minor=fee, currency=terms.currency, tax_name=terms.tax.name,
         tax_bp=terms.tax.basis_points, created_at=now,
     )  # fmt: skip
     if fee:
         purse = lock_points(session, user_id, admitted.purse, now) if with_points else admitted.purse
         reservation.hold_transfer_id = hold_fee(session, purse, reservation.id, terms.money(fee), now).id
-    chosen.reserved_for = reservation.id
+    keep_for(session, offer, reservation.id)
     _keep(session, reservation, station)
     notify(session, Channel.STATION, str(station.id))
     session.flush()  # the answer is read back
     return reservation_of(session, user_id, reservation.id)
 
 
-def _keep(session: Session, reservation: Reservation, station: Station) -> None:
+def _keep(session: Session, reservation: Reservation, station: Renting) -> None:
     """A bank that somebody has carried out of the slot where it was kept for another rider is that rider's still, for
     the few minutes that are left: one reservation a bank, whatever slot it is in. Raises NoBankAvailable.
     """
@@ -90,7 +92,7 @@ def _keep(session: Session, reservation: Reservation, station: Station) -> None:
         raise NoBankAvailable(f"station {station.code} has no charged bank to give", station=station.code) from None
 
 
-def _not_again(session: Session, user_id: UUID, station: Station, policy: RentalPolicy, now: datetime) -> None:
+def _not_again(session: Session, user_id: UUID, station: Renting, policy: RentalPolicy, now: datetime) -> None:
     """Nobody keeps a bank from others for ever by reserving it again and again."""
     lately = select(Reservation.ended_at).where(
         Reservation.user_id == user_id,
@@ -144,7 +146,7 @@ def cancel_reservation(session: Session, *, user_id: UUID, reservation_id: UUID,
     return reservation_of(session, user_id, reservation_id)
 
 
-def free_fee(session: Session, reservation_id: UUID, station: Station, purses: Purses, now: datetime) -> Purses:
+def free_fee(session: Session, reservation_id: UUID, station: Renting, purses: Purses, now: datetime) -> Purses:
     """A rental begins where a bank is kept for its rider: what was held for that is there for the rental.
 
     The caller has locked the wallet, and with it the reservation.
@@ -158,7 +160,7 @@ def free_fee(session: Session, reservation_id: UUID, station: Station, purses: P
     return purses.with_more(payer, reservation.fee_minor)
 
 
-def use(session: Session, reservation_id: UUID, rental: Rental, *, fetched: bool, now: datetime) -> None:
+def use(session: Session, reservation_id: UUID, rental: Shown, *, fetched: bool, now: datetime) -> None:
     """`fetched`: the rental got the bank that was kept. If it got another one of the station, the sweep frees the slot:
     a second slot of a station is never locked after the first. At other stations a reservation says nothing.
     """

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
-from fleet.payments.holds import hold_from
+from fleet.payments.holds import hold_for_new, hold_from
 from fleet.rentals.pricing.adjustments import Adjustment
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.rentals.starts.payment_plans import PaymentPlan, Purses
@@ -38,15 +38,19 @@ def set_aside(
 ) -> UUID | None:
     """Hold `money` as the plan says: of the points first, the rest of the wallet unless a card stands for it.
 
-    Returns the first hold; None: nothing was to be held. `key` tells an extension's from the start's. Raises
-    InsufficientFunds: what was held so far goes with the caller's transaction.
+    Returns the first hold; None: nothing was to be held. `key` tells an extension's from the start's: a start makes its
+    rental in the same transaction. Raises InsufficientFunds: what was held so far goes with the caller's transaction.
     """
     by_points = plan.for_points(money.amount_minor, purses.points_minor)
     by_wallet = 0 if by_card else money.amount_minor - by_points
     first = None
     for purse, minor, name in ((purses.points, by_points, "points"), (purses.wallet, by_wallet, None)):
         if minor and purse is not None:
-            names = ":".join(each for each in (key, name) if each) or None
-            held = hold_from(session, purse, rental_id, Money(minor, money.currency), now, key=names)
-            first = first or held.id
+            amount = Money(minor, money.currency)
+            if key is None:
+                held = hold_for_new(session, purse, rental_id, amount, now, key=name)
+            else:
+                names = key if name is None else f"{key}:{name}"
+                held = hold_from(session, purse, rental_id, amount, now, key=names).id
+            first = first or held
     return first

@@ -31,6 +31,8 @@ _LATE: Final = {
     "grace": "late_grace",
     "daily_cap_minor": "late_daily_cap_minor",
 }
+#: What a tariff may be for, most specific first.
+_SCOPE: Final = ("station_id", "venue_id", "city", "country")
 _COLUMNS: Final = (*_PLAIN, *_LATE.values(), "multipliers", "tax_inclusive")
 
 
@@ -64,9 +66,14 @@ def tariff_in_force(session: Session, station: Station, now: datetime) -> InForc
         city=station.city,
         country=station.country,
     )
-    if not rows:
+    return in_force(rows[0]) if rows else None
+
+
+def in_force(row: Sequence[Any]) -> InForce | None:
+    """The columns of `best_for` in their order; None: there was no row."""
+    tariff_id, name, version, tax_name, tax_bp, *values = row
+    if tariff_id is None:
         return None
-    tariff_id, name, version, tax_name, tax_bp, *values = rows[0]
     found = dict(zip(_COLUMNS, values, strict=True))
     return InForce(tariff_id, name, version, _terms(found, _tax(found["tax_inclusive"], tax_name, tax_bp)))
 
@@ -78,30 +85,32 @@ def find_tariff(session: Session, station: Station, now: datetime) -> TariffTerm
 
 @cache
 def _statement() -> Prepared:
-    now = bindparam("now", type_=UtcDateTime())
-    tax = and_(TaxRate.country == bindparam("country"), *_valid(TaxRate, now))
-    query = (
+    here: dict[str, Any] = {name: bindparam(name) for name in _SCOPE}
+    return Prepared(best_for(here, bindparam("now", type_=UtcDateTime())), planned=True)
+
+
+def best_for(here: Mapping[str, Any], now: ColumnElement[datetime]) -> Select[*tuple[Any, ...]]:
+    """At most one row, which `in_force` reads. `here`: a station's station_id, venue_id, city and country."""
+    tax = and_(TaxRate.country == here["country"], *_valid(TaxRate, now))
+    return (
         select(
-            Tariff.id, Tariff.name, Tariff.version, TaxRate.name, TaxRate.basis_points,
+            Tariff.id, Tariff.name, Tariff.version, TaxRate.name.label("tax_name"), TaxRate.basis_points,
             *(getattr(Tariff, name) for name in _COLUMNS),
         )
         .outerjoin(TaxRate, tax)
-        .where(*_valid(Tariff, now), *(_is_or_any(name) for name in ("station_id", "venue_id", "city", "country")))
-        .order_by(
-            Tariff.station_id.is_(None), Tariff.venue_id.is_(None), Tariff.city.is_(None), Tariff.country.is_(None)
-        )
+        .where(*_valid(Tariff, now), *(_is_or_any(name, value) for name, value in here.items()))
+        .order_by(*(getattr(Tariff, name).is_(None) for name in _SCOPE))
         .limit(1)
     )  # fmt: skip
-    return Prepared(query, planned=True)
 
 
 def _valid(model: type[Tariff | TaxRate], now: Any) -> Sequence[ColumnElement[bool]]:
     return model.valid_from <= now, or_(model.valid_to.is_(None), model.valid_to > now)
 
 
-def _is_or_any(name: str) -> ColumnElement[bool]:
+def _is_or_any(name: str, value: ColumnElement[Any]) -> ColumnElement[bool]:
     column = getattr(Tariff, name)
-    return or_(column == bindparam(name), column.is_(None))
+    return or_(column == value, column.is_(None))
 
 
 def terms(tariff: Tariff, tax: TaxTerms | None = None) -> TariffTerms:

@@ -25,6 +25,7 @@ from fleet.rentals.scene import Scene
 from fleet.rentals.starts import checks
 from fleet.rentals.starts.choices import choose
 from fleet.rentals.states import move, note
+from fleet.stations.availability import keep_for
 from fleet.stations.inventory import Change
 from fleet.stations.models import MovementKind, PowerBank, PowerBankState, StationSlot
 from fleet.stations.queries import find_station
@@ -56,15 +57,16 @@ def ask_swap(
     _must_be_swappable(rental, policy, now)
     station = find_station(session, station_code)
     checks.check_station(station, policy, now)
-    slot, bank = choose(session, station, None, policy=policy, now=now)
+    offer = choose(session, station, None, policy=policy, now=now)
     swap = RentalSwap(
         id=new_id(), rental_id=rental.id, state=SwapState.WAITING, reason=reason, station_id=station.id,
         old_bank_id=rental.power_bank_id, old_station_id=rental.station_out_id, old_slot=rental.slot_out,
-        old_charge_out_pct=rental.charge_out_pct, kept_bank_id=bank.id, kept_slot=slot.number, asked_at=now,
+        old_charge_out_pct=rental.charge_out_pct, kept_bank_id=offer.bank_id, kept_slot=offer.number, asked_at=now,
         expires_at=now + policy.swap_window,
     )  # fmt: skip
     session.add(swap)
-    slot.reserved_for, rental.swap_id = rental.id, swap.id
+    keep_for(session, offer, rental.id)
+    rental.swap_id = swap.id
     evidence = {"user": str(user_id), "swap": str(swap.id), "station": station.code, "reason": reason}
     note(session, rental, rental.state, why="swap_asked", evidence=evidence, at=now, now=now)
     notify(session, Channel.STATION, str(station.id))

@@ -156,7 +156,7 @@ def prepare(session: Session, now: datetime, rng: Random) -> Truth:
 def begin_rentals(session: Session, truth: Truth, now: datetime, riders: int = 2) -> list[Rental]:
     rentals = []
     for code in truth.rng.sample(CODES, riders):
-        rental = starts.start(
+        begun = starts.start(
             session,
             user_id=add_rider(session, now),
             station_code=code,
@@ -165,6 +165,7 @@ def begin_rentals(session: Session, truth: Truth, now: datetime, riders: int = 2
             policy=POLICY,
             request_id=None,
         )
+        rental = session.get_one(Rental, begun.id)
         command = last_eject(session, rental.id)
         assert command is not None
         command.state, command.sent_at = CommandState.SENT, now

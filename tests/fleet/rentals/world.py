@@ -182,9 +182,15 @@ class World:
     # What riders, the gateway and the sweeps do
 
     def start(
-        self, code: str = "A", slot: int | None = None, rider: UUID | None = None, plan: PaymentPlan = BY_WALLET
+        self,
+        code: str = "A",
+        slot: int | None = None,
+        rider: UUID | None = None,
+        plan: PaymentPlan = BY_WALLET,
+        *,
+        package_id: UUID | None = None,
     ) -> Rental:
-        return starts.start(
+        begun = starts.start(
             self.session,
             user_id=rider or self.rider,
             station_code=code,
@@ -193,7 +199,9 @@ class World:
             policy=self.policy,
             request_id="req-1",
             plan=plan,
+            package_id=package_id,
         )
+        return self.session.get_one(Rental, begun.id)
 
     def send(self, rental: Rental) -> DeviceCommand:
         """The gateway claims and publishes the rental's order."""

@@ -41,6 +41,7 @@ from fleet.rentals.errors import MoneyOwed
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
 from fleet.rentals.starts import checks
+from fleet.rentals.starts.queries import standing_of
 from fleet.rentals.underway import deadlines
 from fleet.stations.models import PowerBank
 from tests.databases import Database
@@ -208,7 +209,7 @@ def test_what_is_owed_is_receivable_and_said_at_once(paper: Paper) -> None:
     (event,) = paper.told("payments.DebtIncurred.v1")
     assert (event["open_minor"], event["rental_id"]) == (OWED, str(paper.rental))
     with paper.transactions() as session, pytest.raises(MoneyOwed) as refused:
-        checks.check_debts(checks.standing_of(session, paper.rider))
+        checks.check_debts(standing_of(session, paper.rider))
     assert refused.value.attributes == {"due_minor": OWED, "currency": "EUR"}
 
 

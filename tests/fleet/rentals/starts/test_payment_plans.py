@@ -179,10 +179,7 @@ def test_a_bought_bank_that_is_back_gives_back_the_other_way_round(gifted: World
 
 def test_an_extension_goes_by_the_same_purses(gifted: World) -> None:
     package, more = offer(gifted, 4, 200), offer(gifted, 2, 150)
-    rental = starts.start(
-        gifted.session, user_id=gifted.rider, station_code="A", slot=None, now=gifted.now, policy=gifted.policy,
-        package_id=package.id, plan=plan_of(PayMode.SPLIT, 250),
-    )  # fmt: skip
+    rental = gifted.start(package_id=package.id, plan=plan_of(PayMode.SPLIT, 250))
     assert (points(gifted), gifted.money()) == ((100, 200), (5000, 0))
     command = gifted.send(rental)
     gifted.later(SECOND)

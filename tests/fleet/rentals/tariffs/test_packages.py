@@ -11,7 +11,6 @@ from fleet.rentals import queries
 from fleet.rentals.agreement import price_at, set_due
 from fleet.rentals.errors import NotExtendable, PackageExists, PackageNotFound, PackageTooDear
 from fleet.rentals.models import Rental, RentalState
-from fleet.rentals.starts import service as starts
 from fleet.rentals.tariffs import packages
 from fleet.rentals.tariffs.models import PackageKind, RentalPackage
 from fleet.rentals.tariffs.packages import PackageSpec
@@ -29,10 +28,7 @@ def offer(world: World, hours: int = 4, price: int = 150, **more: Any) -> Rental
 
 
 def rent(world: World, package: RentalPackage, rider: UUID | None = None) -> Rental:
-    rental = starts.start(
-        world.session, user_id=rider or world.rider, station_code="A", slot=None, now=world.now, policy=world.policy,
-        package_id=package.id,
-    )  # fmt: skip
+    rental = world.start(rider=rider, package_id=package.id)
     command = world.send(rental)
     world.later(SECOND)
     world.ejected("A", rental.slot_out, world.serial(rental), command)
@@ -69,10 +65,7 @@ def test_beyond_a_package_the_tariff_counts(world: World) -> None:
 
 
 def test_a_package_whose_bank_never_came_costs_nothing(world: World) -> None:
-    rental = starts.start(
-        world.session, user_id=world.rider, station_code="A", slot=None, now=world.now, policy=world.policy,
-        package_id=offer(world).id,
-    )  # fmt: skip
+    rental = world.start(package_id=offer(world).id)
     world.later(HOUR)
     deadlines.sweep_commands(world.session, world.now, world.policy)
     assert rental.state is RentalState.EJECT_FAILED
@@ -84,10 +77,7 @@ def test_a_postpaid_package_needs_its_minimum_balance_and_holds_what_the_tariff_
     package = offer(world, 24, 700, kind=PackageKind.POSTPAID, minimum_balance_minor=700)
     poor = add_rider(world.session, world.now, 699)
     with pytest.raises(InsufficientFunds) as refused:
-        starts.start(
-            world.session, user_id=poor, station_code="A", slot=None, now=world.now, policy=world.policy,
-            package_id=package.id,
-        )  # fmt: skip
+        world.start(rider=poor, package_id=package.id)
     assert refused.value.attributes["needed_minor"] == 700
     rental = rent(world, package)
     assert world.money() == (4500, 500)

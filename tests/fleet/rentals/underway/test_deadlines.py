@@ -10,7 +10,7 @@ from fleet.payments.models import AccountKind, LedgerAccount, TransferState
 from fleet.rentals import queries
 from fleet.rentals.models import RentalState
 from fleet.rentals.records import trace
-from fleet.rentals.starts import checks
+from fleet.rentals.starts.queries import standing_of
 from fleet.rentals.underway import deadlines
 from fleet.stations.models import PowerBankState
 from tests.factories import add_rider, give_money
@@ -101,7 +101,7 @@ def test_debts_are_paid_as_soon_as_there_is_money(world: World) -> None:
     give_money(world.session, rider, world.now, 60)
     assert (sweep(world), sweep(world)) == (1, 0)
     assert (rental.charged_minor, rental.due_minor, world.money(rider)) == (600, 0, (20, 0))
-    assert checks.standing_of(world.session, rider).owed == {}
+    assert standing_of(world.session, rider).owed == {}
     world.check_everything()
 
 
