@@ -3,6 +3,7 @@
 Numbers only; `price` puts them into words. Decisions 0120 and 0122.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -191,12 +192,22 @@ class Counter:
         return None
 
     def _first(self, day: int, begin: int, end: int, amount: int, *, late: bool) -> int:
-        low, high = begin, end
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = self.day(day, begin, middle, late=late)
-            low, high = (low, middle) if found.usage + found.late >= amount else (middle, high)
-        return high
+        """The first instant of this part of a day at which it costs `amount`; at its end it does."""
+        meter, hourly = self._meter, late and self._terms.late.hourly_minor
+
+        def reached(at: int) -> bool:
+            found = self.day(day, begin, at, late=late)
+            return found.usage + found.late >= amount
+
+        # What it costs rises when an interval has begun, or an hour late, and at no other time.
+        steps = [(meter.origin, meter.length), (self._due, HOUR_US)] if hourly else [(meter.origin, meter.length)]
+        first = end
+        for since, length in steps:
+            begins = range(since + length * begun(since, begin, length), end, length)
+            index = bisect_left(begins, True, key=lambda at: reached(at + 1))
+            if index < len(begins):
+                first = min(first, begins[index] + 1)
+        return first
 
     def day(self, day: int, begin: int, end: int, *, late: bool) -> Day:
         """The part of a local day from its begin (or the origin) to `end`."""
