@@ -23,6 +23,7 @@ from firmware_protocol.messages import (
     SlotUnlocked,
     UpFrame,
 )
+from fleet.common.roundtrips import flush_later, send
 from fleet.devices import dead_letters, inbox
 from fleet.devices.cursor import Cursor
 from fleet.devices.dead_letters import Rejected
@@ -51,8 +52,12 @@ class Ready(NamedTuple):
 class Applier:
     """Collects the events of one transaction in their order, then applies them in `finish`."""
 
-    def __init__(self, session: Session, handle: FactHandler, tally: Tally, now: datetime) -> None:
+    def __init__(
+        self, session: Session, handle: FactHandler, tally: Tally, now: datetime, *, guarded: bool = True
+    ) -> None:
+        """`guarded`: every event under a savepoint; otherwise `finish` raises what any of them fails with."""
         self._session = session
+        self._guarded = guarded
         self._handle = handle
         able: object = handle
         self._many = able if isinstance(able, TakesMany) else None
@@ -77,7 +82,12 @@ class Applier:
         self._facts.append(_ready(each, offset_for(cursor, siblings)))
 
     def finish(self) -> None:
-        """Apply everything. Raises only what another try may mend; what cannot be applied is in `dead_letter`."""
+        """Apply everything. Raises only what another try may mend; what cannot be applied is in `dead_letter`.
+
+        Without guard it raises whatever an event fails with, here or at the latest when the transaction commits.
+        """
+        if self._guarded:
+            send(self._session)  # what the inbox refuses is no event's fault
         apply_lock_states(self._session, self._locks)
         if self._many is None:
             self._apply_all(self._facts)
@@ -104,7 +114,7 @@ class Applier:
         try:
             with self._session.begin_nested():
                 taken = {(fact.station_id, fact.boot, fact.seq) for fact in take(self._session, facts, self._now)}
-                self._session.flush()
+                self._write()
         except Exception as error:
             if faults.is_transient(error):
                 raise
@@ -122,10 +132,14 @@ class Applier:
         if beyond is not None:
             self._bury(ready, NO_SUCH_SLOT, _beyond(beyond, ready.station))
             return
+        if not self._guarded:
+            self._handle(self._session, fact_of(ready), self._now)
+            flush_later(self._session)
+            return
         try:
             with self._session.begin_nested():
                 self._handle(self._session, fact_of(ready), self._now)
-                self._session.flush()  # what the database refuses must fail here, under the savepoint
+                self._write()
         except Exception as error:
             if faults.is_transient(error):
                 raise
@@ -133,6 +147,11 @@ class Applier:
                 "event refused", station=ready.station.code, seq=ready.frame.seq, type=type_name(type(message))
             )
             self._bury(ready, faults.code_of(error), faults.reason_of(error))
+
+    def _write(self) -> None:
+        """What the database refuses must fail here, under the savepoint, and not when that is released."""
+        self._session.flush()
+        send(self._session)
 
     def _bury(self, ready: Ready, code: str, reason: str) -> None:
         rejected = Rejected(

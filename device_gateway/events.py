@@ -1,6 +1,6 @@
 """Journaled events: into the inbox once, and on in the order of (boot, seq).
 
-The usual event follows the last one of its station's only open boot: it costs one line of COPY and moves a counter.
+The usual event follows the last one of its station's only open boot: it costs one row and moves a counter.
 Whatever is not so simple goes through `Reorder`, and with it everything else of that station.
 """
 

@@ -26,18 +26,21 @@ class Work:
     outbound: Outbound = field(default_factory=Outbound)
     now_text: str = ""
     applier: Applier = field(init=False)
-    #: New inbox rows, as lines for COPY.
-    rows: list[str] = field(default_factory=list)
+    #: New inbox rows.
+    rows: list[inbox.Row] = field(default_factory=list)
+    #: Each event is applied under a savepoint, so that it alone is refused that is at fault. False: whatever fails
+    #: fails all of it, and the caller begins anew with savepoints.
+    guarded: bool = True
 
     def __post_init__(self) -> None:
         self.now_text = self.now.isoformat()
-        self.applier = Applier(self.session, self.handle, self.tally, self.now)
+        self.applier = Applier(self.session, self.handle, self.tally, self.now, guarded=self.guarded)
 
     def store(self, tag: str, each: Arrived, *, applied: bool) -> None:
         """Add a row to the inbox."""
         frame, received, station = each
         self.rows.append(
-            inbox.line(
+            inbox.Row(
                 station.id,
                 frame.boot,
                 frame.seq,
@@ -46,7 +49,7 @@ class Work:
                 received.received_at.isoformat(),
                 frame.replayed,
                 received.payload,
-                self.now_text if applied else "\\N",
+                self.now_text if applied else None,
             )
         )
 

@@ -1,7 +1,7 @@
 """Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 from uuid import UUID
@@ -25,7 +25,7 @@ class DomainEvent:
     name: ClassVar[str]
 
     def payload(self) -> dict[str, Any]:
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
 def _plain(value: object) -> object:

@@ -3,8 +3,9 @@
 SQLAlchemy builds, keys and unpacks a large statement anew at every call, which takes longer than PostgreSQL's answer.
 """
 
+import re
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
@@ -14,17 +15,19 @@ import psycopg2
 from sqlalchemy import (
     Compiled,
     CompoundSelect,
+    Connection,
     Select,
     Table,
     TextClause,
     TextualSelect,
     UpdateBase,
     bindparam,
+    event,
     inspect,
     select,
 )
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, Session, SessionTransaction
 from sqlalchemy.orm.util import identity_key
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
@@ -34,11 +37,14 @@ from fleet.common.plans import LATER, PLANNED
 from fleet.common.roundtrips import as_sqlalchemy_has_it, flush_later
 
 _Model = TypeVar("_Model", bound=DeclarativeBase)
-_DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+DIALECT: Final = PGDialect_psycopg2()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 _Query = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]] | TextualSelect | TextClause
 _PLAIN: Final[Mapping[str, bool]] = {}
 #: Lists of values are arrays here: SQLAlchemy would write a list as long as it is at every call.
 _UNFINISHED: Final = "POSTCOMPILE"
+#: In a session's `info`: the connection of its transaction.
+_CONNECTION: Final = "voltbay_connection"
+_PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 
 class _Context(NamedTuple):
@@ -76,20 +82,60 @@ class Prepared:
     def __init__(self, statement: _Query, *, planned: bool = False) -> None:
         """`planned`: PostgreSQL plans it once as well. For what finds few rows by keys, whatever the values."""
         self._context = _Context(PLANNED if planned else _PLAIN)
-        self._sql, self._fixed = _text_of(statement.compile(dialect=_DIALECT))
+        self._sql, self._fixed = _text_of(statement.compile(dialect=DIALECT))
         columns = () if isinstance(statement, TextClause) else statement.selected_columns
         self._make = _row_of(str(getattr(column, "name", "")) for column in columns)
+
+    def apart(self, mark: str) -> tuple[str, dict[str, Any]]:
+        """The statement and the values that are part of it, under names of their own: for one message of many."""
+        names = {name: f"{name}_{mark}" for name in self._fixed}
+        sql = _PLACE.sub(lambda found: f"%({names.get(found[1], found[1])})s", self._sql)
+        return sql, {names[name]: value for name, value in self._fixed.items()}
 
     def all(self, session: Session, **values: Any) -> list[Any]:
         """Rows with their columns as attributes."""
         flush_later(session)  # as the session's own queries do: what was changed before is seen
-        with _run(session, self._sql, {**self._fixed, **values}, self._context) as cursor:
+        with _run(session, (self._sql,), {**self._fixed, **values}, self._context) as cursor:
             return [self._make(row) for row in cursor.fetchall()]
 
     def later(self, session: Session, **values: Any) -> None:
         """Have it done with the session's next statement: locks of rows that nobody looks at, rows that are changed."""
         flush_later(session)
-        _run(session, self._sql, {**self._fixed, **values}, _Context(LATER)).close()
+        _run(session, (self._sql,), {**self._fixed, **values}, _THEN).close()
+
+
+class Message:
+    """Statements that go to PostgreSQL in one message, of which the last one is answered.
+
+    For locks of rows that nobody looks at, and what is read behind them: each statement sees what was committed before
+    it began, and so the last one what was committed before the locks were got.
+    """
+
+    def __init__(self, before: Sequence[Prepared], asked: Prepared) -> None:
+        parts = [each.apart(str(number)) for number, each in enumerate((*before, asked))]
+        self._sql = tuple(sql for sql, _ in parts)
+        self._fixed = {name: value for _, fixed in parts for name, value in fixed.items()}
+
+    def all(self, session: Session, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of the last statement, as the driver has them. Values are of all statements."""
+        flush_later(session)
+        with _run(session, self._sql, {**self._fixed, **values}, _NOW) as cursor:
+            return cast("list[tuple[Any, ...]]", cursor.fetchall())
+
+
+class Text:
+    """A statement in the driver's own words (`%(name)s`), planned once. Nothing is flushed before it."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = (sql,)
+
+    def all(self, session: Session, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with _run(session, self._sql, values, _NOW) as cursor:
+            return cast("list[tuple[Any, ...]]", cursor.fetchall())
+
+    def later(self, session: Session, values: Mapping[str, Any], *, certain: bool = False) -> None:
+        """With the session's next statement. `certain`: it cannot be refused, and may wait across a savepoint."""
+        _run(session, self._sql, values, _THEN, certain=certain).close()
 
 
 def _text_of(compiled: Compiled) -> tuple[str, dict[str, Any]]:
@@ -97,7 +143,8 @@ def _text_of(compiled: Compiled) -> tuple[str, dict[str, Any]]:
     sql = str(compiled)
     if _UNFINISHED in sql:
         raise ValueError(f"a list of values in {sql}")
-    return sql, {name: _plain(value) for name, value in compiled.params.items()}
+    binds = cast("SQLCompiler", compiled).binds
+    return sql, {name: _plain(value) for name, value in compiled.params.items() if not binds[name].required}
 
 
 def _row_of(names: Iterable[str]) -> Callable[[Iterable[Any]], Any]:
@@ -136,7 +183,7 @@ def write(session: Session, statement: UpdateBase, values: Mapping[str, Any], *,
     if flush:
         flush_later(session)
     compiled = _compiled(statement, tuple(values))
-    with _run(session, compiled.sql, compiled.values(values), _NOW) as cursor:
+    with _run(session, (compiled.sql,), compiled.values(values), _NOW) as cursor:
         row = cursor.fetchone() if cursor.description else None
     return None if row is None else row[0]
 
@@ -149,35 +196,63 @@ def write_later(session: Session, statement: UpdateBase, values: Mapping[str, An
     if flush:
         flush_later(session)
     compiled = _compiled(statement, tuple(values))
-    _run(session, compiled.sql, compiled.values(values), _THEN).close()
+    _run(session, (compiled.sql,), compiled.values(values), _THEN).close()
 
 
 def say(session: Session, command: str) -> None:
     """A command without values and without an answer, as SAVEPOINT."""
-    _run(session, command, _PLAIN, _Context(_PLAIN)).close()
+    _run(session, (command,), _PLAIN, _Context(_PLAIN)).close()
 
 
 _NOW: Final = _Context(PLANNED)
 _THEN: Final = _Context(LATER)
 
 
-def _run(session: Session, sql: str, values: Mapping[str, Any], context: _Context) -> Any:
-    """The driver's cursor after the statement. Raises what SQLAlchemy would."""
-    connection = session.connection()
-    cursor = connection.connection.cursor()
+def _run(
+    session: Session,
+    statements: tuple[str, ...],
+    values: Mapping[str, Any],
+    context: _Context,
+    *,
+    certain: bool = False,
+) -> Any:
+    """The driver's cursor after the statements, which are one message. Raises what SQLAlchemy would."""
+    connection = _connection(session)
+    cursor: Any = connection.connection.cursor()
+    texts = []
     try:
-        for heard in connection.dispatch.before_cursor_execute:
-            sql, values = heard(connection, cursor, sql, values, context, False)
-        cursor.execute(sql, values)
+        for sql in statements:
+            for heard in connection.dispatch.before_cursor_execute:
+                sql, values = heard(connection, cursor, sql, values, context, False)  # noqa: PLW2901  # as SQLAlchemy does
+            texts.append(sql)
+        if certain:
+            cursor.certain = True
+        cursor.execute(";".join(texts), values)
     except psycopg2.Error as error:
-        raise as_sqlalchemy_has_it(connection, sql, dict(values), error) from error
+        raise as_sqlalchemy_has_it(connection, ";".join(statements), dict(values), error) from error
     return cursor
+
+
+def _connection(session: Session) -> Connection:
+    """`session.connection()`, which takes its time to find the same one as long as a transaction lasts."""
+    if session.in_nested_transaction():
+        return session.connection()  # it says SAVEPOINT when it is asked first
+    known: Connection | None = session.info.get(_CONNECTION)
+    if known is None:
+        known = session.info[_CONNECTION] = session.connection()
+    return known
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_CONNECTION, None)
 
 
 @cache
 def _compiled(statement: UpdateBase, names: tuple[str, ...]) -> _Compiled:
     """Statements are constants of modules: there are a few dozen."""
-    compiled = statement.compile(dialect=_DIALECT, column_keys=list(names))
+    compiled = statement.compile(dialect=DIALECT, column_keys=list(names))
     found = _Compiled(compiled)
     for column in (*compiled.insert_prefetch, *compiled.update_prefetch):
         default = column.default if compiled.isinsert else column.onupdate
@@ -188,7 +263,7 @@ def _compiled(statement: UpdateBase, names: tuple[str, ...]) -> _Compiled:
 
 
 def _processor(type_: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    return type_.dialect_impl(_DIALECT).bind_processor(_DIALECT)
+    return type_.dialect_impl(DIALECT).bind_processor(DIALECT)
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,8 @@ _BEGIN: Final = b"BEGIN"
 _SAVEPOINT: Final = "SAVEPOINT "
 _RELEASE: Final = "RELEASE SAVEPOINT "
 _BACK: Final = "ROLLBACK TO SAVEPOINT "
-_KEEP: Final = "voltbay_keep"
+#: In a session's `info` while it writes rows that may wait.
+WRITING_LATER: Final = "voltbay_keep"
 _LEVELS: Final[Mapping[int | str | bytes | None, bytes]] = {
     None: _BEGIN,
     extensions.ISOLATION_LEVEL_DEFAULT: _BEGIN,
@@ -233,11 +234,11 @@ def flush_later(session: Session) -> None:
     """`session.flush()` for rows that what follows refers to: they go with the next statement or flush, and what the
     database refuses of them fails there.
     """
-    session.info[_KEEP] = True
+    session.info[WRITING_LATER] = True
     try:
         session.flush()
     finally:
-        del session.info[_KEEP]
+        del session.info[WRITING_LATER]
 
 
 def may_be_lost(session: Session) -> None:
@@ -252,5 +253,5 @@ def may_be_lost(session: Session) -> None:
 def _flushed(session: Session, context: UOWTransaction) -> None:
     """The rows of one flush go together, and what the database refuses of them fails the flush."""
     del context
-    if _KEEP not in session.info:
+    if WRITING_LATER not in session.info:
         send(session)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy.orm import Session
 
 from fleet.common.bulk import array, copy_lines, raw_cursor, words
+from fleet.common.prepared import Text
 
 Key = tuple[int, int, int]
 
@@ -21,6 +22,23 @@ class StoredEvent(NamedTuple):
     received_at: datetime
 
 
+class Row(NamedTuple):
+    """A new event. Instants as text; `applied_at` None: its turn has not come."""
+
+    station_id: int
+    boot: int
+    seq: int
+    type: str
+    at_ms: int | None
+    received_at: str
+    replayed: bool
+    raw: bytes
+    applied_at: str | None
+
+
+#: More new events than these go by COPY.
+FEW: Final = 8
+_MISSING: Final = "\\N"
 _COLUMNS: Final = (
     "station_id",
     "boot",
@@ -32,6 +50,10 @@ _COLUMNS: Final = (
     "raw",
     "encoding",
     "applied_at",
+)
+_INSERT: Final = Text(
+    f"INSERT INTO device_event ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own names
+    f"VALUES ({', '.join(f'%({name})s' for name in _COLUMNS)})"
 )
 _KEYS: Final = "unnest(%s::int[], %s::bigint[], %s::bigint[]) AS v(station_id, boot, seq)"
 _KNOWN: Final = f"""
@@ -66,31 +88,31 @@ def _columns(keys: Collection[Key]) -> tuple[str, str, str]:
     return array(k[0] for k in keys), array(k[1] for k in keys), array(k[2] for k in keys)
 
 
-def line(  # noqa: PLR0917  # called once per event, positional for speed
-    station_id: int,
-    boot: int,
-    seq: int,
-    type_: str,
-    at_ms: int | None,
-    received_at: str,
-    replayed: bool,
-    raw: bytes,
-    applied_at: str,
-) -> str:
-    """One row for `insert`; instants as text, `applied_at` with backslash N for NULL."""
-    encoding = 1 if raw[:1] in b"{ \t\r\n" else 2
-    at = "\\N" if at_ms is None else at_ms
-    flag = "t" if replayed else "f"
+def _line(row: Row) -> str:
+    """As COPY reads it."""
+    at = "\\N" if row.at_ms is None else row.at_ms
+    flag = "t" if row.replayed else "f"
     return (
-        f"{station_id}\t{boot}\t{seq}\t{type_}\t{at}\t{received_at}\t{flag}\t\\\\x{raw.hex()}\t{encoding}\t{applied_at}"
+        f"{row.station_id}\t{row.boot}\t{row.seq}\t{row.type}\t{at}\t{row.received_at}\t{flag}\t\\\\x{row.raw.hex()}\t"
+        f"{_encoding(row.raw)}\t{row.applied_at or _MISSING}"
     )
 
 
-def insert(session: Session, lines: Sequence[str]) -> None:
-    """Store new events. A key that exists already is a UniqueViolation: the caller has looked, under the lock."""
-    if lines:
+def _encoding(raw: bytes) -> int:
+    return 1 if raw[:1] in b"{ \t\r\n" else 2
+
+
+def insert(session: Session, rows: Sequence[Row]) -> None:
+    """Store new events. A key that exists already is a UniqueViolation: the caller has looked, under the lock.
+
+    A few go with the session's next statement, and fail there; COPY, which is for many, needs two messages of its own.
+    """
+    if len(rows) <= FEW:
+        for row in rows:
+            _INSERT.later(session, {**row._asdict(), "encoding": _encoding(row.raw)})
+    else:
         with raw_cursor(session) as cursor:
-            copy_lines(cursor, "device_event", _COLUMNS, lines)
+            copy_lines(cursor, "device_event", _COLUMNS, [_line(row) for row in rows])
 
 
 def annotate(session: Session, messages: Sequence[tuple[Key, str]]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from fleet.common.bulk import array, instants, raw_cursor, words
+from fleet.common.prepared import Text
 from fleet.devices.cursor import Cursor
 
 Key = tuple[int, int]
@@ -22,21 +23,21 @@ _CREATE: Final = """
 INSERT INTO device_stream (station_id, boot)
 SELECT * FROM unnest(%s::int[], %s::bigint[]) ON CONFLICT DO NOTHING
 """
-_LOCK_OPEN: Final = f"""
-SELECT {_COLUMNS} FROM device_stream WHERE station_id = ANY(%s::int[]) AND closed_at IS NULL
+_LOCK_OPEN: Final = Text(f"""
+SELECT {_COLUMNS} FROM device_stream WHERE station_id = ANY(%(ids)s::int[]) AND closed_at IS NULL
  ORDER BY station_id, boot FOR UPDATE
-"""  # noqa: S608  # a constant
+""")  # noqa: S608  # a constant
 _LOCK_NAMED: Final = f"""
 SELECT {_COLUMNS} FROM device_stream
  WHERE (station_id, boot) IN (SELECT * FROM unnest(%s::int[], %s::bigint[])) ORDER BY station_id, boot FOR UPDATE
 """  # noqa: S608  # a constant
-_ADVANCE: Final = """
+_ADVANCE: Final = Text("""
 UPDATE device_stream s
    SET acked_through = v.acked, applied_through = v.seq, seen_through = v.seq, clock_offset_ms = v.clock_offset_ms
-  FROM unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+  FROM unnest(%(ids)s::int[], %(boots)s::bigint[], %(acked)s::bigint[], %(seen)s::bigint[], %(offsets)s::bigint[])
        AS v(station_id, boot, acked, seq, clock_offset_ms)
  WHERE s.station_id = v.station_id AND s.boot = v.boot
-"""
+""")
 _SAVE: Final = """
 UPDATE device_stream s
    SET acked_through = v.acked, applied_through = v.applied, seen_through = v.seen, last_seq = v.last_seq,
@@ -68,10 +69,8 @@ def create(session: Session, keys: Iterable[Key]) -> None:
 def lock_open(session: Session, station_ids: Collection[int]) -> dict[int, list[Cursor]]:
     """The open streams of these stations by rising boot, locked."""
     found: dict[int, list[Cursor]] = {}
-    with raw_cursor(session) as cursor:
-        cursor.execute(_LOCK_OPEN, (array(station_ids),))
-        for row in cursor:
-            found.setdefault(row[0], []).append(_cursor(row))
+    for row in _LOCK_OPEN.all(session, {"ids": array(station_ids)}):
+        found.setdefault(row[0], []).append(_cursor(row))
     return found
 
 
@@ -95,16 +94,14 @@ def save_level(session: Session, cursors: Sequence[Cursor]) -> None:
     """Write cursors that only moved on and are level: the usual case."""
     if not cursors:
         return
-    columns = (
-        array(c.station_id for c in cursors),
-        array(c.boot for c in cursors),
-        array(c.acked for c in cursors),
-        array(c.seen for c in cursors),
-        array(c.offset_ms for c in cursors),
-    )
-    with raw_cursor(session) as cursor:
-        cursor.later = cursor.certain = True  # the rows are locked
-        cursor.execute(_ADVANCE, columns)
+    columns = {
+        "ids": array(c.station_id for c in cursors),
+        "boots": array(c.boot for c in cursors),
+        "acked": array(c.acked for c in cursors),
+        "seen": array(c.seen for c in cursors),
+        "offsets": array(c.offset_ms for c in cursors),
+    }
+    _ADVANCE.later(session, columns, certain=True)  # the rows are locked
 
 
 def save(session: Session, cursors: Sequence[Cursor]) -> None:

@@ -27,25 +27,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from fleet.common.plans import PLANNED
+from fleet.common.objects import Gathered
 from fleet.common.prepared import Prepared
 from fleet.devices.models import DeviceCommand
 from fleet.payments.models import AccountKind, LedgerAccount
 from fleet.rentals.models import IS_OPEN, Rental, RentalState
 from fleet.stations.models import PowerBank, StationSlot
+from fleet.stations.picture import ALL, SOME, Picture, asked, settle
 
 _IDS: Final = bindparam("ids", type_=ARRAY(Uuid()))
-_COMMANDS: Final = (
-    select(DeviceCommand)
-    .where(
-        or_(
-            DeviceCommand.rental_id == any_(_IDS),
-            DeviceCommand.id == any_(bindparam("command_ids", type_=ARRAY(Uuid()))),
-        )
-    )
-    .order_by(DeviceCommand.id)
-    .with_for_update()
-    .execution_options(populate_existing=True, **PLANNED)
+_OF_RENTALS_OR_NAMED: Final = or_(
+    DeviceCommand.rental_id == any_(_IDS), DeviceCommand.id == any_(bindparam("command_ids", type_=ARRAY(Uuid())))
+)
+_COMMANDS: Final = Prepared(
+    select(DeviceCommand.id).where(_OF_RENTALS_OR_NAMED).order_by(DeviceCommand.id).with_for_update(), planned=True
 )
 _WALLETS: Final = Prepared(
     select(LedgerAccount.id)
@@ -57,13 +52,15 @@ _WALLETS: Final = Prepared(
     .with_for_update(key_share=True),
     planned=True,
 )
-_RENTALS: Final = (
-    select(Rental)
-    .where(Rental.id == any_(_IDS))
-    .order_by(Rental.id)
-    .with_for_update(key_share=True)
-    .execution_options(populate_existing=True, **PLANNED)
+_THESE: Final = Rental.id == any_(_IDS)
+_RENTALS: Final = Prepared(
+    select(Rental.id).where(_THESE).order_by(Rental.id).with_for_update(key_share=True), planned=True
 )
+_LOCKS: Final = (_COMMANDS, _WALLETS, _RENTALS)
+_PARTS: Final = ((DeviceCommand, _OF_RENTALS_OR_NAMED), (Rental, _THESE))
+_COMMANDED: Final = Gathered(_LOCKS, *_PARTS)
+_WITH_ALL: Final = Gathered((*_LOCKS, *ALL.locks), *_PARTS, *ALL.parts)
+_WITH_SOME: Final = Gathered((*_LOCKS, *SOME.locks), *_PARTS, *SOME.parts)
 
 
 class Around(NamedTuple):
@@ -121,31 +118,46 @@ _AROUND_ALL: Final = _around()
 _AROUND: Final = _around(StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer()))))
 
 
-def lock_commands(
-    session: Session, rental_ids: Collection[UUID], command_ids: Collection[UUID]
-) -> dict[UUID, DeviceCommand]:
-    """The commands of these rentals and those named, as they are now, locked: the first half of `lock_rentals`."""
-    if not (rental_ids or command_ids):
-        return {}
-    found = session.scalars(_COMMANDS, {"ids": list(rental_ids), "command_ids": list(command_ids)})
-    return {command.id: command for command in found}
-
-
 def lock_rentals(
     session: Session, rental_ids: Collection[UUID], command_ids: Collection[UUID] = ()
 ) -> dict[UUID, Rental]:
     """The rentals as they are now, locked with their commands and their riders' wallets; further commands if named."""
-    lock_commands(session, rental_ids, command_ids)
-    return lock_commanded(session, rental_ids)
-
-
-def lock_commanded(session: Session, rental_ids: Collection[UUID]) -> dict[UUID, Rental]:
-    """The second half: riders' wallets and the rentals, whose commands are locked."""
-    ids = list(rental_ids)
-    if not ids:
+    if not (rental_ids or command_ids):
         return {}
-    _WALLETS.later(session, ids=ids)  # nobody looks at them
-    return {rental.id: rental for rental in session.scalars(_RENTALS, {"ids": ids})}
+    _, rentals = _COMMANDED.all(session, ids=list(rental_ids), command_ids=list(command_ids))
+    return {rental.id: rental for rental in rentals}
+
+
+class Locked(NamedTuple):
+    """By id, as they are now."""
+
+    rentals: dict[UUID, Rental]
+    commands: dict[UUID, DeviceCommand]
+    picture: Picture
+
+
+def lock_with_slots(
+    session: Session,
+    rental_ids: Collection[UUID],
+    command_ids: Collection[UUID],
+    *,
+    station_id: int,
+    numbers: Collection[int] | None,
+    serials: Collection[str],
+    now: datetime,
+) -> Locked:
+    """`lock_rentals`, and `picture.look` at the station, in one message."""
+    values = {**asked(station_id, numbers, serials), "ids": list(rental_ids), "command_ids": list(command_ids)}
+    gathered = _WITH_ALL if numbers is None else _WITH_SOME
+    commands: list[DeviceCommand] = []
+    rentals: list[Rental] = []
+
+    def ask() -> tuple[list[StationSlot], list[PowerBank]]:
+        commands[:], rentals[:], slots, banks = gathered.all(session, **values)
+        return slots, banks
+
+    picture = settle(session, ask, station_id=station_id, numbers=numbers, serials=serials, now=now)
+    return Locked({each.id: each for each in rentals}, {each.id: each for each in commands}, picture)
 
 
 def rentals_around(

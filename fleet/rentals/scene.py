@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from fleet.common.notify import Channel, notify
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
-from fleet.rentals.locking import closed_rentals_of, lock_commanded, lock_commands, rentals_around
+from fleet.rentals.locking import closed_rentals_of, lock_with_slots, rentals_around
 from fleet.rentals.models import OPEN_STATES, Rental
 from fleet.rentals.rules import RentalPolicy
 from fleet.rentals.states import Evidence
-from fleet.stations.inventory import Change, record_movement
+from fleet.stations.inventory import Change, record_first, record_movement
 from fleet.stations.models import PowerBank
-from fleet.stations.picture import Observation, Picture, look
+from fleet.stations.picture import Observation, Picture
 
 #: What is told sooner is about the rental that is open, if one is.
 _LATE: Final = timedelta(seconds=10)
@@ -55,9 +55,13 @@ class Scene:
     def rental_of(self, command: DeviceCommand | None) -> Rental | None:
         return None if command is None or command.rental_id is None else self.rentals.get(command.rental_id)
 
-    def record(self, change: Change, rental_id: UUID | None) -> bool:
-        """False when the same event was recorded before."""
-        return record_movement(self.session, self.seen, change, rental_id)
+    def record(self, change: Change, rental_id: UUID | None) -> None:
+        """Once, whatever is repeated."""
+        record_movement(self.session, self.seen, change, rental_id)
+
+    def record_first(self, change: Change, rental_id: UUID | None) -> bool:
+        """`record`; False when the same event was recorded before."""
+        return record_first(self.session, self.seen, change, rental_id)
 
 
 def observation(fact: DeviceFact) -> Observation:
@@ -90,8 +94,8 @@ def open_scene(
     ids = {*rental_ids, *around}
     if came and (not ids or _told_late(fact)):
         ids.update(closed_rentals_of(session, serials, fact.occurred_at))
-    commands = lock_commands(session, ids, command_ids)
-    rentals = lock_commanded(session, ids)
-    picture = look(session, fact.station_id, numbers, serials, now)
+    locked = lock_with_slots(
+        session, ids, command_ids, station_id=fact.station_id, numbers=numbers, serials=serials, now=now
+    )
     notify(session, Channel.STATION, str(fact.station_id))
-    return Scene(session, fact, policy, now, observation(fact), picture, rentals, commands)
+    return Scene(session, fact, policy, now, observation(fact), locked.picture, locked.rentals, locked.commands)

@@ -7,7 +7,7 @@ an event that is late, or comes twice, changes nothing that is newer. Nothing he
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import tuple_
@@ -16,14 +16,15 @@ from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import SlotInventory
 from firmware_protocol.types import SlotFaultKind, SlotState, StationFaultKind
-from fleet.common.prepared import table_of, write
+from fleet.common.prepared import table_of, write, write_later
 from fleet.stations import registers
 from fleet.stations.models import MovementKind, PowerBank, PowerBankMovement, StationFaultState, StationSlot
 from fleet.stations.picture import Observation, Picture
 from fleet.stations.registers import Shown
 
 _MOVEMENTS: Final = table_of(PowerBankMovement)
-_MOVE: Final = insert(_MOVEMENTS).on_conflict_do_nothing().returning(_MOVEMENTS.c.id)
+_MOVE: Final = insert(_MOVEMENTS).on_conflict_do_nothing().inline()
+_MOVE_AND_TELL: Final = insert(_MOVEMENTS).on_conflict_do_nothing().returning(_MOVEMENTS.c.id)
 #: Two cabinets' clocks, as corrected, agree to so much: frames are on their way for longer or shorter.
 CLOCKS_DIFFER: Final = timedelta(seconds=1)
 #: What `registers` writes behind the session's back.
@@ -232,9 +233,18 @@ def set_station_fault(
     session.execute(statement.on_conflict_do_update(index_elements=["station_id", "kind"], set_=values, where=older))
 
 
-def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> bool:
-    """Once per event, bank and kind, whatever is repeated; False when it was recorded before."""
-    values = {
+def record_movement(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> None:
+    """Once per event, bank and kind, whatever is repeated. It goes with the session's next statement."""
+    write_later(session, _MOVE, _movement(seen, change, rental_id))
+
+
+def record_first(session: Session, seen: Observation, change: Change, rental_id: UUID | None) -> bool:
+    """`record_movement`; False when it was recorded before."""
+    return write(session, _MOVE_AND_TELL, _movement(seen, change, rental_id)) is not None
+
+
+def _movement(seen: Observation, change: Change, rental_id: UUID | None) -> dict[str, Any]:
+    return {
         "power_bank_id": change.bank.id,
         "station_id": change.slot.station_id,
         "slot_number": change.slot.number,
@@ -245,7 +255,6 @@ def record_movement(session: Session, seen: Observation, change: Change, rental_
         "seq": seen.seq,
         "at": seen.at,
     }
-    return write(session, _MOVE, values) is not None
 
 
 def _displaced(picture: Picture, seen: Observation, slot: StationSlot, bank: PowerBank | None) -> list[Change]:

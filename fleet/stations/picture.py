@@ -1,46 +1,57 @@
 """The slots and banks that one event is about, locked, and where the event stands among the others."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Integer, Select, String, all_, any_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Integer, String, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from firmware_protocol.types import SlotState
-from fleet.common.plans import PLANNED
+from fleet.common.objects import Gathered
+from fleet.common.prepared import Prepared
 from fleet.stations.errors import NoSuchSlot
 from fleet.stations.models import PowerBank, PowerBankState, StationSlot
 
 #: What a bank is while it is out; being in a slot ends it, unless somebody set it on purpose.
 OUTSIDE: Final = frozenset({PowerBankState.RENTED, PowerBankState.MISSING, PowerBankState.LOST})
-_Row = TypeVar("_Row", StationSlot, PowerBank)
 
 
-def _locked(model: type[_Row], *conditions: ColumnElement[bool]) -> Select[_Row]:
+def _locked(model: type[StationSlot | PowerBank], condition: ColumnElement[bool]) -> Prepared:
     """By id. NO KEY UPDATE: a start that refers to the row need not wait for its key."""
-    query = select(model).where(*conditions).order_by(model.id).with_for_update(key_share=True)
-    return query.execution_options(populate_existing=True, **PLANNED)
+    return Prepared(select(model.id).where(condition).order_by(model.id).with_for_update(key_share=True), planned=True)
 
 
-_THESE_BANKS: Final = bindparam("banks", type_=ARRAY(Integer()))
 _NAMED: Final = PowerBank.serial == any_(bindparam("serials", type_=ARRAY(String())))
 #: As an array: beside OR, a subquery would make it a look at every slot there is.
-_THOSE_NAMED: Final = func.array(select(PowerBank.id).where(_NAMED).scalar_subquery())
+_THOSE_NAMED: Final = func.array(select(PowerBank.id).where(_NAMED).correlate(None).scalar_subquery())
 _HOLDS_NAMED: Final = StationSlot.power_bank_id == any_(_THOSE_NAMED)
 _OF_STATION: Final = StationSlot.station_id == bindparam("station_id", type_=Integer())
 _NUMBERED: Final = StationSlot.number == any_(bindparam("numbers", type_=ARRAY(Integer())))
-#: Built once: every event of a bank asks them.
-_ALL_SLOTS: Final = _locked(StationSlot, or_(_OF_STATION, _HOLDS_NAMED))
-_SLOTS: Final = _locked(StationSlot, or_(_OF_STATION & _NUMBERED, _HOLDS_NAMED))
-_BANKS: Final = _locked(PowerBank, or_(_NAMED, PowerBank.id == any_(_THESE_BANKS)))
-_MOVED: Final = _locked(
-    StationSlot,
-    StationSlot.power_bank_id == any_(_THESE_BANKS),
-    StationSlot.id != all_(bindparam("known", type_=ARRAY(Integer()))),
-)
+
+
+class Seen(NamedTuple):
+    """Slots, and the banks in them with those named: how they are locked, and what is read behind the locks."""
+
+    locks: tuple[Prepared, ...]
+    parts: tuple[tuple[type[StationSlot | PowerBank], ColumnElement[bool]], ...]
+
+
+def _seen(slots: ColumnElement[bool]) -> Seen:
+    held = func.array(select(StationSlot.power_bank_id).where(slots).correlate(None).scalar_subquery())
+    banks = or_(_NAMED, PowerBank.id == any_(held))
+    return Seen((_locked(StationSlot, slots), _locked(PowerBank, banks)), ((StationSlot, slots), (PowerBank, banks)))
+
+
+#: Built once: every event of a bank asks them. Parameters: `station_id`, `serials`, and `numbers` of `SOME`.
+ALL: Final = _seen(or_(_OF_STATION, _HOLDS_NAMED))
+SOME: Final = _seen(or_(_OF_STATION & _NUMBERED, _HOLDS_NAMED))
+_LOOK_AT_ALL: Final = Gathered(ALL.locks, *ALL.parts)
+_LOOK_AT_SOME: Final = Gathered(SOME.locks, *SOME.parts)
+#: Asks for slots and banks again, with whatever else its caller wants.
+Ask = Callable[[], tuple[list[StationSlot], list[PowerBank]]]
 
 
 class SlotRegister(Protocol):
@@ -156,29 +167,42 @@ def look(
 
     Serials that nobody entered become foreign banks. Slots before banks, each by id, everywhere.
     """
-    wanted = sorted(set(serials))
-    asked = {"station_id": station_id, "serials": wanted}
-    if numbers is None:
-        slots = list(session.scalars(_ALL_SLOTS, asked))
-    else:
-        slots = list(session.scalars(_SLOTS, {**asked, "numbers": sorted(set(numbers))}))
-    held = [slot.power_bank_id for slot in slots if slot.power_bank_id is not None]
-    banks = _locked_banks(session, wanted, held)
-    missing = set(wanted) - {bank.serial for bank in banks}
+    values = asked(station_id, numbers, serials)
+    gathered = _LOOK_AT_ALL if numbers is None else _LOOK_AT_SOME
+
+    def ask() -> tuple[list[StationSlot], list[PowerBank]]:
+        slots, banks = gathered.all(session, **values)
+        return slots, banks
+
+    return settle(session, ask, station_id=station_id, numbers=numbers, serials=serials, now=now)
+
+
+def asked(station_id: int, numbers: Collection[int] | None, serials: Collection[str]) -> dict[str, Any]:
+    """The parameters of `ALL` (`numbers` None) or `SOME`."""
+    values: dict[str, Any] = {"station_id": station_id, "serials": sorted(set(serials))}
+    return values if numbers is None else {**values, "numbers": sorted(set(numbers))}
+
+
+def settle(
+    session: Session,
+    ask: Ask,
+    *,
+    station_id: int,
+    numbers: Collection[int] | None,
+    serials: Collection[str],
+    now: datetime,
+) -> Picture:
+    """The picture of what `ask` locks and reads, which is asked again until all of it is locked."""
+    slots, banks = ask()
+    missing = set(serials) - {bank.serial for bank in banks}
     if missing:
         _report_foreign(session, sorted(missing), now)
-        banks = _locked_banks(session, wanted, held)
-    unseen = [bank.id for bank in banks if bank.serial in wanted and bank.id not in held]
-    if unseen:
-        # A bank may have been moved by another transaction before it could be locked here.
-        slots += session.scalars(_MOVED, {"banks": unseen, "known": [slot.id for slot in slots]})
+        slots, banks = ask()
+    if not all(slot.station_id == station_id and (numbers is None or slot.number in numbers) for slot in slots):
+        # A bank that is named may have been moved there by another transaction before it could be locked here. Now it
+        # is, and the second time finds its slot where the first one left it.
+        slots, banks = ask()
     return Picture(session, station_id, slots, banks)
-
-
-def _locked_banks(session: Session, serials: Collection[str], ids: Collection[int]) -> list[PowerBank]:
-    if not serials and not ids:
-        return []
-    return list(session.scalars(_BANKS, {"serials": list(serials), "banks": list(ids)}))
 
 
 def _report_foreign(session: Session, serials: Collection[str], now: datetime) -> None:

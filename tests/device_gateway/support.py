@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, text
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session, SessionTransaction
 
 from device_gateway.directory import Directory
 from device_gateway.event_ingest import EventIngest
@@ -89,18 +89,24 @@ def booted(
 
 
 class Facts:
-    """Stands where the business stands, and writes down what reaches it in which order."""
+    """Stands where the business stands, and writes down what reaches it in which order, and is not taken back."""
 
     def __init__(self, refuse: Callable[[DeviceFact], Exception | None] | None = None) -> None:
         self.seen: list[DeviceFact] = []
         self.refuse = refuse
 
     def __call__(self, session: Session, fact: DeviceFact, now: datetime) -> None:
-        del session, now
+        del now
         error = self.refuse(fact) if self.refuse is not None else None
         if error is not None:
             raise error
         self.seen.append(fact)
+
+        def taken_back(_: Session, transaction: SessionTransaction) -> None:
+            if transaction.parent is None:
+                self.seen.remove(fact)
+
+        event.listen(session, "after_soft_rollback", taken_back)
 
     @property
     def order(self) -> list[tuple[str, int, int]]:

@@ -6,6 +6,7 @@ from threading import Barrier, Thread
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import insert as insert_into
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from firmware_protocol.messages import (
     UpFrame,
 )
 from firmware_protocol.types import SlotState
+from fleet.common.prepared import table_of, write_later
 from fleet.devices.facts import DeviceFact
 from fleet.stations.models import PowerBank
 from tests.databases import Database
@@ -218,6 +220,26 @@ def test_what_the_business_wrote_before_it_failed_is_undone(bench: Bench) -> Non
     assert list(done.tally.dead) == ["database_23505"]
     assert bench.one("SELECT count(*) FROM power_bank") == 0
     assert bench.one("SELECT locked FROM station_slot WHERE number = 2") is True
+
+
+def test_what_is_refused_with_the_commit_goes_alone_too(bench: Bench) -> None:
+    """A row that nobody asked anything of fails when the transaction ends; which event it is of shows the next time."""
+    write = insert_into(table_of(PowerBank)).inline()
+
+    def twice(session: Session, fact: DeviceFact, now: datetime) -> None:
+        for _ in range(fact.seq):
+            write_later(session, write, {"serial": f"X{fact.seq}", "created_at": now, "updated_at": now})
+
+    bench.ingest._handle = twice
+    done = bench.take(insert("A", 1), insert("A", 2), lock("A", 3, slot=2))
+    assert list(done.tally.dead) == ["database_23505"]
+    assert bench.rows("SELECT serial FROM power_bank") == [("X1",)]
+    assert bench.one("SELECT locked FROM station_slot WHERE number = 2") is True
+    assert bench.rows("SELECT seq, applied_at IS NULL FROM device_event ORDER BY 1") == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
 
 
 def test_bad_frames_and_strangers_are_kept_and_disturb_nobody(bench: Bench) -> None:

@@ -177,7 +177,7 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence
 
 def _without_rental(scene: Scene, change: Change, command: DeviceCommand | None) -> None:
     other = scene.open_rental(change.bank)
-    first_time = scene.record(change, None)
+    first_time = scene.record_first(change, None)
     if other is not None and other.state in RIDING:
         return  # told twice: the bank is accounted for
     if command is None and first_time:

@@ -248,8 +248,8 @@ def test_movements_are_recorded_once(cabinet: Cabinet) -> None:
     seen = cabinet.seen()
     picture = look(cabinet.session, cabinet.station.id, {1}, ["X"], cabinet.now)
     [change] = inventory.insert_bank(picture, seen, 1, picture.banks["X"], 50)
-    assert inventory.record_movement(cabinet.session, seen, change, None) is True
-    assert inventory.record_movement(cabinet.session, seen, change, None) is False
+    assert inventory.record_first(cabinet.session, seen, change, None) is True
+    assert inventory.record_first(cabinet.session, seen, change, None) is False
     assert cabinet.session.scalar(select(func.count()).select_from(PowerBankMovement)) == 1
 
 
