@@ -21,7 +21,7 @@ from tests.model import hearsay
 from tests.model.backend import Backend
 from tests.model.deals import Deal
 from tests.model.fares import used
-from tests.model.minutes import check_minutes
+from tests.model.minutes import check_minutes, is_free_as_not_taken
 from tests.model.owed import Owed
 from tests.model.points import check_points
 from tests.model.taken import Taken
@@ -50,7 +50,7 @@ def expected(rental: Rental, deal: Deal) -> int:
         assert deal.called_off
         assert had <= CALL_OFF
         return 0
-    if rental.failure_code == "not_taken":
+    if is_free_as_not_taken(rental):
         assert had <= NOT_TAKEN
         return 0
     packages = deal.packages_until(rental.ended_at)
@@ -128,12 +128,12 @@ class Books:
         free stays free.
         """
         there = (rental.station_in_id, rental.slot_in) == (rental.station_out_id, rental.slot_out)
-        if rental.failure_code != "not_taken" or there:
+        assert there or rental.failure_code != "not_taken"
+        if there or rental.started_at is None or not is_free_as_not_taken(rental):
             return
         code = session.scalars(select(Station.code).where(Station.id == rental.station_out_id)).one()
         serial = session.scalars(select(PowerBank.serial).where(PowerBank.id == rental.power_bank_id)).one()
         back = [each for each in self._town.cabinets[code].arrivals if each.slot == rental.slot_out]
-        assert rental.started_at is not None
         assert any(each.serial == serial and each.at >= rental.started_at for each in back), "it was taken"
 
     def _paid(self, session: Session, ids: Sequence[UUID]) -> Counter[UUID]:

@@ -17,6 +17,11 @@ _SECOND: Final = timedelta(seconds=1)
 _S = RentalState
 
 
+def is_free_as_not_taken(rental: Rental) -> bool:
+    """Its price says so, also of what turned out to have been elsewhere before it was back."""
+    return any(line["kind"] == "not_taken" for line in rental.price_lines or ())
+
+
 def check_minutes(session: Session, town: Town, rentals: Sequence[Rental]) -> None:
     rows = session.scalars(select(SubscriptionUse).where(SubscriptionUse.rental_id.in_([each.id for each in rentals])))
     uses = {row.rental_id: row for row in rows}
@@ -35,7 +40,7 @@ def check_minutes(session: Session, town: Town, rentals: Sequence[Rental]) -> No
 def _needed(rental: Rental, deal: Deal) -> int:
     """Seconds of a closed rental that cost less for them."""
     bought = rental.station_in_id is None
-    nothing = rental.state in {_S.CANCELLED, _S.EJECT_FAILED} or rental.failure_code == "not_taken"
+    nothing = rental.state in {_S.CANCELLED, _S.EJECT_FAILED} or is_free_as_not_taken(rental)
     if nothing or bought or rental.started_at is None or rental.ended_at is None:
         return 0
     packages = deal.packages_until(rental.ended_at)

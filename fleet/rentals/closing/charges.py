@@ -34,6 +34,12 @@ def _lines(result: Price) -> list[object]:
     return [asdict(line) for line in result.lines]
 
 
+def rewrite(rental: Rental, result: Price) -> None:
+    """The same price in other words."""
+    assert rental.price_minor == result.total_minor
+    rental.price_lines = _lines(result)
+
+
 def charge(session: Session, rental: Rental, result: Price, now: datetime, *, bought: bool = False) -> None:
     """Take what it costs from what is held, the rest becomes a debt; with an invoice. `bought`: the bank is too."""
     if result.total_minor:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from fleet.rentals.agreement import is_kept, price_at, set_start, terms_of
-from fleet.rentals.closing.charges import charge, cheaper
+from fleet.rentals.closing.charges import charge, cheaper, rewrite
 from fleet.rentals.closing.discharge import count_use
 from fleet.rentals.models import Rental, RentalState, StartEvidence
 from fleet.rentals.pricing.price import LineKind, Price, free_of_charge
@@ -17,6 +17,8 @@ from fleet.rentals.states import Evidence, move, note
 from fleet.stations.models import StationSlot
 
 NOT_TAKEN = "not_taken"
+_WAS_NOT_TAKEN = "The bank was not taken: free of charge"
+_COUNTED_AS_NOT_TAKEN = "It had counted as not taken: free of charge"
 #: Why a rental that was over says otherwise: its bank came after it had counted as bought or lost, or before the end.
 BROUGHT_BACK = "brought_back"
 END_CORRECTED = "end_corrected"
@@ -45,11 +47,21 @@ def complete(session: Session, rental: Rental, back: Return, *, evidence: Eviden
 
 
 def correct_end(session: Session, rental: Rental, back: Return, *, evidence: Evidence, now: datetime) -> None:
-    """Word came of an earlier return than the one that closed the rental: what was overcharged is given back."""
+    """Word came of an earlier return than the one that closed the rental: what was overcharged is given back.
+
+    What counted as not taken stays free, and is called that no more if the bank had been elsewhere.
+    """
     assert rental.ended_at is not None
     evidence = {**evidence, "before": rental.ended_at.isoformat()}
     ended_at = _ended(rental, back, now)
-    cheaper(session, rental, _price_of(rental, back, ended_at), END_CORRECTED, now)
+    if is_free_as_not_taken(rental):
+        evidence["counted_as"] = NOT_TAKEN
+        if back.slot is not None:
+            elsewhere = back.why != NOT_TAKEN
+            rental.failure_code = None if elsewhere else NOT_TAKEN
+            rewrite(rental, _not_taken(rental, _COUNTED_AS_NOT_TAKEN if elsewhere else _WAS_NOT_TAKEN))
+    else:
+        cheaper(session, rental, _price_of(rental, back, ended_at), END_CORRECTED, now)
     _note_return(session, rental, back, ended_at)
     if rental.state is RentalState.BOUGHT_OUT:
         move(session, rental, RentalState.COMPLETED, why=END_CORRECTED, evidence=evidence, at=ended_at, now=now)
@@ -64,8 +76,17 @@ def _ended(rental: Rental, back: Return, now: datetime) -> datetime:
 
 def _price_of(rental: Rental, back: Return, ended_at: datetime) -> Price:
     if back.why == NOT_TAKEN:
-        return free_of_charge(terms_of(rental), LineKind.NOT_TAKEN, "The bank was not taken: free of charge")
+        return _not_taken(rental, _WAS_NOT_TAKEN)
     return price_at(rental, ended_at, bought=False)
+
+
+def _not_taken(rental: Rental, text: str) -> Price:
+    return free_of_charge(terms_of(rental), LineKind.NOT_TAKEN, text)
+
+
+def is_free_as_not_taken(rental: Rental) -> bool:
+    """It counts as not taken, or did when it was closed: the price that its rider was told then does not rise."""
+    return any(line["kind"] == LineKind.NOT_TAKEN for line in rental.price_lines or ())
 
 
 def _note_return(session: Session, rental: Rental, back: Return, ended_at: datetime) -> None:
@@ -103,7 +124,7 @@ def correct_start(
     set_start(rental, at, told)
     if kept and rental.buyout_at is not None:
         rental.ended_at = rental.buyout_at
-    if rental.ended_at is not None and rental.failure_code != NOT_TAKEN:
+    if rental.ended_at is not None and not is_free_as_not_taken(rental):
         cheaper(session, rental, price_at(rental, rental.ended_at), "start_corrected", now)
     note(
         session,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from fleet.devices.commands import cancel_command
 from fleet.rentals.closing.annulment import call_off, give_up
-from fleet.rentals.closing.completion import NOT_TAKEN
+from fleet.rentals.closing.completion import is_free_as_not_taken
 from fleet.rentals.errors import RentalNotCancellable
 from fleet.rentals.locking import lock_rentals
 from fleet.rentals.models import Rental, RentalState
@@ -62,7 +62,7 @@ def _must_be_back_at_once(session: Session, rental: Rental, policy: RentalPolicy
     assert rental.started_at is not None
     assert rental.ended_at is not None
     assert rental.closed_at is not None
-    if rental.failure_code == NOT_TAKEN:
+    if is_free_as_not_taken(rental):
         raise _refusal(rental, "it cost nothing")
     if rental.ended_at - rental.started_at > policy.cancel_window or now - rental.closed_at > policy.cancel_window:
         raise _refusal(rental, "it is completed")

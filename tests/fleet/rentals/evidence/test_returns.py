@@ -3,11 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from firmware_protocol.messages import PowerBankEjected
 from firmware_protocol.types import CommandOutcome
 from fleet.devices.models import CommandState
-from fleet.rentals.models import RentalState
+from fleet.rentals.errors import RentalNotCancellable
+from fleet.rentals.models import RentalEvent, RentalState
+from fleet.rentals.underway.cancels import cancel
 from fleet.stations.models import PowerBankState
 from tests.factories import add_rider
 from tests.fleet.rentals.world import HOUR, MINUTE, SECOND, World
@@ -207,6 +210,17 @@ def test_what_counted_as_not_taken_stays_free_when_it_turns_out_to_have_been_els
     assert (rental.station_in_id, rental.ended_at) == (world.stations["B"].id, left_at + 5 * SECOND)
     assert (rental.state, rental.price_minor, world.money()) == (RentalState.COMPLETED, 0, (5000, 0))
     assert world.place("A1") == "A1"
+    # It is called what it was, and its life says both.
+    assert rental.failure_code is None
+    assert rental.price_lines == [
+        {"kind": "not_taken", "text": "It had counted as not taken: free of charge", "amount_minor": 0}
+    ]
+    told = select(RentalEvent).where(RentalEvent.rental_id == rental.id).order_by(RentalEvent.id.desc()).limit(2)
+    corrected, closed = world.session.scalars(told)
+    assert (closed.why, corrected.why) == ("not_taken", "end_corrected")
+    assert corrected.evidence["counted_as"] == "not_taken"
+    with pytest.raises(RentalNotCancellable, match="it cost nothing"):
+        cancel(world.session, user_id=world.rider, rental_id=rental.id, now=world.now, policy=world.policy)
 
 
 def test_an_old_insertion_is_no_proof_that_the_eject_worked(world: World) -> None:
