@@ -1,7 +1,7 @@
 """The slow way of events: behind a gap, late, repeated, of an earlier boot, or next to one of those."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from device_gateway import dialects
@@ -17,12 +17,14 @@ from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import JournalLost, JournalRange
 from firmware_protocol.topics import UpKind
-from fleet.devices import inbox, streams
+from fleet.devices import inbox, sessions, streams
 from fleet.devices.cursor import Cursor, follow_acked, give_up, missing, release
 from fleet.devices.inbox import Key
 
 #: One (boot, seq) for two facts (protocol 5.4).
 CONTRADICTION: Final = "contradiction"
+#: How long a cabinet that contradicts itself may take to hear that it must restart.
+RESTART_WITHIN: Final = timedelta(seconds=60)
 #: Boots at once in one station's line, of which each holds back the next; more means that something is very wrong.
 _NOTHING: Final[list[Cursor]] = []
 
@@ -128,6 +130,7 @@ class Reorder:
             for row in inbox.load(work.session, {key for key, _ in repeated if key in known})
         }
         rejected = []
+        two: set[int] = set()
         for key, each in repeated:
             row, one = stored.get(key), first[key]
             if row is not None and row.raw != each.received.payload:
@@ -135,11 +138,15 @@ class Reorder:
             if one.frame.message != each.frame.message:
                 reason = f"boot {key[1]}, seq {key[2]} is stored already, and tells of something else"
                 rejected.append(reject(each.received, CONTRADICTION, reason, each.station))
+                line = self._lines.get(key[0], _NOTHING)
+                if line and line[-1].boot == key[1]:  # what an older boot told is told again by nobody who counts now
+                    two.add(key[0])
         if self._replaying:  # it is among the dead letters already, and stays there
             work.applier.refused += rejected
             work.tally.dead.update(each.error_code for each in rejected)
         else:
             keep_rejected(work.session, rejected, work.tally)
+            sessions.part(work.session, two, work.now, deadline=work.now + RESTART_WITHIN)
 
     def _forgotten(self, key: Key) -> bool:
         """It was stored once, and its row has been cleaned away since."""

@@ -5,12 +5,12 @@ All calls lock the stations they touch, in order of id, before anything else.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, and_, false, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.commands import QueryInventory, Reboot
@@ -27,9 +27,12 @@ from fleet.devices.presence import SILENT
 _LOG: Final = structlog.get_logger(__name__)
 SUPERSEDED: Final = "superseded"
 REBOOT: Final = kind_of(Reboot())
+#: A cabinet that contradicts itself after a restart too has another fault, and must not restart for ever.
+_PARTED_FOR: Final = timedelta(minutes=15)
 
 
-#: The same epoch with a higher boot: the cabinet had lost count, and its session goes on.
+#: The same epoch with a higher boot: the cabinet had lost count, and its session goes on. Or another cabinet
+#: of its name has connected in the same second.
 _OPEN: Final = text("""
 INSERT INTO device_session (station_id, epoch, boot, firmware, hardware, iccid, reset_cause, boot_floor, connected_at,
                             last_seen_at)
@@ -38,7 +41,8 @@ SELECT id, epoch, boot, firmware, hardware, iccid, cause, floor, :now, :now
               CAST(:hardware AS text[]), CAST(:iccids AS text[]), CAST(:causes AS text[]), CAST(:floors AS bigint[]))
        AS v(id, epoch, boot, firmware, hardware, iccid, cause, floor)
 ON CONFLICT (station_id, epoch) DO UPDATE
-   SET boot = excluded.boot, ended_at = NULL, cause = NULL, last_seen_at = excluded.last_seen_at
+   SET boot = excluded.boot, reset_cause = excluded.reset_cause, boot_floor = excluded.boot_floor, ended_at = NULL,
+       cause = NULL, last_seen_at = excluded.last_seen_at
 """)
 _RUNS: Final = text("""
 UPDATE station s SET firmware_version = v.firmware, last_heard_at = :now, updated_at = :now
@@ -90,6 +94,7 @@ class _Known:
     epoch: int
     boot: int
     boot_floor: int
+    reset_cause: str
     #: Its own `offline` ended it: nobody can still be speaking in it.
     over: bool
 
@@ -141,14 +146,31 @@ def _have_restarted(session: Session, station_ids: Collection[int], deadline: da
     if not station_ids:
         return
     _LOG.warning("cabinets go on in an older boot: two with one identity?", stations=sorted(station_ids))
+    _order_restart(session, station_ids, deadline, now, unless=false())
+
+
+def _order_restart(
+    session: Session, station_ids: Collection[int], deadline: datetime, now: datetime, *, unless: ColumnElement[bool]
+) -> None:
+    """Of those that are not ordered to already, and have no order of which `unless` is true."""
+    under_way = and_(DeviceCommand.state.in_((CommandState.QUEUED, CommandState.SENT)), DeviceCommand.deadline > now)
     ordered = select(DeviceCommand.station_id).where(
-        DeviceCommand.station_id.in_(station_ids),
-        DeviceCommand.kind == REBOOT,
-        DeviceCommand.state.in_((CommandState.QUEUED, CommandState.SENT)),
-        DeviceCommand.deadline > now,
+        DeviceCommand.station_id.in_(station_ids), DeviceCommand.kind == REBOOT, or_(under_way, unless)
     )
     due = sorted(set(station_ids) - set(session.scalars(ordered)))
     queue_many(session, due, Reboot(), deadline=deadline, now=now, purpose=CommandPurpose.CONNECTED)
+
+
+def part(session: Session, station_ids: Collection[int], now: datetime, *, deadline: datetime) -> None:
+    """Two facts under one number: two cabinets of one name count in the same boot (decision 0281).
+
+    The one that is there restarts, into a boot of its own; again only when that did not come to pass, or was long ago.
+    """
+    if not station_ids:
+        return
+    _LOG.warning("cabinets contradict themselves: two with one identity?", stations=sorted(station_ids))
+    lately = and_(DeviceCommand.state == CommandState.SUCCEEDED, DeviceCommand.created_at > now - _PARTED_FOR)
+    _order_restart(session, station_ids, deadline, now, unless=lately)
 
 
 def _newest_of_each(notices: Sequence[BootNotice]) -> dict[int, BootNotice]:
@@ -163,12 +185,13 @@ def _newest_of_each(notices: Sequence[BootNotice]) -> dict[int, BootNotice]:
 
 def _latest_sessions(session: Session, station_ids: Collection[int]) -> dict[int, _Known]:
     query = text("""
-    SELECT s.id, d.epoch, d.boot, d.boot_floor, d.is_over FROM unnest(CAST(:ids AS int[])) AS s(id), LATERAL (
-        SELECT epoch, boot, boot_floor, ended_at IS NOT NULL AND cause IS DISTINCT FROM :silent AS is_over
+    SELECT s.id, d.epoch, d.boot, d.boot_floor, d.reset_cause, d.is_over
+      FROM unnest(CAST(:ids AS int[])) AS s(id), LATERAL (
+        SELECT epoch, boot, boot_floor, reset_cause, ended_at IS NOT NULL AND cause IS DISTINCT FROM :silent AS is_over
           FROM device_session WHERE station_id = s.id ORDER BY epoch DESC LIMIT 1) d
     """)
     rows = session.execute(query, {"ids": array(station_ids), "silent": SILENT})
-    return {row[0]: _Known(row[1], row[2], row[3], row[4]) for row in rows}
+    return {row[0]: _Known(*row[1:]) for row in rows}
 
 
 def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots: Mapping[int, Sequence[int]]) -> _Plan:
@@ -182,10 +205,10 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
             and (before.over or notice.booted.epoch < before.epoch)
         ):
             plan.answers.append(BootAnswer(notice, Standing.STALE, epoch_floor=before.epoch))
-        elif before is not None and notice.booted.epoch == before.epoch and notice.boot <= before.boot:
+        elif before is not None and _is_same_start(notice, before) and notice.boot <= before.boot:
             plan.answers.append(BootAnswer(notice, Standing.REPEATED, before.boot_floor))
         else:
-            same_start = before is not None and notice.booted.epoch == before.epoch
+            same_start = before is not None and _is_same_start(notice, before)
             floor = (
                 before.boot_floor if before is not None and same_start else _floor(notice, boots.get(station_id, ()))
             )
@@ -193,6 +216,14 @@ def _judge(newest: Mapping[int, BootNotice], known: Mapping[int, _Known], boots:
             plan.answers.append(answer)
             plan.opened.append(answer)
     return plan
+
+
+def _is_same_start(notice: BootNotice, before: _Known) -> bool:
+    """Within one connection a cabinet does not restart. Whoever says that it has, in an epoch in which one went on
+    after a mere reconnect, is another one of the same name, and connected in the same second (decision 0281).
+    """
+    restarted = notice.booted.reset_cause is not ResetCause.RECONNECT and before.reset_cause == ResetCause.RECONNECT
+    return notice.booted.epoch == before.epoch and not restarted
 
 
 def _floor(notice: BootNotice, boots: Sequence[int]) -> int:

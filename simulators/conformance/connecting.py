@@ -235,6 +235,23 @@ def lost_epoch(bench: Bench) -> None:
         raise BrokenRequirement(f"epoch: expected one above {floor}, got {again.epoch}")
 
 
+def keeps_its_cause(bench: Bench) -> None:
+    """6.5: of the connections before, in none of which it was welcomed."""
+    bench.need_alone()
+    _left_in_doubt(bench)
+    told = [(frame.boot, booted) for frame, booted in bench.frames(Booted)]
+    boot, last = told[-1]
+    before = [booted for each, booted in told if each == boot and booted.epoch < last.epoch]
+    if not before:
+        raise NotRunHere("it did not connect again")
+    must_keep_its_cause(before[-1].reset_cause, last.reset_cause)
+
+
+def must_keep_its_cause(before: ResetCause, last: ResetCause) -> None:
+    if last is not before:
+        raise BrokenRequirement(f"reset_cause: expected {before}, as no welcome came since the start, got {last}")
+
+
 def replay(bench: Bench) -> None:
     """7.2, 6.8: what was never acknowledged comes again before anything new."""
     bench.need_alone()
@@ -312,6 +329,7 @@ RESTART: Final = (
     Check("7.2", "booted lists what was never acknowledged", journal_is_listed),
     Check("6.6.2", "boot_floor: it continues above it", lost_boot_counter),
     Check("6.6.0", "epoch_floor: it connects again above it", lost_epoch),
+    Check("6.5", "reset_cause stays what it was until a welcome came", keeps_its_cause),
     Check("6.8, 7.2", "After a restart: what was never acknowledged, flagged replayed, then the inventory", replay),
     Check("6.8", "After a restart a complete inventory by itself", inventory_after_a_restart),
     Check("6.6.3", "After all that it is welcomed, and answers", gate_is_open),

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from device_gateway.directory import Directory
 from device_gateway.duties import Presence
@@ -131,6 +132,47 @@ def test_a_cabinet_that_goes_on_in_an_older_boot_is_told_to_restart_once(bench: 
     bench.take(booted("A", 7, boot=7, cause=ResetCause.SOFTWARE))
     bench.take(booted("A", 8, boot=7, cause=ResetCause.RECONNECT))
     assert bench.one(REBOOTS) == 1
+
+
+def test_a_twin_that_connects_in_the_same_second_is_told_to_count_above_the_first(bench: Bench) -> None:
+    """Their epochs are equal, because both are seconds; that one restarted and the other did not tells them apart."""
+    bench.take(booted("A", 1, boot=1), insert("A", 1, boot=1))
+    bench.take(booted("A", 2, boot=1, cause=ResetCause.RECONNECT))
+    for _ in range(2):
+        (climb,) = welcomes(bench.take(booted("A", 2, boot=1)))
+        assert (climb.boot_floor, climb.retry_after_s) == (1, None)
+    for _ in range(2):  # it has counted above, and is not lifted again
+        (welcome,) = welcomes(bench.take(booted("A", 2, boot=2)))
+        assert (welcome.boot_floor, welcome.retry_after_s) == (1, None)
+    assert bench.rows(SESSIONS)[-1] == (2, 2, True, None)
+    bench.take(booted("A", 3, boot=1, cause=ResetCause.RECONNECT))
+    assert bench.one(REBOOTS) == 1
+
+
+def test_two_that_count_in_one_boot_contradict_each_other_until_one_restarts(bench: Bench) -> None:
+    bench.take(booted("A", 1, boot=5), insert("A", 1, boot=5, serial="OLD"))
+    bench.take(booted("A", 2, boot=6), insert("A", 1, boot=6, serial="X"), insert("A", 1, boot=5, serial="OLDER"))
+    assert bench.one(REBOOTS) == 0  # nobody counts in that boot any more
+    bench.take(insert("A", 1, boot=6, serial="Y"), insert("A", 1, boot=6, serial="Z"))
+    bench.take(insert("A", 1, boot=6, serial="Y"))
+    assert bench.rows("SELECT kind, state, purpose, deadline - created_at FROM device_command") == [
+        ("reboot", "queued", "connected", timedelta(seconds=60))
+    ]
+
+    def again(state: str, after: timedelta) -> int:
+        """Reboots ordered by a contradiction `after` the only order that came to `state`."""
+        with bench.engine.begin() as connection:
+            connection.execute(
+                text("DELETE FROM device_command WHERE state = 'queued' AND created_at <> :at"), {"at": NOON}
+            )
+            connection.execute(text("UPDATE device_command SET state = :state"), {"state": state})
+        bench.now = NOON + after
+        bench.take(insert("A", 1, boot=6, serial="Y"))
+        return int(bench.one(REBOOTS)) - 1
+
+    assert again("succeeded", timedelta(minutes=14)) == 0
+    assert again("succeeded", timedelta(minutes=16)) == 1
+    assert again("expired", timedelta(minutes=2)) == 1
 
 
 def test_only_the_newest_of_a_batch_is_welcomed(bench: Bench) -> None:

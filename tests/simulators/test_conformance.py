@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from cli.main import app
 from firmware_protocol.dialects.native import NATIVE
 from firmware_protocol.messages import Booted, Heartbeat, Online, UpFrame, UpMessage
+from firmware_protocol.types import ResetCause
 from simulators.broker import Broker
 from simulators.conformance import plan
 from simulators.conformance.bench import Patience
-from simulators.conformance.verdicts import Line, Verdict
+from simulators.conformance.connecting import must_keep_its_cause
+from simulators.conformance.verdicts import BrokenRequirement, Line, Verdict
 from simulators.faults import Fault, FaultKind
 from simulators.spec import default_fleet
 from simulators.testing import FleetThread
@@ -114,9 +116,15 @@ def talker(device_mqtt_url: str) -> Iterator[Talker]:
 
 def test_a_cabinet_that_does_not_wait_for_its_welcome_fails(talker: Talker, mqtt_url: str) -> None:
     lines = plan.run(mqtt_url, talker.code, alone=True, patience=replace(LITTLE, boot_s=60, withhold_s=60))
-    (gate,) = [line for line in lines if line.requirement == "6.5"]
+    gate = next(line for line in lines if line.requirement == "6.5")
     assert gate.verdict is Verdict.FAILED
     assert "heartbeat" in gate.why
+
+
+def test_a_cabinet_that_forgets_why_it_started_before_anybody_heard_of_it_fails() -> None:
+    must_keep_its_cause(ResetCause.BROWNOUT, ResetCause.BROWNOUT)
+    with pytest.raises(BrokenRequirement, match="expected power_on, as no welcome came since the start, got reconnect"):
+        must_keep_its_cause(ResetCause.POWER_ON, ResetCause.RECONNECT)
 
 
 def test_nobody_there_is_one_failure_and_the_exit_status(mqtt_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

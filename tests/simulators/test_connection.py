@@ -101,6 +101,20 @@ def test_epoch_floor_lifts_a_cabinet_that_lost_its_counter() -> None:
     assert [message.epoch for message in booted][:1] == [floor + 1]
 
 
+def test_a_boot_that_was_never_welcomed_keeps_its_cause() -> None:
+    """Else it would never be told to count above another one of its name."""
+    bench = Bench().power_on()
+    for _ in range(2):
+        booted = bench.booted()
+        assert booted.reset_cause is ResetCause.POWER_ON
+        bench.drop_link()
+        bench.run(120_000)
+    bench.take()
+    bench.welcome(boot_floor=41)
+    assert bench.booted().reset_cause is ResetCause.POWER_ON
+    assert bench.cabinet.board.boot == 42
+
+
 def test_boot_floor_is_ignored_after_a_mere_reconnect() -> None:
     bench = Bench().ready()
     bench.drop_link()
