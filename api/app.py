@@ -120,6 +120,7 @@ def _runtime(settings: Settings) -> Runtime:
     return Runtime(
         settings=settings,
         engine=engine,
+        reads=engine.execution_options(isolation_level="AUTOCOMMIT"),
         keys=TokenKeys.from_settings(settings),
         provider=provider_from(settings, engine),
         policy=RentalPolicy.from_settings(settings),

@@ -33,6 +33,16 @@ def _session(runtime: RuntimeDep) -> Iterator[Session]:
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
 
 
+def _reading(runtime: RuntimeDep) -> Iterator[Session]:
+    with Session(runtime.reads) as session:
+        yield session
+
+
+#: For operations that only read, each statement by itself: no BEGIN, and no COMMIT to wait for. Statements of one
+#: transaction would not see the same moment either (READ COMMITTED).
+ReadingDep = Annotated[Session, Depends(_reading, scope="function")]
+
+
 @instant
 def _now() -> datetime:
     return utc_now()

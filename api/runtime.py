@@ -20,6 +20,8 @@ from fleet.users.tokens import TokenKeys
 class Runtime:
     settings: Settings
     engine: Engine
+    #: The same connections, each statement a transaction of its own.
+    reads: Engine
     keys: TokenKeys
     provider: PaymentProvider
     policy: RentalPolicy

@@ -78,7 +78,7 @@ def show(code: _Code, as_json: AsJson = False) -> None:
     columns = ("slot", "state", "bank", "charge", "locked", "fault", "disabled", "observed")
     slots = [
         (s.number, s.state, s.serial, s.charge_pct, s.locked, s.fault, s.disabled_reason, s.observed_at)
-        for s in found.slots
+        for s in found.slot_list
     ]
     if as_json:
         facts = ("code", "name", "status", "online", "offline_cause", "last_heard_at", "dialect", "firmware_version")

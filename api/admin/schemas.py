@@ -122,7 +122,7 @@ class StationDetailForOperator(StationForOperator):
             created_at=station.created_at,
             updated_at=station.updated_at,
             inventory_at=found.inventory_at,
-            slot_list=[SlotForOperator.model_validate(slot) for slot in found.slots],
+            slot_list=[SlotForOperator.model_validate(slot) for slot in found.slot_list],
         )
 
 

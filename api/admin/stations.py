@@ -169,7 +169,7 @@ def patch_slot(code: Code, number: int, body: SlotPatch, runtime: RuntimeDep, ac
         slot = operators.disable_slot(acts.session, code, number, reason=reason, actor=acts.actor, now=acts.now)
     acts.session.flush()  # the slot is read back by SQL
     found = queries.station_by_code(acts.session, code, now=acts.now, min_charge_pct=runtime.policy.min_charge_pct)
-    return SlotForOperator.model_validate(next(view for view in found.slots if view.number == slot.number))
+    return SlotForOperator.model_validate(next(view for view in found.slot_list if view.number == slot.number))
 
 
 async def _raw_body(request: Request) -> bytes:

@@ -33,7 +33,7 @@ from fleet.db import session_scope
 from fleet.partners import payouts, queries
 from fleet.partners.queries import Period
 from fleet.payments import statements
-from fleet.stations.queries import station_by_code
+from fleet.stations.queries import station_view
 
 router = area("partner", "partners")
 
@@ -69,8 +69,8 @@ def station(
     code: StationCode, session: SessionDep, runtime: RuntimeDep, portal: PortalDep, now: Now
 ) -> PartnerStationDetail:
     queries.station_of(session, portal.partner, code, now)
-    found = station_by_code(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct)
-    return PartnerStationDetail.of(found)
+    found = station_view(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct)
+    return PartnerStationDetail.model_validate(found)
 
 
 @router.get("/revenue", operation_id="partner_revenue", summary="What we earned by day, week or month",

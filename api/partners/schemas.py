@@ -20,7 +20,6 @@ from fleet.partners.queries import OwnStation, Revenue
 from fleet.partners.rules import Terms
 from fleet.payments.ledger import Totals
 from fleet.stations.models import StationStatus
-from fleet.stations.queries import StationDetail
 
 #: What the house takes of the gross unless something else was agreed.
 SERVICE_CHARGE_BP = 250
@@ -130,21 +129,6 @@ class PartnerStationDetail(Schema):
     banks_available: int
     slots_free: int
     slot_list: list[SlotOut]
-
-    @classmethod
-    def of(cls, found: StationDetail) -> "PartnerStationDetail":
-        station = found.station
-        return cls(
-            code=station.code,
-            name=station.name,
-            status=station.status,
-            online=station.online,
-            heard_at=station.last_heard_at,
-            slots=station.slot_count,
-            banks_available=found.banks_available,
-            slots_free=found.slots_free,
-            slot_list=[SlotOut.model_validate(slot) for slot in found.slots],
-        )
 
 
 class AgreementIn(Input):

@@ -4,14 +4,14 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.deps import Now, RuntimeDep, SessionDep
+from api.deps import Now, ReadingDep, RuntimeDep
 from api.etag import NOT_MODIFIED, tagged
 from api.live import stream_responses
 from api.paging import DEFAULT_LIMIT
 from api.problems import problems
 from api.schemas import Cursor, Limit, Page
 from api.stations import events
-from api.stations.schemas import Nearby, NearbyStation, StationPage, StationSummary
+from api.stations.schemas import Nearby, StationPage, StationSummary
 from api.v1 import area
 from fleet.db import session_scope
 from fleet.rentals.tariffs.queries import find_tariff
@@ -20,16 +20,17 @@ from fleet.stations.queries import Only
 
 router = area("station", "stations")
 
+Stations = Page[StationSummary]
 Code = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["ZRH-0001"])]
 
 
 @router.get(
     "", operation_id="list_stations", summary="All stations, or those a search finds",
-    response_model=Page[StationSummary], responses=problems() | NOT_MODIFIED,
+    response_model=Stations, responses=problems() | NOT_MODIFIED,
 )  # fmt: skip
 def list_stations(
     request: Request,
-    session: SessionDep,
+    session: ReadingDep,
     runtime: RuntimeDep,
     now: Now,
     q: Annotated[str | None, Query(max_length=100, description="in code, name or address")] = None,
@@ -47,8 +48,7 @@ def list_stations(
         city=city,
     )
     more = runtime.cursors.make("stations", rows[limit - 1].id) if len(rows) > limit else None
-    page = Page[StationSummary](items=[StationSummary.model_validate(row) for row in rows[:limit]], next=more)
-    return tagged(request, page)
+    return tagged(request, Stations.model_validate({"items": rows[:limit], "next": more}))
 
 
 @router.get(
@@ -57,7 +57,7 @@ def list_stations(
 )  # fmt: skip
 def nearby(
     request: Request,
-    session: SessionDep,
+    session: ReadingDep,
     runtime: RuntimeDep,
     now: Now,
     lat: Annotated[float, Query(ge=-90, le=90, allow_inf_nan=False, examples=[47.3769])],
@@ -76,7 +76,7 @@ def nearby(
         min_charge_pct=runtime.policy.min_charge_pct,
         only=only,
     )
-    return tagged(request, Nearby(items=[NearbyStation.model_validate(row) for row in rows]))
+    return tagged(request, Nearby.model_validate({"items": rows}))
 
 
 def _watched(
@@ -106,7 +106,7 @@ async def station_events(
     "/{code}", operation_id="get_station", summary="One station with its slots and its tariff",
     response_model=StationPage, responses=problems(404) | NOT_MODIFIED,
 )  # fmt: skip
-def get_station(request: Request, code: Code, session: SessionDep, runtime: RuntimeDep, now: Now) -> Response:
-    found = queries.station_by_code(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct)
-    page = StationPage.of(found, find_tariff(session, found.station, now))
+def get_station(request: Request, code: Code, session: ReadingDep, runtime: RuntimeDep, now: Now) -> Response:
+    found = queries.station_view(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct)
+    page = StationPage.of(found, find_tariff(session, found, now))
     return tagged(request, page, ignoring=frozenset({"heard_at", "inventory_at"}))

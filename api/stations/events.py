@@ -13,9 +13,9 @@ from api.stations.schemas import StationLive
 from fleet.common.clock import utc_now
 from fleet.common.notify import Channel
 from fleet.db import session_scope
-from fleet.stations.queries import find_station, station_by_code
+from fleet.stations.queries import find_station, station_view
 
-#: One map view; every change of one is two statements.
+#: One map view; every change of one is a statement.
 MAX_STATIONS = 50
 
 
@@ -39,6 +39,8 @@ async def stream(runtime: Runtime, codes: dict[str, str]) -> AsyncIterator[Serve
 def _read(runtime: Runtime, codes: list[str], now: datetime) -> list[StationLive]:
     with session_scope(runtime.engine) as session:
         return [
-            StationLive.of(station_by_code(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct))
+            StationLive.model_validate(
+                station_view(session, code, now=now, min_charge_pct=runtime.policy.min_charge_pct)
+            )
             for code in codes
         ]

@@ -1,5 +1,5 @@
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field, field_validator
 
@@ -8,7 +8,7 @@ from firmware_protocol.types import SlotState
 from fleet.common.money import WHOLE_BP
 from fleet.rentals.pricing.terms import TariffTerms
 from fleet.stations.models import StationStatus
-from fleet.stations.queries import StationDetail
+from fleet.stations.queries import StationView
 
 
 class StationSummary(Schema):
@@ -141,24 +141,23 @@ class StationPage(StationSummary):
     inventory_at: Annotated[Instant | None, Field(description="every slot's picture is at least as new")]
 
     @classmethod
-    def of(cls, found: StationDetail, terms: TariffTerms | None) -> "StationPage":
-        station = found.station
+    def of(cls, found: StationView, terms: TariffTerms | None) -> "StationPage":
         return cls(
-            code=station.code,
-            name=station.name,
-            address=station.address,
-            city=station.city,
-            latitude=station.latitude,
-            longitude=station.longitude,
-            status=station.status,
-            online=station.online,
-            slots=station.slot_count,
+            code=found.code,
+            name=found.name,
+            address=found.address,
+            city=found.city,
+            latitude=found.latitude,
+            longitude=found.longitude,
+            status=found.status,
+            online=found.online,
+            slots=found.slots,
             banks_available=found.banks_available,
             slots_free=found.slots_free,
-            time_zone=station.time_zone,
-            slot_list=[SlotOut.model_validate(slot) for slot in found.slots],
+            time_zone=found.time_zone,
+            slot_list=cast("list[SlotOut]", found.slot_list),  # read from their attributes
             tariff=TariffOut.of(terms) if terms is not None else None,
-            heard_at=station.last_heard_at,
+            heard_at=found.heard_at,
             inventory_at=found.inventory_at,
         )
 
@@ -171,13 +170,3 @@ class StationLive(Schema):
     online: bool
     banks_available: int
     slots_free: int
-
-    @classmethod
-    def of(cls, found: StationDetail) -> "StationLive":
-        return cls(
-            code=found.station.code,
-            status=found.station.status,
-            online=found.station.online,
-            banks_available=found.banks_available,
-            slots_free=found.slots_free,
-        )

@@ -1,9 +1,10 @@
 """What lists, maps and pages ask. Counts are made in SQL; each function is at most two statements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import asin, cos, degrees, radians, sin
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
@@ -21,23 +22,29 @@ __all__ = [
     "SlotView",
     "StationDetail",
     "StationSummary",
+    "StationView",
     "bank_by_serial",
     "find_station",
     "nearby",
     "station_by_code",
     "station_page",
+    "station_view",
 ]
 
 #: Built once: every page, quote and start asks it.
 _BY_CODE: Final = (
     select(Station).where(Station.code == bindparam("code")).execution_options(populate_existing=True, **PLANNED)
 )
-#: Where `status` is in a summary's row.
+#: Where `status` is in a summary's row, and in a view's.
 _STATUS: Final = 7
+_VIEW_STATUS: Final = 9
+#: How many columns of a view's row are the station's.
+_ABOUT: Final = len(statements.STATION_COLUMNS)
+_STATUSES: Final = {each.value: each for each in StationStatus}
+_SLOT_STATES: Final = {each.value: each for each in SlotState}
 
 
-@dataclass(frozen=True, slots=True)
-class StationSummary:
+class StationSummary(NamedTuple):
     """What a list or a map shows. `banks_available` is 0 while the station rents nothing out."""
 
     id: int
@@ -57,8 +64,7 @@ class StationSummary:
     distance_m: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SlotView:
+class SlotView(NamedTuple):
     number: int
     state: SlotState
     serial: str | None
@@ -72,25 +78,51 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True)
-class StationDetail:
-    """One station as its page shows it. `inventory_at`: since when every slot's picture is at least as new."""
+class _Shown:
+    """The slots of one station. `inventory_at`: since when every slot's picture is at least as new."""
 
-    station: Station
-    slots: tuple[SlotView, ...]
+    slot_list: tuple[SlotView, ...]
 
     @property
     def banks_available(self) -> int:
-        return sum(slot.rentable for slot in self.slots)
+        return sum(slot.rentable for slot in self.slot_list)
 
     @property
     def slots_free(self) -> int:
-        return sum(slot.returnable for slot in self.slots)
+        return sum(slot.returnable for slot in self.slot_list)
 
     @property
     def inventory_at(self) -> datetime | None:
-        seen = [slot.observed_at for slot in self.slots]
+        seen = [slot.observed_at for slot in self.slot_list]
         known = [at for at in seen if at is not None]
         return min(known) if len(known) == len(seen) and known else None
+
+
+@dataclass(frozen=True, slots=True)
+class StationDetail(_Shown):
+    """One station as operators see it."""
+
+    station: Station
+
+
+@dataclass(frozen=True, slots=True)
+class StationView(_Shown):
+    """One station as riders see it."""
+
+    id: int
+    code: str
+    name: str
+    address: str | None
+    city: str | None
+    country: str | None
+    venue_id: int | None
+    latitude: float
+    longitude: float
+    status: StationStatus
+    online: bool
+    slots: int
+    time_zone: str
+    heard_at: datetime | None
 
 
 def station_page(
@@ -146,8 +178,8 @@ def nearby(
 
 
 def _summary(row: Row[*tuple[Any, ...]]) -> StationSummary:
-    values = list(row)
-    values[_STATUS] = StationStatus(values[_STATUS])
+    values: list[Any] = [*row]
+    values[_STATUS] = _STATUSES[values[_STATUS]]
     return StationSummary(*values)
 
 
@@ -166,6 +198,17 @@ def _box(latitude: float, longitude: float, radius_m: float) -> tuple[BoxShape, 
     return "plain", box
 
 
+def station_view(session: Session, code: str, *, now: datetime, min_charge_pct: int) -> StationView:
+    """One statement. Raises StationNotFound."""
+    rows = statements.station_with_slots().all(session, now=now, min_charge_pct=min_charge_pct, code=code)
+    if not rows:
+        raise _no_station(code)
+    about = [*rows[0][:_ABOUT]]
+    about[_VIEW_STATUS] = _STATUSES[about[_VIEW_STATUS]]
+    slots = tuple(_slot(row[_ABOUT:]) for row in rows if row[_ABOUT] is not None)
+    return StationView(slots, *about)
+
+
 def station_by_code(session: Session, code: str, *, now: datetime, min_charge_pct: int) -> StationDetail:
     """Two statements. Raises StationNotFound."""
     station = find_station(session, code)
@@ -176,20 +219,24 @@ def station_by_code(session: Session, code: str, *, now: datetime, min_charge_pc
         station_id=station.id,
         station_rents=station.status is StationStatus.ACTIVE and station.online,
     )
-    return StationDetail(station, tuple(_slot(row) for row in rows))
+    return StationDetail(tuple(_slot(row) for row in rows), station)
 
 
-def _slot(row: Row[*tuple[Any, ...]]) -> SlotView:
+def _slot(row: Sequence[Any]) -> SlotView:
     number, state, *rest = row
-    return SlotView(number, SlotState(state), *rest)
+    return SlotView(number, _SLOT_STATES[state], *rest)
 
 
 def find_station(session: Session, code: str) -> Station:
     """Raises StationNotFound."""
     station = session.scalars(_BY_CODE, {"code": code}).one_or_none()
     if station is None:
-        raise StationNotFound(f"no station {code}", station=code)
+        raise _no_station(code)
     return station
+
+
+def _no_station(code: str) -> StationNotFound:
+    return StationNotFound(f"no station {code}", station=code)
 
 
 def bank_by_serial(session: Session, serial: str) -> PowerBank | None:

@@ -140,23 +140,51 @@ def _distance() -> ColumnElement[float]:
     return 2 * EARTH_RADIUS_M * func.asin(func.least(1.0, func.sqrt(chord)))
 
 
+def _slot_columns(rents: ColumnElement[bool]) -> tuple[Any, ...]:
+    """What a page shows of a slot joined with its bank. `rents`: its station gives banks at all."""
+    return (
+        StationSlot.number,
+        StationSlot.state,
+        PowerBank.serial,
+        PowerBank.charge_pct,
+        StationSlot.locked,
+        StationSlot.fault,
+        StationSlot.disabled_reason,
+        StationSlot.observed_at,
+        and_(rents, func.coalesce(_rentable(), False)),
+        returnable(),
+    )
+
+
 @cache
 def slots_of_station() -> Prepared:
     """Parameters: now, min_charge_pct, station_id, station_rents."""
     return Prepared(
-        select(
-            StationSlot.number,
-            StationSlot.state,
-            PowerBank.serial,
-            PowerBank.charge_pct,
-            StationSlot.locked,
-            StationSlot.fault,
-            StationSlot.disabled_reason,
-            StationSlot.observed_at,
-            and_(bindparam("station_rents"), func.coalesce(_rentable(), False)),
-            returnable(),
-        )
+        select(*_slot_columns(bindparam("station_rents")))
+        .select_from(StationSlot)
         .outerjoin(PowerBank, PowerBank.id == StationSlot.power_bank_id)
         .where(StationSlot.station_id == bindparam("station_id"))
         .order_by(StationSlot.number)
+    )
+
+
+#: Of a station, in front of the columns of each of its slots; no slot is one row without.
+STATION_COLUMNS: Final = (
+    Station.id, Station.code, Station.name, Station.address, Station.city, Station.country, Station.venue_id,
+    Station.latitude, Station.longitude, Station.status, Station.online, Station.slot_count, Station.time_zone,
+    Station.last_heard_at,
+)  # fmt: skip
+
+
+@cache
+def station_with_slots() -> Prepared:
+    """Parameters: now, min_charge_pct, code."""
+    return Prepared(
+        select(*STATION_COLUMNS, *_slot_columns(renting()))
+        .select_from(Station)
+        .outerjoin(StationSlot, StationSlot.station_id == Station.id)
+        .outerjoin(PowerBank, PowerBank.id == StationSlot.power_bank_id)
+        .where(Station.code == bindparam("code"))
+        .order_by(StationSlot.number),
+        planned=True,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,6 @@ from fleet.payments.models import TaxRate
 from fleet.rentals.errors import TariffNotFound
 from fleet.rentals.pricing.terms import LateTerms, Multiplier, TariffTerms, TaxTerms
 from fleet.rentals.tariffs.models import Tariff
-from fleet.stations.models import Station
 
 #: Columns that are terms of the same name; `late` and `tax` are made of several.
 _PLAIN: Final = (
@@ -46,6 +45,19 @@ class Scope:
     country: str | None = None
 
 
+class Place(Protocol):
+    """Where a tariff is asked for: a station, as an object of the session or as riders see it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def venue_id(self) -> int | None: ...
+    @property
+    def city(self) -> str | None: ...
+    @property
+    def country(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class InForce:
     """A tariff version and what a rental would be frozen with, the country's tax included."""
@@ -56,7 +68,7 @@ class InForce:
     terms: TariffTerms
 
 
-def tariff_in_force(session: Session, station: Station, now: datetime) -> InForce | None:
+def tariff_in_force(session: Session, station: Place, now: datetime) -> InForce | None:
     """The most specific one: station, venue, city, country, everywhere; None: nothing can be rented there now."""
     rows = _statement().all(
         session,
@@ -78,7 +90,7 @@ def in_force(row: Sequence[Any]) -> InForce | None:
     return InForce(tariff_id, name, version, _terms(found, _tax(found["tax_inclusive"], tax_name, tax_bp)))
 
 
-def find_tariff(session: Session, station: Station, now: datetime) -> TariffTerms | None:
+def find_tariff(session: Session, station: Place, now: datetime) -> TariffTerms | None:
     found = tariff_in_force(session, station, now)
     return None if found is None else found.terms
 

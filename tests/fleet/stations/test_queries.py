@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import datetime
 from math import asin, atan2, cos, degrees, hypot, radians, sin
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import SlotInventory
@@ -17,9 +18,9 @@ from firmware_protocol.types import SlotState
 from fleet.stations.availability import best_bank
 from fleet.stations.errors import StationNotFound
 from fleet.stations.inventory import take_inventory
-from fleet.stations.models import Station, StationStatus
+from fleet.stations.models import Station, StationSlot, StationStatus
 from fleet.stations.picture import Observation, look
-from fleet.stations.queries import Only, nearby, station_by_code, station_page
+from fleet.stations.queries import Only, nearby, station_by_code, station_page, station_view
 from tests.factories import add_banks, add_station
 
 MIN_CHARGE = 20
@@ -154,7 +155,7 @@ def test_one_station_with_its_slots(session: Session, now: datetime) -> None:
     with statements(session) as seen:
         detail = station_by_code(session, "A", now=now, min_charge_pct=MIN_CHARGE)
     assert len(seen) == 2
-    assert [(s.number, s.state, s.serial, s.charge_pct, s.rentable, s.returnable) for s in detail.slots] == [
+    assert [(s.number, s.state, s.serial, s.charge_pct, s.rentable, s.returnable) for s in detail.slot_list] == [
         (1, SlotState.OCCUPIED, "A-1", 90, True, False),
         (2, SlotState.OCCUPIED, "A-2", 10, False, False),
         (3, SlotState.EMPTY, None, None, False, True),
@@ -163,6 +164,34 @@ def test_one_station_with_its_slots(session: Session, now: datetime) -> None:
     assert (detail.banks_available, detail.slots_free, detail.inventory_at) == (1, 2, now)
     with pytest.raises(StationNotFound):
         station_by_code(session, "B", now=now, min_charge_pct=MIN_CHARGE)
+
+
+@pytest.mark.parametrize("change", [{}, {"online": False}, {"status": StationStatus.MAINTENANCE}])
+def test_riders_see_what_operators_see(session: Session, now: datetime, change: dict[str, Any]) -> None:
+    fill(session, add_station(session, now, "A", 4), now, 90, 10)
+    session.execute(update(Station).values(city="Bern", **change))
+    session.expire_all()
+    with statements(session) as seen:
+        view = station_view(session, "A", now=now, min_charge_pct=MIN_CHARGE)
+    assert [each for each in seen if not each.startswith("PREPARE")] == seen[-1:]
+    detail = station_by_code(session, "A", now=now, min_charge_pct=MIN_CHARGE)
+    assert view.slot_list == detail.slot_list
+    assert view.banks_available == detail.banks_available == (0 if change else 1)
+    station = detail.station
+    shown = {each.name: getattr(view, each.name) for each in fields(view) if each.name != "slot_list"}
+    assert shown.pop("slots") == station.slot_count
+    assert shown.pop("heard_at") == station.last_heard_at
+    assert shown == {name: getattr(station, name) for name in shown}
+    assert type(view.status) is StationStatus
+    with pytest.raises(StationNotFound, match="no station B"):
+        station_view(session, "B", now=now, min_charge_pct=MIN_CHARGE)
+
+
+def test_a_station_without_slots_is_one(session: Session, now: datetime) -> None:
+    add_station(session, now, "A", 1)
+    session.execute(delete(StationSlot))
+    view = station_view(session, "A", now=now, min_charge_pct=MIN_CHARGE)
+    assert (view.code, view.slot_list, view.inventory_at) == ("A", (), None)
 
 
 def test_a_slot_that_nobody_has_seen_makes_the_picture_ageless(session: Session, now: datetime) -> None:
