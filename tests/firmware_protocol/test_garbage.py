@@ -3,6 +3,7 @@
 import time
 import tracemalloc
 from contextlib import nullcontext, suppress
+from itertools import product
 
 import cbor2
 import pytest
@@ -57,6 +58,9 @@ EDITS = st.lists(
     max_size=4,
 )
 
+#: Three for each frame: to make a frame takes longer than to damage and decode it.
+DAMAGES = st.lists(EDITS, min_size=3, max_size=3)
+
 
 def edited(payload: bytes, edits: list[tuple[str, int, int]]) -> bytes:
     work = bytearray(payload)
@@ -75,21 +79,22 @@ def edited(payload: bytes, edits: list[tuple[str, int, int]]) -> bytes:
     return bytes(work)
 
 
-@given(frame=any_up, encoding=st.sampled_from(Encoding), edits=EDITS)
-@settings(max_examples=1500, deadline=None)
-def test_damaged_messages(frame: UpFrame, encoding: Encoding, edits: list[tuple[str, int, int]]) -> None:
-    payload = edited(NATIVE.encode_up(frame, encoding), edits)
-    decode_everywhere(payload, up_kind(frame.message), None)
-
-
-@given(command=any_command, control=any_control, encoding=st.sampled_from(Encoding), edits=EDITS)
+@given(frame=any_up, encoding=st.sampled_from(Encoding), damages=DAMAGES)
 @settings(max_examples=500, deadline=None)
+def test_damaged_messages(frame: UpFrame, encoding: Encoding, damages: list[list[tuple[str, int, int]]]) -> None:
+    payload = NATIVE.encode_up(frame, encoding)
+    for edits in damages:
+        decode_everywhere(edited(payload, edits), up_kind(frame.message), None)
+
+
+@given(command=any_command, control=any_control, encoding=st.sampled_from(Encoding), damages=DAMAGES)
+@settings(max_examples=200, deadline=None)
 def test_damaged_downlinks(
-    command: object, control: object, encoding: Encoding, edits: list[tuple[str, int, int]]
+    command: object, control: object, encoding: Encoding, damages: list[list[tuple[str, int, int]]]
 ) -> None:
     sent = NATIVE.encode_command("A", command, encoding), NATIVE.encode_control("A", control, encoding)  # type: ignore[arg-type]  # drawn from unions
-    for published in sent:
-        decode_everywhere(edited(published.payload, edits), topics.UpKind.EVENT, None)
+    for payload, edits in product((published.payload for published in sent), damages):
+        decode_everywhere(edited(payload, edits), topics.UpKind.EVENT, None)
 
 
 def _json(data: bytes) -> bytes:
