@@ -30,6 +30,13 @@ NAMING = {
 #: PostgreSQL takes to come back after a crash, so that none of those from before are trusted.
 TRUSTED_S: Final = 0.2
 _RETURNED: Final = "returned"
+_SESSION: Final = {
+    "timezone": "UTC",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    # What is planned once is planned at its first use, and not five times before (decision 0360).
+    "plan_cache_mode": "force_generic_plan",
+}
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -87,7 +94,7 @@ def create_engine_from(url: str, *, pool_size: int = 10, max_overflow: int = 20,
             "connection_factory": Connection,
             "application_name": name,
             "connect_timeout": 5,
-            "options": "-c timezone=UTC -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
         },
     )
     _ask_the_rested(engine)

@@ -38,6 +38,14 @@ def test_what_is_asked_twice_is_planned_once_and_answers_the_same(connection: Co
     assert "$1" in statement
 
 
+def test_the_first_plan_is_the_one_that_is_kept(connection: Connection) -> None:
+    query = select(OutboxEvent.name).where(OutboxEvent.id == bindparam("id")).execution_options(**PLANNED)
+    for number in range(3):
+        connection.execute(query, {"id": number})
+    made = connection.execute(text("SELECT generic_plans, custom_plans FROM pg_prepared_statements")).one()
+    assert tuple(made) == (3, 0)
+
+
 def test_one_value_in_two_places_is_one_parameter(connection: Connection) -> None:
     query = text("SELECT n FROM generate_series(1, 5) n WHERE n >= :n AND n <= :n").execution_options(**PLANNED)
     assert connection.scalars(query, {"n": 4}).all() == [4]
