@@ -128,14 +128,6 @@ def _ask_the_rested(engine: Engine) -> None:
 
 
 @contextmanager
-def one_look(engine: Engine) -> Iterator[Session]:
-    """A session for one SELECT, which is a transaction of its own: nothing begins before it, nothing is said after."""
-    with Session(engine, expire_on_commit=False) as session:
-        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        yield session
-
-
-@contextmanager
 def session_scope(engine: Engine) -> Iterator[Session]:
     """One transaction: committed when the block ends, rolled back when it raises. For edges only."""
     with Session(engine, expire_on_commit=False) as session, session.begin():

@@ -127,7 +127,7 @@ def history(
 @router.get("/{rental_id}", operation_id="get_rental", summary="One of my rentals", response_model=RentalOut,
             responses=problems(401, 403, 404) | NOT_MODIFIED)  # fmt: skip
 def get_rental(rental_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
-    return tagged(request, RentalOut.of(queries.rental_of(session, user.id, rental_id)))
+    return tagged(request, RentalOut.of(queries.shown(session, user.id, rental_id)))
 
 
 @router.post("/{rental_id}/cancel", operation_id="cancel_rental", summary="Call it off, free of charge",

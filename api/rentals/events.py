@@ -5,12 +5,12 @@ from uuid import UUID
 
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import ServerSentEvent
+from sqlalchemy.orm import Session
 
 from api.live import looks
 from api.rentals.schemas import RentalOut
 from api.runtime import Runtime
 from fleet.common.notify import Channel
-from fleet.db import session_scope
 from fleet.rentals import queries
 from fleet.rentals.models import OPEN_STATES, Rental
 
@@ -29,5 +29,5 @@ async def stream(runtime: Runtime, rental: Rental) -> AsyncIterator[ServerSentEv
 
 
 def _read(runtime: Runtime, user_id: UUID, rental_id: UUID) -> RentalOut:
-    with session_scope(runtime.engine) as session:
-        return RentalOut.of(queries.rental_of(session, user_id, rental_id))
+    with Session(runtime.reads) as session:
+        return RentalOut.of(queries.shown(session, user_id, rental_id))

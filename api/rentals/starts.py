@@ -24,7 +24,7 @@ from fleet.common.errors import FleetError
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.notify import Channel
 from fleet.common.roundtrips import may_be_lost
-from fleet.db import new_id, one_look, session_scope
+from fleet.db import new_id, session_scope
 from fleet.payments import intents, methods
 from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.rentals import queries
@@ -200,7 +200,7 @@ class Start:
 
     def _look(self, rental_id: UUID) -> StoredAnswer | None:
         """The final answer; None while the cabinet is silent."""
-        with one_look(self.runtime.engine) as session:
+        with Session(self.runtime.reads) as session:
             rental = queries.shown(session, self.claims.user_id, rental_id)
         return None if rental.state is RentalState.EJECTING else _answer(rental)
 

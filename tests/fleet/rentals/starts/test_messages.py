@@ -15,7 +15,7 @@ from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from fleet.common.idempotency import StoredAnswer
 from fleet.common.roundtrips import Connection
-from fleet.db import new_id, one_look, session_scope
+from fleet.db import new_id, session_scope
 from fleet.payments.models import LedgerAccount
 from fleet.rentals import queries
 from fleet.rentals.queries import Shown
@@ -93,7 +93,7 @@ def test_a_start_is_three_messages_and_a_look_is_one(city: Town) -> None:
             rental = rider.start(session, rider.once())
             asked = driver.round_trips - before
         begun = driver.round_trips - before
-        with one_look(city.engine) as session:
+        with Session(city.engine.execution_options(isolation_level="AUTOCOMMIT")) as session:
             driver = driver_of(session)
             before = driver.round_trips
             assert queries.shown(session, rider.claims.user_id, rental.id) == rental
