@@ -2,7 +2,7 @@
 
 FILE holds, pickled, for each name of an endpoint the statements (with parameters, and whether PostgreSQL plans them
 once) of each of its requests. An answer is the rows as they come, encoded by msgspec: no schema, no middleware,
-no sessions, no checks.
+no sessions, no transactions, no checks.
 """
 
 import argparse
@@ -23,7 +23,12 @@ Recorded = dict[str, list[list[tuple[str, Any, bool]]]]
 
 def app_of(recorded: Recorded, url: str) -> FastAPI:
     app = FastAPI(openapi_url=None)
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"), pool_size=10, max_overflow=20)
+    engine = create_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://"),
+        pool_size=10,
+        max_overflow=20,
+        isolation_level="AUTOCOMMIT",
+    )
     plan_once(engine)
 
     @app.get("/{name}/{index}")
