@@ -39,15 +39,16 @@ class Seen(NamedTuple):
     parts: tuple[tuple[type[StationSlot | PowerBank], ColumnElement[bool]], ...]
 
 
-def _seen(slots: ColumnElement[bool]) -> Seen:
-    held = func.array(select(StationSlot.power_bank_id).where(slots).correlate(None).scalar_subquery())
+def _seen(here: ColumnElement[bool]) -> Seen:
+    slots = or_(here, _HOLDS_NAMED)
+    held = func.array(select(StationSlot.power_bank_id).where(here).correlate(None).scalar_subquery())
     banks = or_(_NAMED, PowerBank.id == any_(held))
     return Seen((_locked(StationSlot, slots), _locked(PowerBank, banks)), ((StationSlot, slots), (PowerBank, banks)))
 
 
 #: Built once: every event of a bank asks them. Parameters: `station_id`, `serials`, and `numbers` of `SOME`.
-ALL: Final = _seen(or_(_OF_STATION, _HOLDS_NAMED))
-SOME: Final = _seen(or_(_OF_STATION & _NUMBERED, _HOLDS_NAMED))
+ALL: Final = _seen(_OF_STATION)
+SOME: Final = _seen(_OF_STATION & _NUMBERED)
 _LOOK_AT_ALL: Final = Gathered(ALL.locks, *ALL.parts)
 _LOOK_AT_SOME: Final = Gathered(SOME.locks, *SOME.parts)
 #: Asks for slots and banks again, with whatever else its caller wants.
