@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import structlog
 from sqlalchemy.orm import Session
@@ -59,8 +59,8 @@ class Applier:
         self._session = session
         self._guarded = guarded
         self._handle = handle
-        able: object = handle
-        self._many = able if isinstance(able, TakesMany) else None
+        # `isinstance` of a protocol takes more than storing the event does.
+        self._many = cast("TakesMany", handle) if hasattr(handle, "inventories") else None
         self._tally = tally
         self._now = now
         self._locks: list[LockState] = []

@@ -41,6 +41,7 @@ from sqlalchemy.orm import (
     Session,
     UOWTransaction,
 )
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.sql import ClauseElement
 
 from fleet.common.prepared import DIALECT, Message, Prepared, write_later
@@ -114,11 +115,11 @@ class _Maker(Generic[_Model]):
         found: _Model | None = session.identity_map.get(identity)
         if found is None:  # as SQLAlchemy's own loader goes about it
             found = self._new()
-            state: InstanceState[_Model] = inspect(found)
+            state: InstanceState[_Model] = instance_state(found)
             state.key, state.session_id = identity, session.hash_key
             session.identity_map.add(state)
         else:
-            state = inspect(found)
+            state = instance_state(found)
             state.expired_attributes.difference_update(values)
             state.expired = False
             for name in self._related:
@@ -220,7 +221,7 @@ def _write_plain(session: Session, context: UOWTransaction, instances: object) -
     del context
     if WRITING_LATER not in session.info or instances or session.new or session.deleted:
         return
-    states = [inspect(each) for each in session.dirty]
+    states = [instance_state(each) for each in session.dirty]
     rows: list[tuple[str, Any, Table, dict[str, Any]]] = []
     for state in states:
         plain = _plain(state.mapper)
@@ -228,7 +229,7 @@ def _write_plain(session: Session, context: UOWTransaction, instances: object) -
         if plain is None or changes is None:
             return
         if changes:
-            rows.append((plain.table.name, state.identity[0], plain.table, changes))
+            rows.append((plain.table.name, state.dict[plain.key], plain.table, changes))
     for _, key, table, changes in sorted(rows, key=itemgetter(0, 1)):
         values = {**dict(sorted(changes.items())), _KEY: key}
         write_later(session, _update_of(table), values, flush=False)

@@ -1,15 +1,19 @@
-"""The second word of an eject: when it changes nothing, and when it still does."""
+"""The movement and the second word of an eject: what they cost, and when the second changes nothing."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from firmware_protocol.messages import CommandResult
+from firmware_protocol.messages import CommandResult, PowerBankEjected
 from firmware_protocol.types import CommandOutcome
+from fleet.common.roundtrips import flush_later
 from fleet.devices.facts import DeviceFact
 from fleet.devices.models import DeviceCommand
 from fleet.rentals.evidence.answers import heard_before
+from fleet.rentals.evidence.service import apply_fact
 from fleet.rentals.models import Rental, RentalState, StartEvidence
+from tests.factories import add_rider
 from tests.fleet.rentals.world import SECOND, World
 
 
@@ -68,3 +72,22 @@ def test_an_order_of_another_station_moves_nothing_here(world: World) -> None:
     assert (rental.state, command.settled_at) == (RentalState.EJECTING, None)
     [case] = world.cases()
     assert case.reason == "no_command"
+
+
+def test_a_bank_that_left_is_two_messages_to_the_database(world: World) -> None:
+    """Which rentals are near, and all of them locked and read; what it changes goes with whatever comes next."""
+    trips = 0
+    for slot in (1, 2):  # the first time plans the statements
+        rental = world.start(slot=slot, rider=add_rider(world.session, world.now))
+        command = world.send(rental)
+        world.later(SECOND)
+        left = PowerBankEjected(slot=slot, serial=world.serial(rental), command_id=str(command.id))
+        fact = world.fact("A", left)
+        world.session.expire_all()
+        driver: Any = world.session.connection().connection.dbapi_connection
+        before = driver.round_trips
+        apply_fact(world.session, fact, world.policy, world.now)
+        flush_later(world.session)
+        trips = driver.round_trips - before
+        assert rental.state is RentalState.ACTIVE
+    assert trips == 2
