@@ -19,6 +19,8 @@ class Buffer:
         self._added = self._taken = 0
         self._counting = Lock()
         self._arrived = Event()
+        #: When the oldest message came that has been taken and is not stored yet.
+        self._in_hand: float | None = None
         #: How many messages somebody waits for; 0: nobody waits.
         self._wanted = 0
         self.dropped = 0
@@ -52,6 +54,8 @@ class Buffer:
         if gather_s and self._items:
             self._wait(most, gather_s)
         items, taken = self._items, list[Received]()
+        if self._in_hand is None:
+            self._in_hand = self._first_at()
         try:
             for _ in range(min(most, len(items))):
                 taken.append(items.popleft())
@@ -62,16 +66,24 @@ class Buffer:
             self._taken += size
         return taken
 
+    def stored(self) -> None:
+        """For the only one who takes: all that was taken is dealt with."""
+        self._in_hand = None
+
     def oldest_at(self) -> float | None:
-        """When the oldest message came, in seconds since 1970; None when there is none."""
-        try:
-            return self._items[0].at
-        except IndexError:
-            return None
+        """When the oldest message came that is not `stored`, in seconds since 1970; None when there is none."""
+        in_hand = self._in_hand
+        return self._first_at() if in_hand is None else in_hand
 
     def wake(self) -> None:
         """End a `take` that waits."""
         self._arrived.set()
+
+    def _first_at(self) -> float | None:
+        try:
+            return self._items[0].at
+        except IndexError:
+            return None
 
     def _wait(self, wanted: int, timeout_s: float) -> None:
         """Until so many are here, at most `timeout_s`. Two who wait may end each other's wait, early or late."""

@@ -75,7 +75,7 @@ class Gateway:
         self.name = name
         self.metrics = Metrics(registry or CollectorRegistry())
         self.directory = Directory()
-        self.reception = Reception(settings.ingest_buffer_max)
+        self.reception = Reception(settings.ingest_buffer_max, settings.event_lanes)
         keyring = Keyring(Vault.of(settings, credentials.PURPOSE))
         self.link = self._make_link(settings, keyring, clock)
         #: For Relink cabinets; None: VOLTBAY_RELINK_PORT is not set.
@@ -123,7 +123,8 @@ class Gateway:
         )
 
     def _watched(self) -> dict[str, Watched]:
-        threads: dict[str, Watched] = {"mqtt": self.link, "events": self.lanes.events, "dispatcher": self.dispatcher}
+        threads: dict[str, Watched] = {"mqtt": self.link, "upkeep": self.lanes.upkeep, "dispatcher": self.dispatcher}
+        threads |= {f"events-{number}": lane for number, lane in enumerate(self.lanes.events)}
         if self._broker_sync is not None:
             threads["broker-sync"] = self._broker_sync
         if self.relink is not None:
@@ -135,7 +136,7 @@ class Gateway:
             self.relink.start()
         if self._broker_sync is not None:  # before the watchdog, which ends the process for a thread that does not live
             self._broker_sync.start()
-        for thread in (*self.lanes.all, self.link, self.dispatcher, self._watchdog):
+        for thread in (*self.lanes.all, self.lanes.upkeep, self.link, self.dispatcher, self._watchdog):
             thread.start()
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
@@ -149,7 +150,7 @@ class Gateway:
         if self._broker_sync is not None:
             self._broker_sync.stop(1.0)
         self.dispatcher.stop(drain_s / 4)
-        if self.lanes.event_duties.others_alive():
+        if self.lanes.upkeep.others_alive():
             self.link.stop_reading()
         else:
             self.reception.close()
@@ -160,6 +161,7 @@ class Gateway:
                 _LOG.warning("not everything stored in time, it will come again", lane=lane.name)
                 lane.abort()
         self.lanes.finish()
+        self.lanes.upkeep.stop(max(0.1, give_up - monotonic()))
         if self.relink is not None:
             self.relink.stop(1.0)
         self.link.stop(max(1.0, give_up - monotonic()))

@@ -42,9 +42,13 @@ class Lane(Thread):
         after: Callable[[Done], None],
         tick: Callable[[], None],
         gather_s: float = 0.0,
+        acknowledge: Callable[[list[Received]], None] | None = None,
     ) -> None:
-        """`gather_s`: how long a first message waits for others; 0 where somebody waits for it."""
+        """`gather_s`: how long a first message waits for others; 0 where somebody waits for it. `acknowledge`: the
+        link's without it. Several lanes may have one name.
+        """
         super().__init__(name=name, daemon=True)
+        self._acknowledge = acknowledge or link.acknowledge
         self._buffer = buffer
         self._ingest = ingest
         self._link = link
@@ -57,7 +61,6 @@ class Lane(Thread):
         self._aborted = Event()
         #: Read by the watchdog.
         self.beat = monotonic()
-        metrics.watch_buffer(name, lambda: float(len(buffer)))
         self._received = metrics.received.labels(name)
         self._sizes = metrics.batch_size.labels(name)
         self._seconds = metrics.batch_seconds.labels(name)
@@ -81,6 +84,7 @@ class Lane(Thread):
             batch = self._buffer.take(self._batch_max, TICK_S, gather_s)
             if batch:
                 self._handle(batch)
+                self._buffer.stored()
             elif self._draining.is_set():
                 return
             self._tick()
@@ -93,7 +97,7 @@ class Lane(Thread):
         # What was decided goes out before the acknowledgements: somebody stands in front of the cabinet.
         for message in done.outbound.messages:
             self._link.publish(message)
-        self._link.acknowledge(batch)
+        self._acknowledge(batch)
         self._after(done)
         self._received.inc(len(batch))
         self._sizes.observe(len(batch))

@@ -1,4 +1,6 @@
-"""The pipelines of one gateway: events first come, first served in one thread, samples beside them."""
+"""The pipelines of one gateway: events in a few threads, each with its own cabinets and first come, first served;
+samples and upkeep beside them (decision 0341).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from device_gateway.buffer import Buffer
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.duties import BANKS_EVERY_S, EventDuties, Presence, SampleDuties, Timer
@@ -25,16 +28,21 @@ from device_gateway.relink_listener import RelinkListener
 from device_gateway.replay import replay_requested
 from device_gateway.sample_ingest import SampleIngest, Shared
 from device_gateway.touch import Touches
+from device_gateway.upkeep import Upkeep
 from device_gateway.vendors import VendorIngest
 from fleet.common.vault import Vault
 from fleet.devices import profiles
 from fleet.settings import Settings
+from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.deadband import Deadband
 
 #: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
 SAMPLE_BATCH: Final = 500
 #: Nobody waits for a sample, and one transaction for a dozen costs little more than for one.
 SAMPLE_GATHER_S: Final = 0.25
+#: Names of lanes in metrics and logs.
+_EVENTS: Final = "events"
+_SAMPLES: Final = "samples"
 #: While one writes the other one decodes.
 SAMPLE_LANES: Final = 2
 
@@ -65,8 +73,18 @@ class Lanes:
         self._presence = Presence(around.engine, touches, self._habits, around.clock, settings.offline_after_periods)
         deadband = Deadband.from_settings(settings)
         self._thin = None if deadband is None else deadband.thin
-        self.event_duties = self._make_event_duties()
-        self.events = self._make_events()
+        self.upkeep = self._make_upkeep()
+        reception = around.reception
+        self._event_duties = [
+            EventDuties(around.directory, around.outlet, buffer, self._presence) for buffer in reception.events
+        ]
+        vendors_banks = BankValues()
+        self.events = [
+            self._make_events(buffer, duties, vendors_banks)
+            for buffer, duties in zip(reception.events, self._event_duties, strict=True)
+        ]
+        around.metrics.watch_buffer(_EVENTS, lambda: float(sum(len(each) for each in reception.events)))
+        around.metrics.watch_buffer(_SAMPLES, lambda: float(len(reception.samples)))
         shared, bank_timer = Shared(self._thin, self._habits), Timer(BANKS_EVERY_S)
         self.sample_duties = [
             SampleDuties(
@@ -78,15 +96,16 @@ class Lanes:
 
     @property
     def all(self) -> tuple[Lane, ...]:
-        return (self.events, *self.samples)
+        return (*self.events, *self.samples)
 
     def finish(self) -> None:
         """They have ended in good order."""
-        self.event_duties.finish()
-        for duties in self.sample_duties:
-            duties.finish()
+        for events in self._event_duties:
+            events.finish()
+        for samples in self.sample_duties:
+            samples.finish()
 
-    def _make_event_duties(self) -> EventDuties:
+    def _make_upkeep(self) -> Upkeep:
         around, settings, relink = self._around, self._around.settings, self._around.relink
         engine, handle, clock = around.engine, around.handle, around.clock
         gaps = Gaps(
@@ -97,15 +116,14 @@ class Lanes:
             give_up=timedelta(seconds=settings.gap_give_up_s),
             clock=clock,
         )
-        return EventDuties(
+        return Upkeep(
             engine=engine,
             directory=around.directory,
             link=around.outlet,
-            buffer=around.reception.events,
+            reception=around.reception,
             signs=self._presence,
             gaps=gaps,
             metrics=around.metrics,
-            buffers=(around.reception.samples, around.reception.events),
             name=around.name,
             clock=clock,
             telemetry_s=settings.telemetry_s,
@@ -114,8 +132,9 @@ class Lanes:
             lockouts=tuple if relink is None else partial(_cut_locked_out, engine, relink),
         )
 
-    def _make_events(self) -> Lane:
+    def _make_events(self, buffer: Buffer, duties: EventDuties, banks: BankValues) -> Lane:
         around, settings = self._around, self._around.settings
+        outlet, receipts = around.outlet, around.reception.receipts
         vault = Vault.of(settings, profiles.PURPOSE)
         vendors = VendorIngest(
             around.engine,
@@ -125,6 +144,7 @@ class Lanes:
             around.name,
             thin=self._thin,
             habits=self._habits,
+            banks=banks,
         )
         ingest = EventIngest(
             around.engine,
@@ -136,19 +156,20 @@ class Lanes:
             asks_later=settings.reconcile_every_s > 0,
         )
         return Lane(
-            "events",
-            around.reception.events,
+            _EVENTS,
+            buffer,
             self._guarded(ingest),
-            around.outlet,
+            outlet,
             around.metrics,
             batch_max=settings.ingest_batch_max,
-            after=self.event_duties.after,
-            tick=self.event_duties.tick,
+            after=duties.after,
+            tick=duties.tick,
+            acknowledge=lambda batch: receipts.stored(batch, outlet.acknowledge),
         )
 
     def _make_samples(self, duties: SampleDuties) -> Lane:
         return Lane(
-            "samples",
+            _SAMPLES,
             self._around.reception.samples,
             self._guarded(duties.ingest),
             self._around.outlet,

@@ -17,8 +17,8 @@ from fleet.db import create_engine_from
 from fleet.settings import Settings
 
 _LOG: Final = structlog.get_logger(__name__)
-#: Threads that use the database: three lanes and the dispatcher.
-_POOL: Final = 5
+#: Threads that use the database beside the lanes of events: two of samples, the dispatcher, upkeep.
+_OTHERS: Final = 4
 
 
 def main() -> int:
@@ -36,7 +36,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     engine = create_engine_from(
-        settings.database_url.get_secret_value(), pool_size=_POOL, max_overflow=2, name="voltbay-gateway"
+        settings.database_url.get_secret_value(),
+        pool_size=settings.event_lanes + _OTHERS,
+        max_overflow=2,
+        name="voltbay-gateway",
     )
     gateway = Gateway(
         settings,

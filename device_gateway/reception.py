@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 from typing import Final
+from zlib import crc32
 
 from device_gateway.buffer import Buffer
+from device_gateway.receipts import Receipts
 from device_gateway.received import Received
+from firmware_protocol.dialects.relink.translate import PREFIX as RELINK_TOPICS
 
 _TELEMETRY_END: Final = "/up/telemetry"
 #: Frames have at most 64 KiB: counted alone, 20,000 of them could be more than a machine has.
@@ -13,15 +16,26 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 _RESUME_AT: Final = 7 / 8
 
 
+def lane_of(topic: str, lanes: int) -> int:
+    """All that one cabinet says is in one lane: its level of the topic decides, the last one of a TCP connection."""
+    levels = topic.split("/")
+    cabinet = levels[2 if len(levels) > 2 and levels[0] != RELINK_TOPICS else -1]
+    return crc32(cabinet.encode(errors="replace")) % lanes
+
+
 class Reception:
-    """Two buffers, at most `limit` messages and MOST_BYTES in each, and what one read of the network brings.
+    """A buffer of samples and one of events for each lane, at most `limit` messages and MOST_BYTES of either kind, and
+    what one read of the network brings.
 
     Samples that do not fit are dropped, and so are events of QoS 0 or over TCP. Events of QoS 1 are never dropped:
     while `is_full` says so the broker is not read (decision 0200). `deliver` is for network threads.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.events = Buffer()
+    def __init__(self, limit: int, lanes: int = 1) -> None:
+        self.events = [Buffer() for _ in range(lanes)]
+        self.receipts = Receipts()
+        #: Events dropped.
+        self._dropped = 0
         self.samples = Buffer(limit, MOST_BYTES)
         self._limit = limit
         self._full = False
@@ -38,9 +52,16 @@ class Reception:
         if received.topic.endswith(_TELEMETRY_END):
             self.samples.append(received)
         elif received.qos or not self._overflows(1.0):
-            self.events.append(received)
+            if received.qos:
+                self.receipts.came(received)
+            self.events[lane_of(received.topic, len(self.events))].append(received)
         else:
-            self.events.dropped += 1
+            self._dropped += 1
+
+    @property
+    def dropped(self) -> int:
+        """Messages of either kind."""
+        return self._dropped + self.samples.dropped
 
     def is_full(self) -> bool:
         """Once full, until an eighth of it is stored: a link that stops and goes with each message does little else,
@@ -50,9 +71,10 @@ class Reception:
         return self._full
 
     def events_through(self) -> datetime | None:
-        """When the oldest event that still waits came; None: none does."""
-        oldest = self.events.oldest_at()
-        return None if oldest is None else datetime.fromtimestamp(oldest, UTC)
+        """When the oldest event came that is not stored; None: all are."""
+        oldest = [at for each in self.events if (at := each.oldest_at()) is not None]
+        return datetime.fromtimestamp(min(oldest), UTC) if oldest else None
 
     def _overflows(self, share: float) -> bool:
-        return len(self.events) >= self._limit * share or self.events.size >= MOST_BYTES * share
+        number = sum([len(each) for each in self.events])
+        return number >= self._limit * share or sum([each.size for each in self.events]) >= MOST_BYTES * share
