@@ -8,7 +8,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 
-from api.deps import Now, RuntimeDep, SessionDep
+from api.deps import Now, ReadingDep, RuntimeDep, SessionDep
 from api.operations import instant
 from api.runtime import runtime_of
 from fleet.common.errors import FleetError, Forbidden
@@ -54,8 +54,12 @@ def _current_user(session: SessionDep, claims: Claims, now: Now) -> User:
     return signed_in_user(session, claims, now)
 
 
+def _reading_user(session: ReadingDep, claims: Claims, now: Now) -> User:
+    return signed_in_user(session, claims, now)
+
+
 def _waiting_user(runtime: RuntimeDep, claims: Claims, now: Now) -> User:
-    with Session(runtime.engine) as session:
+    with Session(runtime.reads) as session:
         return signed_in_user(session, claims, now)
 
 
@@ -94,9 +98,11 @@ def _waiting_account(user: Annotated[User, Depends(_waiting_user)]) -> User:
 #: In the request's own transaction. Guests too, whose every right is in what they ask for.
 CurrentUser = Annotated[User, Depends(_current_user)]
 CurrentOperator = Annotated[User, Depends(_current_operator)]
+#: In the session of an operation that only reads.
+ReadingUser = Annotated[User, Depends(_reading_user)]
 #: Not guests: money that stays here, and promises for later.
 CurrentAccount = Annotated[User, Depends(_current_account)]
 WaitingAccount = Annotated[User, Depends(_waiting_account)]
-#: For operations that wait or stream: checked in a transaction that is over before the waiting begins.
+#: For operations that wait or stream: checked with a connection that is given back before the waiting begins.
 WaitingUser = Annotated[User, Depends(_waiting_user)]
 WaitingOperator = Annotated[User, Depends(_waiting_operator)]

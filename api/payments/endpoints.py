@@ -4,8 +4,8 @@ from uuid import UUID
 
 from fastapi import Depends, Request, Response
 
-from api.auth import CurrentAccount, CurrentUser, WaitingUser
-from api.deps import Now, RuntimeDep, SessionDep
+from api.auth import CurrentAccount, CurrentUser, ReadingUser, WaitingUser
+from api.deps import Now, ReadingDep, RuntimeDep, SessionDep
 from api.etag import NOT_MODIFIED, tagged
 from api.idempotency import Idempotent, Once, replay
 from api.paging import DEFAULT_LIMIT
@@ -38,9 +38,9 @@ router = area("payment", "payments")
 )  # fmt: skip
 def wallet(
     request: Request,
-    session: SessionDep,
+    session: ReadingDep,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: ReadingUser,
     currency: Currency | None = None,
 ) -> Response:
     """`currency` defaults to the fleet's own."""
@@ -52,7 +52,7 @@ def wallet(
     "/points", operation_id="get_points", summary="My points money: what I have, what is held, what I can spend",
     responses=problems(401, 403),
 )  # fmt: skip
-def points(session: SessionDep, runtime: RuntimeDep, user: CurrentUser, currency: Currency | None = None) -> PointsOut:
+def points(session: ReadingDep, runtime: RuntimeDep, user: ReadingUser, currency: Currency | None = None) -> PointsOut:
     """`currency` defaults to the fleet's own."""
     found = wallets.points_balance(session, user.id, currency or runtime.settings.currency)
     count = as_points(session, Money(found.available_minor, found.currency))
@@ -101,7 +101,7 @@ def create_top_up(
     "/top-up/{intent_id}", operation_id="get_top_up", summary="What became of a top-up",
     response_model=IntentOut, responses=problems(401, 403, 404) | NOT_MODIFIED,
 )  # fmt: skip
-def get_top_up(intent_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
+def get_top_up(intent_id: UUID, request: Request, session: ReadingDep, user: ReadingUser) -> Response:
     return tagged(request, IntentOut.of(intents.intent_of(session, user.id, intent_id)))
 
 
@@ -156,7 +156,7 @@ def cancel_top_up(intent_id: UUID, session: SessionDep, user: CurrentUser, now: 
     "/intent/{intent_id}", operation_id="get_payment_intent", summary="What became of a payment",
     response_model=IntentOut, responses=problems(401, 403, 404) | NOT_MODIFIED,
 )  # fmt: skip
-def get_intent(intent_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
+def get_intent(intent_id: UUID, request: Request, session: ReadingDep, user: ReadingUser) -> Response:
     """Of top-ups, and of payments that a rental waits for (the `intent` of a 402)."""
     return tagged(request, IntentOut.of(intents.intent_of(session, user.id, intent_id)))
 

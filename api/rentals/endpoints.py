@@ -9,8 +9,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.orm import Session
 from starlette.background import BackgroundTask
 
-from api.auth import Claims, CurrentUser, WaitingUser
-from api.deps import Now, RuntimeDep, SessionDep
+from api.auth import Claims, CurrentUser, ReadingUser, WaitingUser
+from api.deps import Now, ReadingDep, RuntimeDep, SessionDep
 from api.etag import NOT_MODIFIED, tagged
 from api.idempotency import REPLAYED, Idempotent, IdempotentIfKeyed
 from api.live import stream_responses
@@ -101,16 +101,16 @@ async def start(
 
 @router.get("/current", operation_id="current_rentals", summary="My open rentals", response_model=Rentals,
             responses=problems(401, 403) | NOT_MODIFIED)  # fmt: skip
-def current(request: Request, session: SessionDep, user: CurrentUser) -> Response:
+def current(request: Request, session: ReadingDep, user: ReadingUser) -> Response:
     return tagged(request, Rentals(items=[RentalOut.of(rental) for rental in queries.current(session, user.id)]))
 
 
 @router.get("/history", operation_id="rental_history", summary="My rentals, newest first",
             responses=problems(401, 403))  # fmt: skip
 def history(
-    session: SessionDep,
+    session: ReadingDep,
     runtime: RuntimeDep,
-    user: CurrentUser,
+    user: ReadingUser,
     state: RentalState | None = None,
     since: Annotated[Instant | None, Query(description="asked for from then on")] = None,
     until: Annotated[Instant | None, Query(description="asked for before then")] = None,
@@ -126,7 +126,7 @@ def history(
 
 @router.get("/{rental_id}", operation_id="get_rental", summary="One of my rentals", response_model=RentalOut,
             responses=problems(401, 403, 404) | NOT_MODIFIED)  # fmt: skip
-def get_rental(rental_id: UUID, request: Request, session: SessionDep, user: CurrentUser) -> Response:
+def get_rental(rental_id: UUID, request: Request, session: ReadingDep, user: ReadingUser) -> Response:
     return tagged(request, RentalOut.of(queries.shown(session, user.id, rental_id)))
 
 
@@ -175,7 +175,7 @@ def _paid(session: Session, user_id: UUID, rental_id: UUID, now: datetime) -> Re
 
 @router.get("/{rental_id}/price", operation_id="rental_price", summary="What it costs, and why",
             responses=problems(401, 403, 404))  # fmt: skip
-def price(rental_id: UUID, session: SessionDep, user: CurrentUser, now: Now) -> PriceOut:
+def price(rental_id: UUID, session: ReadingDep, user: ReadingUser, now: Now) -> PriceOut:
     rental = queries.rental_of(session, user.id, rental_id)
     return PriceOut.of(queries.price_now(rental, now), final=rental.closed_at is not None, at=now)
 

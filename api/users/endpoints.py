@@ -2,8 +2,8 @@ from uuid import UUID
 
 from fastapi import Response
 
-from api.auth import Claims, CurrentUser, WaitingUser
-from api.deps import Address, Now, RuntimeDep, SessionDep, UserAgent
+from api.auth import Claims, CurrentUser, ReadingUser, WaitingUser
+from api.deps import Address, Now, ReadingDep, RuntimeDep, SessionDep, UserAgent
 from api.problems import problems
 from api.users.schemas import (
     CodeSent,
@@ -122,7 +122,7 @@ def sign_out(session: SessionDep, user: CurrentUser, claims: Claims, now: Now) -
 
 
 @router.get("/me", operation_id="get_me", summary="My account", responses=problems(401, 403))
-def me(user: CurrentUser) -> Me:
+def me(user: ReadingUser) -> Me:
     return Me.model_validate(user)
 
 
@@ -134,7 +134,7 @@ def patch_me(body: MePatch, session: SessionDep, user: CurrentUser) -> Me:
 
 
 @router.get("/sessions", operation_id="list_sessions", summary="Where I am signed in", responses=problems(401, 403))
-def sessions(session: SessionDep, user: CurrentUser, claims: Claims, now: Now) -> Sessions:
+def sessions(session: ReadingDep, user: ReadingUser, claims: Claims, now: Now) -> Sessions:
     return Sessions(
         items=[
             SessionOut(

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from fleet.common.clock import utc_now
 from fleet.common.notify import Channel, notify
@@ -16,6 +16,7 @@ from fleet.devices import presence
 from fleet.stations.models import Station, StationSlot, StationStatus
 from fleet.stations.service import set_status
 from tests.api.conftest import Live
+from tests.api.people import signed_in
 from tests.api.world import add_station, add_tariff, statements
 from tests.plain_http import NO_TLS
 
@@ -165,6 +166,24 @@ def test_at_most_two_statements(live: Live, path: str) -> None:
     with statements(live) as seen:
         assert live.client.get(path).status_code == 200
     assert 1 <= len(seen) <= 2, seen
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/station", "/api/v1/station/ST-1", "/api/v1/user/me", "/api/v1/rental/current"]
+)
+def test_what_only_reads_asks_the_database_nothing_more(live: Live, path: str) -> None:
+    """No BEGIN, and no COMMIT to wait for."""
+    add_station(live, "ST-1")
+    with signed_in(live) as person:
+        person.http.get(path)
+        taken: list[tuple[Any, int]] = []
+        event.listen(
+            live.server.runtime.engine, "checkout", lambda driver, *_: taken.append((driver, driver.round_trips))
+        )
+        with statements(live) as seen:
+            assert person.http.get(path).status_code == 200
+    ((driver, before),) = taken
+    assert driver.round_trips - before == len(seen)
 
 
 def test_live_events_tell_the_state_and_then_what_changes(live: Live) -> None:
