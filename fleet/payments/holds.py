@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -43,38 +44,28 @@ def hold_from(
     session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime, *, key: str | None = None
 ) -> LedgerTransfer:
     """The same, with a purse that this transaction has locked and taken nothing from since."""
-    return ledger.hold(
-        session,
-        debit=purse.account_id,
-        credit=purse.of_house(HELD_FOR),
-        money=money,
-        kind=HOLD,
-        key=_hold_key(rental_id, key),
-        now=now,
-        rental_id=rental_id,
-        locked={purse.account_id: purse.available_minor},
-    )
+    locked = {purse.account_id: purse.available_minor}
+    return ledger.hold(session, **_hold(purse, rental_id, money, now, key), locked=locked)
 
 
 def hold_for_new(
     session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime, *, key: str | None = None
 ) -> UUID:
     """The same for a rental that this transaction makes, whose id nobody else has; the id of the hold."""
-    return ledger.hold_first(
-        session,
-        debit=purse.account_id,
-        available_minor=purse.available_minor,
-        credit=purse.of_house(HELD_FOR),
-        money=money,
-        kind=HOLD,
-        key=_hold_key(rental_id, key),
-        now=now,
-        rental_id=rental_id,
-    )
+    held = _hold(purse, rental_id, money, now, key)
+    return ledger.hold_first(session, **held, available_minor=purse.available_minor)
 
 
-def _hold_key(rental_id: UUID, key: str | None) -> str:
-    return f"rental:{rental_id}:hold" if key is None else f"rental:{rental_id}:hold:{key}"
+def _hold(purse: Purse, rental_id: UUID, money: Money, now: datetime, key: str | None) -> dict[str, Any]:
+    return {
+        "debit": purse.account_id,
+        "credit": purse.of_house(HELD_FOR),
+        "money": money,
+        "kind": HOLD,
+        "key": f"rental:{rental_id}:hold" if key is None else f"rental:{rental_id}:hold:{key}",
+        "now": now,
+        "rental_id": rental_id,
+    }
 
 
 def release_holds(session: Session, rental_id: UUID, now: datetime) -> None:
