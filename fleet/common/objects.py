@@ -8,7 +8,7 @@ set of columns.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -147,22 +147,29 @@ class Gathered:
     """
 
     def __init__(self, locks: Sequence[Prepared], *parts: tuple[type[DeclarativeBase], ColumnElement[bool]]) -> None:
-        tables = [cast("Table", model.__table__) for model, _ in parts]
+        self._locks = locks
+        self._parts = parts
+
+    @cached_property
+    def _built(self) -> tuple[Message, list[_Maker[Any]]]:
+        """At first use: a foreign key has its type when the table that it points to has been imported."""
+        tables = [cast("Table", model.__table__) for model, _ in self._parts]
         layout = _Layout(list(dict.fromkeys(tables)))
         queries: list[Select[*tuple[Any, ...]]] = []
-        self._makers: list[_Maker[Any]] = []
-        for number, ((model, condition), table) in enumerate(zip(parts, tables, strict=True)):
+        makers: list[_Maker[Any]] = []
+        for number, ((model, condition), table) in enumerate(zip(self._parts, tables, strict=True)):
             selected, places = layout.places(table)
             queries.append(select(literal_column(str(number)), *selected).where(condition))
-            self._makers.append(_Maker(model, places))
-        self._message = Message(locks, Prepared(union_all(*queries), planned=True))
+            makers.append(_Maker(model, places))
+        return Message(self._locks, Prepared(union_all(*queries), planned=True)), makers
 
     def all(self, session: Session, **values: Any) -> list[list[Any]]:
         """The objects of each part, by id."""
-        found: list[list[Any]] = [[] for _ in self._makers]
-        for row in self._message.all(session, **values):
-            found[row[0]].append(self._makers[row[0]].put(session, row))
-        for maker, objects in zip(self._makers, found, strict=True):
+        message, makers = self._built
+        found: list[list[Any]] = [[] for _ in makers]
+        for row in message.all(session, **values):
+            found[row[0]].append(makers[row[0]].put(session, row))
+        for maker, objects in zip(makers, found, strict=True):
             if len(objects) > 1:
                 objects.sort(key=attrgetter(maker.id))
         return found
