@@ -33,16 +33,18 @@ class Buffer:
         """Bytes of the payloads that wait."""
         return self._added - self._taken
 
-    def append(self, item: Received) -> None:
+    def append(self, item: Received) -> bool:
+        """Whether it was taken."""
         full = self._limit is not None and len(self._items) >= self._limit
         if full or (self._most_bytes is not None and self.size >= self._most_bytes):
             self.dropped += 1
-            return
+            return False
         with self._counting:
             self._added += len(item.payload)
         self._items.append(item)
         if 0 < self._wanted <= len(self._items):
             self._arrived.set()
+        return True
 
     def take(self, most: int, timeout_s: float, gather_s: float = 0.0) -> list[Received]:
         """At once what is there, at most `most`; when nothing is there, wait up to `timeout_s` for a first message.

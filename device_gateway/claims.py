@@ -78,8 +78,11 @@ SELECT {COMMAND} FROM device_command c
    AND (NOT can.bound OR (s.held_by = :gateway AND c.station_id = ANY(CAST(:connected AS int[]))))
    AND NOT (c.kind = 'eject_power_bank' AND EXISTS (
        SELECT FROM device_command o
-        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND (o.state IN ('sent', 'unknown')
-              OR (can.gap_s > 0 AND o.sent_at > CAST(:now AS timestamptz) - can.gap_s * interval '1 second'))))
+        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('sent', 'unknown')))
+   AND NOT (c.kind = 'eject_power_bank' AND can.gap_s > 0 AND EXISTS (
+       SELECT FROM device_command o
+        WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank'
+              AND o.sent_at > CAST(:now AS timestamptz) - can.gap_s * interval '1 second'))
    AND NOT (can.answer_s > 0 AND EXISTS (
        SELECT FROM device_command o
         WHERE o.station_id = c.station_id AND o.kind = c.kind AND o.state = 'sent' AND o.sent_at >= s.connected_at

@@ -40,7 +40,7 @@ def client_id(settings: Settings, name: str) -> str:
 
 
 def _relink(
-    settings: Settings, name: str, deliver: Callable[[Received], None], metrics: Metrics
+    settings: Settings, name: str, deliver: Callable[[Received], object], metrics: Metrics
 ) -> RelinkListener | None:
     if settings.relink_port is None:
         return None

@@ -53,7 +53,7 @@ class Link(Thread):
         client_id: str,
         subscriptions: Iterable[str],
         receive_maximum: int,
-        deliver: Callable[[Received], None],
+        deliver: Callable[[Received], bool],
         metrics: Metrics,
         ca_file: str | None = None,
         seal: Callable[[Published], Published] | None = None,
@@ -262,9 +262,9 @@ class Link(Thread):
 
     def _on_plain(self, found: list[Plain]) -> None:
         self._messages += len(found)
-        generation, now, deliver = self.generation, time(), self._deliver
+        generation, now = self.generation, time()
         for topic, payload, content_type, qos, mid in found:
-            deliver(Received(topic, payload, content_type, qos, mid, generation, now))
+            self._hand_over(Received(topic, payload, content_type, qos, mid, generation, now))
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         del client, userdata
@@ -274,9 +274,14 @@ class Link(Thread):
         except UnicodeDecodeError:  # a broker should not let it through; the frame goes to the dead letters
             topic = "(not UTF-8)"
         content_type = vars(message.properties).get("ContentType") if message.properties is not None else None
-        self._deliver(
+        self._hand_over(
             Received(topic, bytes(message.payload), content_type, message.qos, message.mid, self.generation, time())
         )
+
+    def _hand_over(self, received: Received) -> None:
+        if not self._deliver(received) and received.qos:
+            # Samples come with QoS 0; one that does not, and is dropped, must not use up what the broker may send us.
+            self.acknowledge([received])
 
 
 def _make(packet_type: int) -> Properties:

@@ -45,18 +45,18 @@ class Reception:
         """What comes from now on is left to the broker, which brings it again."""
         self._closed = True
 
-    def deliver(self, received: Received) -> None:
-        """Sort by lane and return."""
+    def deliver(self, received: Received) -> bool:
+        """Sort by lane and return; False: it is dropped, and nobody wants it again."""
         if self._closed:
-            return
+            return True
         if received.topic.endswith(_TELEMETRY_END):
-            self.samples.append(received)
-        elif received.qos or not self._overflows(1.0):
+            return self.samples.append(received)
+        if received.qos or not self._overflows(1.0):
             if received.qos:
                 self.receipts.came(received)
-            self.events[lane_of(received.topic, len(self.events))].append(received)
-        else:
-            self._dropped += 1
+            return self.events[lane_of(received.topic, len(self.events))].append(received)
+        self._dropped += 1
+        return False
 
     @property
     def dropped(self) -> int:

@@ -53,7 +53,7 @@ class RelinkListener(Thread):
         host: str,
         port: int,
         gateway: str,
-        deliver: Callable[[Received], None],
+        deliver: Callable[[Received], object],
         networks: CabinetNetworks,
         metrics: Metrics,
     ) -> None:

@@ -62,6 +62,32 @@ def test_a_full_gateway_reads_nothing_and_loses_nothing(mqtt_url: str, device_mq
         link.stop(5)
 
 
+def test_samples_that_are_dropped_keep_no_event_waiting(mqtt_url: str, device_mqtt_url: str, group: str) -> None:
+    """A cabinet that sends its telemetry with QoS 1, more than fits and than the broker may send unacknowledged."""
+    reception, fits, may_be_under_way = Reception(2), 2, 5
+    link = Link(
+        url=mqtt_url,
+        client_id=f"{group}-gateway",
+        subscriptions=[f"$share/{group}/{topics.up(group, kind)}" for kind in (UpKind.TELEMETRY, UpKind.EVENT)],
+        receive_maximum=may_be_under_way,
+        deliver=reception.deliver,
+        metrics=Metrics(CollectorRegistry()),
+    )
+    link.start()
+    try:
+        eventually(lambda: link.connected_since)
+        with Cabinet(group, device_mqtt_url) as cabinet:
+            samples = [
+                lock(group, seq)._replace(topic=topics.up(group, UpKind.TELEMETRY))
+                for seq in range(fits + 4 * may_be_under_way)
+            ]
+            cabinet.send(*samples, lock(group, 1))
+            eventually(lambda: reception.events[0])
+        assert len(reception.samples) == fits
+    finally:
+        link.stop(5)
+
+
 @contextmanager
 def _wired() -> Iterator[tuple[FleetClient, socket.socket]]:
     """A client that is connected, and the broker's end."""
@@ -127,7 +153,7 @@ class _Wired(Link):
             client_id="c",
             subscriptions=(),
             receive_maximum=10,
-            deliver=lambda _: None,
+            deliver=lambda _: True,
             metrics=Metrics(CollectorRegistry()),
         )
         self._ours = ours
