@@ -134,7 +134,8 @@ def _depends_on(parameter: Parameter) -> Any:
 
 
 class Operation(APIRoute):
-    """A route whose endpoint and dependencies run as a Plan says. Answers are made inside the transaction: one that
+    """A route whose endpoint and dependencies run as a Plan says. Answers are made inside the transaction, but
+    for those of operations that take a Response of their own: one that
     cannot be made takes back what was done.
     """
 

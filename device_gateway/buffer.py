@@ -2,6 +2,7 @@
 
 from collections import deque
 from threading import Event, Lock
+from time import time
 
 from device_gateway.received import Received
 
@@ -56,13 +57,17 @@ class Buffer:
         if gather_s and self._items:
             self._wait(most, gather_s)
         items, taken = self._items, list[Received]()
-        if self._in_hand is None:
-            self._in_hand = self._first_at()
+        before = self._in_hand
+        if before is None:
+            # Before anything is taken, even if it comes only now: at no moment does it look as if all were stored.
+            self._in_hand = self._first_at() or time()
         try:
             for _ in range(min(most, len(items))):
                 taken.append(items.popleft())
         except IndexError:  # another thread took them in between
             pass
+        if before is None:
+            self._in_hand = taken[0].at if taken else None
         size = sum([len(each.payload) for each in taken])
         with self._counting:
             self._taken += size

@@ -87,7 +87,7 @@ SELECT {COMMAND} FROM device_command c
        SELECT FROM device_command o
         WHERE o.station_id = c.station_id AND o.kind = c.kind AND o.state = 'sent' AND o.sent_at >= s.connected_at
               AND o.sent_at > CAST(:now AS timestamptz) - can.answer_s * interval '1 second'))
-   AND NOT (c.purpose IS NOT DISTINCT FROM 'periodic' AND EXISTS (
+   AND NOT ((c.purpose IS NOT DISTINCT FROM 'periodic' OR (c.kind = 'reboot' AND c.purpose = 'connected')) AND EXISTS (
        SELECT FROM device_command o
         WHERE o.station_id = c.station_id AND o.kind = 'eject_power_bank' AND o.state IN ('queued', 'sent', 'unknown')))
  ORDER BY c.created_at, c.id LIMIT :most

@@ -164,12 +164,13 @@ def _order_restart(
 def part(session: Session, station_ids: Collection[int], now: datetime, *, deadline: datetime) -> None:
     """Two facts under one number: two cabinets of one name count in the same boot (decision 0281).
 
-    The one that is there restarts, into a boot of its own; again only when that did not come to pass, or was long ago.
+    The one that is there restarts, into a boot of its own; again only when the order never went out, or long ago. Its
+    answer may be lost for the same reason, so what it was does not matter.
     """
     if not station_ids:
         return
     _LOG.warning("cabinets contradict themselves: two with one identity?", stations=sorted(station_ids))
-    lately = and_(DeviceCommand.state == CommandState.SUCCEEDED, DeviceCommand.created_at > now - _PARTED_FOR)
+    lately = and_(DeviceCommand.sent_at.is_not(None), DeviceCommand.created_at > now - _PARTED_FOR)
     _order_restart(session, station_ids, deadline, now, unless=lately)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, Uuid, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, String, Uuid, any_, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session, aliased
 
@@ -17,6 +17,9 @@ from fleet.common.prepared import Prepared
 from fleet.payments import ledger
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, Wallet
 from fleet.payments.rules import HOUSE_KINDS
+
+#: Where a transaction remembers which wallets it locked (decision 0330).
+_LOCKED: Final = "voltbay.wallets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,13 @@ def lock_wallets_later(session: Session, user_id: UUID) -> None:
     _WALLETS.later(session, user_id=user_id)
 
 
+def is_locked() -> ColumnElement[bool]:
+    """Of a wallet, as part of the query behind `lock_wallets_later`: it was there when they were locked. One that was
+    opened since is not.
+    """
+    return cast(LedgerAccount.id, String) == any_(func.string_to_array(func.current_setting(_LOCKED, True), ","))
+
+
 def purse_of(
     account_id: UUID | None, available_minor: int | None, currency: str, house: Mapping[str, str] | None
 ) -> Purse | None:
@@ -128,9 +138,12 @@ def house_of(currency: ColumnElement[str]) -> ColumnElement[dict[str, str] | Non
     return house.scalar_subquery()
 
 
-def _wallets() -> Select[UUID]:
+def _wallets() -> Select[str]:
     theirs = (LedgerAccount.owner_id == bindparam("user_id", type_=Uuid()), LedgerAccount.kind == AccountKind.WALLET)
-    return select(LedgerAccount.id).where(*theirs).order_by(LedgerAccount.id).with_for_update(key_share=True)
+    query = select(LedgerAccount.id).where(*theirs).order_by(LedgerAccount.id).with_for_update(key_share=True)
+    locked = query.cte("locked")
+    ids = func.string_agg(cast(locked.c.id, String), ",")
+    return select(func.set_config(_LOCKED, func.coalesce(ids, ""), True))
 
 
 def _purse() -> Select[UUID, int, dict[str, str] | None]:

@@ -124,7 +124,10 @@ _AROUND: Final = _around(StationSlot.number == any_(bindparam("numbers", type_=A
 def lock_rentals(
     session: Session, rental_ids: Collection[UUID], command_ids: Collection[UUID] = ()
 ) -> dict[UUID, Rental]:
-    """The rentals as they are now, locked with their commands and their riders' wallets; further commands if named."""
+    """The rentals as they are now, locked with their commands and their riders' wallets; further commands if named.
+
+    A command that was given while this waited for the rental is there as well, and not locked.
+    """
     if not (rental_ids or command_ids):
         return {}
     _, rentals = _COMMANDED.all(session, ids=list(rental_ids), command_ids=list(command_ids))

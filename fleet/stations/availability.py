@@ -133,7 +133,10 @@ def best_bank(
 
 
 def keep_for(session: Session, offer: Offer, holder: UUID) -> None:
-    """Nobody else gets the bank; its slot is locked. Goes with the session's next statement."""
+    """Nobody else gets the bank; its slot is locked. Goes with the session's next statement.
+
+    What takes back a savepoint takes back the row, but not what the session's slot says: read it anew after that.
+    """
     write_later(session, _KEEP, {"slot_id": offer.slot_id, "reserved_for": holder})
     known = session.identity_map.get(identity_key(StationSlot, offer.slot_id))
     if known is not None:

@@ -22,7 +22,7 @@ from fleet.common.prepared import Prepared, table_of
 from fleet.db import UtcDateTime
 from fleet.payments import ledger
 from fleet.payments.models import AccountKind, LedgerAccount
-from fleet.payments.wallets import Purse, house_of, lock_wallets_later, purse_of
+from fleet.payments.wallets import Purse, house_of, is_locked, lock_wallets_later, purse_of
 from fleet.rentals.models import IS_OPEN, Rental
 from fleet.rentals.starts.models import Reservation, ReservationState
 from fleet.rentals.tariffs.queries import InForce, best_for, in_force
@@ -182,8 +182,11 @@ def _everything() -> Select[*tuple[Any, ...]]:
     tariff = best_for(here, bindparam("now", type_=UtcDateTime())).correlate(Station).lateral("tariff")
     currency = func.coalesce(bindparam("currency", type_=String()), tariff.c.currency)
     wallet = (
-        LedgerAccount.owner_id == _USER_ID, LedgerAccount.kind == AccountKind.WALLET, LedgerAccount.currency == currency
-    )  # fmt: skip
+        LedgerAccount.owner_id == _USER_ID,
+        LedgerAccount.kind == AccountKind.WALLET,
+        LedgerAccount.currency == currency,
+        is_locked(),
+    )
     signed_in = (UserSession.id == bindparam("session_id", type_=Uuid()), UserSession.user_id == User.id)
     one = select(literal_column("1").label("one")).subquery("one")
     return (

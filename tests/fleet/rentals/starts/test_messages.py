@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select, text
@@ -14,9 +15,10 @@ from api.idempotency import Once
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from fleet.common.idempotency import StoredAnswer
-from fleet.common.roundtrips import Connection
+from fleet.common.roundtrips import Connection, send
 from fleet.db import new_id, session_scope
 from fleet.payments.models import LedgerAccount
+from fleet.payments.wallets import lock_wallets_later
 from fleet.rentals import queries
 from fleet.rentals.queries import Shown
 from fleet.rentals.starts import service as starts
@@ -25,7 +27,7 @@ from fleet.users.errors import TokenRefused, UserSuspended
 from fleet.users.models import Role, User, UserSession, UserStatus
 from fleet.users.tokens import AccessClaims
 from tests.databases import Database
-from tests.factories import add_rider
+from tests.factories import add_rider, give_money
 from tests.fleet.parallel import together
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import POLICY
@@ -188,3 +190,31 @@ def test_what_is_found_is_newer_than_the_lock_of_the_wallet(city: Town) -> None:
             return taken
 
     assert Counter(together(6, places)) == Counter(range(6))
+
+
+def _rider_without_wallet(city: Town) -> tuple[UUID, Phone]:
+    with session_scope(city.engine) as session:
+        user_id = add_rider(session, city.now, funds_minor=0)
+        opened = UserSession(user_id=user_id, created_at=city.now, last_used_at=city.now, expires_at=city.now + HOUR)
+        session.add(opened)
+        session.flush()
+        return user_id, Phone(city, AccessClaims(user_id, Role.RIDER, opened.id, city.now))
+
+
+def test_a_wallet_that_is_opened_behind_the_lock_is_not_locked(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_id, rider = _rider_without_wallet(city)
+
+    def first_credit_behind(session: Session, who: UUID) -> None:
+        lock_wallets_later(session, who)
+        send(session)  # as where a connection prepares the question for the first time
+        with session_scope(city.engine) as other:
+            give_money(other, user_id, city.now, 5000)
+
+    with monkeypatch.context() as patched, Session(city.engine) as early:
+        patched.setattr("fleet.rentals.starts.queries.lock_wallets_later", first_credit_behind)
+        assert rider.look(early, rider.once()).purse is None
+        early.rollback()
+    with session_scope(city.engine) as late:
+        purse = rider.look(late, rider.once()).purse
+        assert purse is not None
+        assert purse.available_minor == 5000
