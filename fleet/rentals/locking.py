@@ -27,9 +27,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-import fleet.payments.intent_models
-import fleet.rentals.tariffs.models
-import fleet.users.models  # noqa: F401  # all three: what rentals and commands refer to gives their columns their types
 from fleet.common.objects import Gathered
 from fleet.common.prepared import Prepared
 from fleet.devices.models import DeviceCommand
