@@ -58,19 +58,11 @@ class Once:
     def begin(self, session: Session, now: datetime) -> StoredAnswer | None:
         """Claim the key, or return its answer. A request that is still running is waited for."""
         with self.waiting():
-            return idempotency.begin(
-                session,
-                scope=self.scope,
-                key=self.key,
-                route=self.route,
-                body=self.body,
-                request_id=self.request_id,
-                now=now,
-            )
+            return idempotency.begin(session, self.claim(), now)
 
     def claim(self) -> Claim:
         """For a statement that claims the key and asks for more: `waiting` goes around it."""
-        return Claim(self.scope, self.key, self.route, idempotency.fingerprint(self.route, self.body), self.request_id)
+        return Claim.of(scope=self.scope, key=self.key, route=self.route, body=self.body, request_id=self.request_id)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import ColumnElement, Select, String, and_, bindparam, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -37,22 +37,23 @@ class Claim:
     fingerprint: bytes
     request_id: str | None
 
+    @classmethod
+    def of(cls, *, scope: str, key: str, route: str, body: bytes, request_id: str | None) -> Self:
+        return cls(scope, key, route, fingerprint(route, body), request_id)
+
 
 def fingerprint(route: str, body: bytes) -> bytes:
     return hashlib.sha256(route.encode() + b"\0" + body).digest()
 
 
-def begin(
-    session: Session, *, scope: str, key: str, route: str, body: bytes, request_id: str | None, now: datetime
-) -> StoredAnswer | None:
-    """Claim `key` in the caller's transaction, or return what it answered before.
+def begin(session: Session, claim: Claim, now: datetime) -> StoredAnswer | None:
+    """Claim the key in the caller's transaction, or return what it answered before.
 
     The row is written in the same transaction as the effect: a crash leaves neither. A second request waits on the
     unique index until the first commits or rolls back. Raises IdempotencyKeyReused for another route or body.
     """
-    claim = Claim(scope, key, route, fingerprint(route, body), request_id)
     claim_later(session, claim, now)
-    found = _FOUND.all(session, of_scope=scope, of_key=key)
+    found = _FOUND.all(session, of_scope=claim.scope, of_key=claim.key)
     return earlier_answer(claim, found[0] if found else None)
 
 

@@ -18,7 +18,7 @@ from device_gateway.gaps import Gaps
 from device_gateway.received import Received
 from fleet.common import idempotency
 from fleet.common.errors import FleetError
-from fleet.common.idempotency import StoredAnswer
+from fleet.common.idempotency import Claim, StoredAnswer
 from fleet.db import session_scope
 from fleet.devices import presence
 from fleet.rentals.rules import RentalPolicy
@@ -85,9 +85,8 @@ class Backend:
         key = uuid4().hex
 
         def attempt(session: Session) -> UUID | None:
-            stored = idempotency.begin(
-                session, scope=str(who), key=key, route="model", body=b"", request_id=None, now=self.now
-            )
+            claim = Claim.of(scope=str(who), key=key, route="model", body=b"", request_id=None)
+            stored = idempotency.begin(session, claim, self.now)
             if stored is not None:
                 return None if stored.body["id"] is None else UUID(stored.body["id"])
             made = work(session)

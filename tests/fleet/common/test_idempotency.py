@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common import idempotency
 from fleet.common.errors import IdempotencyKeyInUse, IdempotencyKeyReused
-from fleet.common.idempotency import StoredAnswer
+from fleet.common.idempotency import Claim, StoredAnswer
 from fleet.common.models import IdempotencyKey
 from fleet.db import session_scope
 from tests.databases import Database
@@ -20,7 +20,7 @@ ANSWER = StoredAnswer(202, {"id": "r1"})
 def begin(
     session: Session, *, key: str = "k", body: bytes = b"{}", scope: str = "u1", route: str = "POST /start"
 ) -> StoredAnswer | None:
-    return idempotency.begin(session, scope=scope, key=key, route=route, body=body, request_id=None, now=NOW)
+    return idempotency.begin(session, Claim.of(scope=scope, key=key, route=route, body=body, request_id=None), NOW)
 
 
 def finish(session: Session) -> None:
