@@ -40,8 +40,8 @@ _SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 _ONLY_HTTPS: Final = (b"strict-transport-security", b"max-age=31536000")
-#: Firmware images are streamed to disk, and only operators may send them.
-#: What may be larger than other bodies: method, path, bytes.
+#: What may be larger than other bodies: method, path, bytes. Firmware images are streamed to disk, and only operators
+#: may send them.
 _LARGER = (
     ("PUT", re.compile(r"/api/v1/admin/firmware/release/[0-9]+/image"), MAX_IMAGE_BYTES),
     ("POST", re.compile(r"/api/v1/rental/[0-9a-fA-F-]{36}/return-claim/photo"), PICTURE_MAX_BYTES),

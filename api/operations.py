@@ -134,9 +134,8 @@ def _depends_on(parameter: Parameter) -> Any:
 
 
 class Operation(APIRoute):
-    """A route whose endpoint and dependencies run as a Plan says. Answers are made inside the transaction, but
-    for those of operations that take a Response of their own: one that
-    cannot be made takes back what was done.
+    """A route whose endpoint and dependencies run as a Plan says. Answers are made inside the transaction, so that
+    one that cannot be made takes back what was done; but not those of operations that take a Response of their own.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

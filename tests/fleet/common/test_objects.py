@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import ARRAY, Integer, any_, bindparam, event, inspect, select, text
+from sqlalchemy import ARRAY, Integer, any_, bindparam, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, joinedload, object_session
 
@@ -22,6 +20,7 @@ from fleet.devices.commands import queue_command
 from fleet.devices.models import CommandState, DeviceCommand
 from fleet.stations.models import PowerBank, PowerBankState, Station, StationSlot
 from tests.factories import add_banks, add_station
+from tests.statements import asked
 
 _HERE = StationSlot.station_id == bindparam("station_id", type_=Integer())
 _IDS = bindparam("ids", type_=ARRAY(Integer()))
@@ -59,19 +58,6 @@ def _values(found: Base) -> dict[str, Any]:
     return {each.key: getattr(found, each.key) for each in inspect(found).mapper.column_attrs}
 
 
-@contextmanager
-def _statements(session: Session) -> Iterator[list[str]]:
-    heard: list[str] = []
-
-    def note(_c: object, _u: object, sql: str, *_: object) -> None:
-        heard.append(sql)
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
-    yield heard
-    event.remove(connection, "before_cursor_execute", note)
-
-
 def test_they_are_what_sqlalchemy_loads(session: Session, station: Station) -> None:
     gathered = [each for part in _gather(session, station) for each in part]
     assert [type(each).__name__ for each in gathered] == ["StationSlot"] * 2 + ["PowerBank"] * 2 + ["DeviceCommand"]
@@ -96,7 +82,7 @@ def test_what_the_session_knows_stays_one_object_and_is_read_anew(session: Sessi
     slots, banks, _ = _gather(session, station)
     assert (slots[0], slot.health_score, slot.power_bank_id) == (slot, 3, None)
     assert "power_bank" not in inspect(slot).dict, "what it referred to was another time"
-    with _statements(session) as heard:
+    with asked(session) as heard:
         assert (banks[1], bank.charge_pct, bank.serial) == (bank, 7, "P2")
     assert not heard
 
@@ -114,12 +100,12 @@ def test_changes_are_one_update_a_row_of_what_changed(session: Session, station:
     banks[0].state, banks[0].charge_pct = PowerBankState.RENTED, 80
     banks[1].charge_pct = banks[1].charge_pct
     order.args = {"slot": 2}
-    with _statements(session) as heard:
+    with asked(session) as heard:
         flush_later(session)
         assert not session.dirty
         flush_later(session)
-    assert [sql.split("SET")[0].split()[1] for sql in heard] == ["device_command", "power_bank", "station_slot"]
-    assert "serial" not in "".join(heard)
+    assert [sql.split("SET")[0].split()[1] for sql, _ in heard] == ["device_command", "power_bank", "station_slot"]
+    assert "serial" not in "".join(sql for sql, _ in heard)
     known = [(each, _values(each)) for each in (slots[0], banks[0], order)]
     session.expire_all()
     for each, values in known:

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.rentals.locking import lock_with_slots
 from tests.fleet.rentals.world import World
-from tests.fleet.stations.test_picture import asked, scans
+from tests.statements import asked, scans
 
 
 @pytest.mark.parametrize("numbers", [None, {1}])

@@ -1,39 +1,14 @@
 """The slots and banks that one event is about are found by indexes, however many there are elsewhere."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from fleet.common.bulk import raw_cursor
 from fleet.stations import plain_inventories
 from fleet.stations.picture import look
 from tests.factories import add_banks, add_station
-
-
-@contextmanager
-def asked(session: Session) -> Iterator[list[tuple[str, Any]]]:
-    """Statements and their values, as they were before they were planned."""
-    found: list[tuple[str, Any]] = []
-
-    def note(_c: object, _u: object, sql: str, values: Any, *_: object) -> None:
-        found.append((sql, values))
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
-    yield found
-    event.remove(connection, "before_cursor_execute", note)
-
-
-def scans(session: Session, sql: str, values: Any) -> list[str]:
-    """Where the plan reads a whole table although it would rather not."""
-    with raw_cursor(session) as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(f"EXPLAIN {sql}", values)
-        return [row[0].strip() for row in cursor.fetchall() if "Seq Scan" in row[0]]
+from tests.statements import asked, scans
 
 
 def test_an_event_looks_at_its_own_slots_only(session: Session, now: datetime) -> None:

@@ -1,7 +1,5 @@
 """Lists, maps and pages: what they show, and with how few statements."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
 from math import asin, atan2, cos, degrees, hypot, radians, sin
@@ -10,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import SlotInventory
@@ -22,21 +20,9 @@ from fleet.stations.models import Station, StationSlot, StationStatus
 from fleet.stations.picture import Observation, look
 from fleet.stations.queries import Only, nearby, station_by_code, station_page, station_view
 from tests.factories import add_banks, add_station
+from tests.statements import asked
 
 MIN_CHARGE = 20
-
-
-@contextmanager
-def statements(session: Session) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    connection = session.connection()
-    event.listen(connection, "before_cursor_execute", note)
-    yield seen
-    event.remove(connection, "before_cursor_execute", note)
 
 
 def fill(session: Session, station: Station, now: datetime, *charges: int | None) -> None:
@@ -57,7 +43,7 @@ def test_a_page_counts_and_goes_on(session: Session, now: datetime) -> None:
     for code in "ABCDE":
         fill(session, add_station(session, now, code, 4), now, 90, 10, 50)
     session.expire_all()
-    with statements(session) as seen:
+    with asked(session) as seen:
         first = station_page(session, limit=3, now=now, min_charge_pct=MIN_CHARGE)
     assert len(seen) == 1
     assert [(s.code, s.slots, s.banks_available, s.slots_free) for s in first] == [(c, 4, 2, 1) for c in "ABC"]
@@ -99,7 +85,7 @@ def test_nearby(session: Session, now: datetime) -> None:
     fill(session, add_station(session, now, "BERN", 2, latitude=46.9490, longitude=7.4390), now, 90)
 
     def found(radius_m: float, only: Only | None = None, limit: int = 10) -> list[tuple[str, int]]:
-        with statements(session) as seen:
+        with asked(session) as seen:
             rows = nearby(
                 session,
                 latitude=47.3779,
@@ -152,7 +138,7 @@ def test_nearby_misses_nobody_anywhere_on_earth(
 def test_one_station_with_its_slots(session: Session, now: datetime) -> None:
     fill(session, add_station(session, now, "A", 4), now, 90, 10)
     session.expire_all()
-    with statements(session) as seen:
+    with asked(session) as seen:
         detail = station_by_code(session, "A", now=now, min_charge_pct=MIN_CHARGE)
     assert len(seen) == 2
     assert [(s.number, s.state, s.serial, s.charge_pct, s.rentable, s.returnable) for s in detail.slot_list] == [
@@ -171,9 +157,9 @@ def test_riders_see_what_operators_see(session: Session, now: datetime, change: 
     fill(session, add_station(session, now, "A", 4), now, 90, 10)
     session.execute(update(Station).values(city="Bern", **change))
     session.expire_all()
-    with statements(session) as seen:
+    with asked(session) as seen:
         view = station_view(session, "A", now=now, min_charge_pct=MIN_CHARGE)
-    assert [each for each in seen if not each.startswith("PREPARE")] == seen[-1:]
+    assert [each for each in seen if not each[0].startswith("PREPARE")] == seen[-1:]
     detail = station_by_code(session, "A", now=now, min_charge_pct=MIN_CHARGE)
     assert view.slot_list == detail.slot_list
     assert view.banks_available == detail.banks_available == (0 if change else 1)
