@@ -6,6 +6,7 @@ type) are taken from the buffer at once. Every other packet, and every one that 
 through the same buffer, so that nothing of the protocol is decided here.
 """
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 from threading import RLock
@@ -185,7 +186,10 @@ class FleetClient(Client):
             super()._sock_close()
 
     def _create_socket(self) -> Any:
-        return BufferedSocket(super()._create_socket())
+        sock: Any = super()._create_socket()
+        # Or a command that follows a PUBACK waits some 40 ms for the broker's kernel to acknowledge that (Nagle).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return BufferedSocket(sock)
 
     def _packet_read(self) -> MQTTErrorCode:
         sock = self._sock

@@ -116,6 +116,10 @@ class Session:
     def dial(self) -> None:
         """TCP, TLS and the first packet; blocks, so it belongs on a worker thread. Raises OSError."""
         self.client.reconnect()
+        sock = self.client.socket()
+        if isinstance(sock, socket.socket):
+            # An event behind a PUBACK is not to wait for the broker's kernel to acknowledge that (Nagle).
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def attach(self, listener: Listener) -> None:
         """On the loop, after `dial`: from now on `listener` hears of everything."""

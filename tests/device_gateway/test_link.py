@@ -1,5 +1,6 @@
 """The connection to the broker: while what it brings cannot be stored, and with many who publish."""
 
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,3 +199,17 @@ def test_packets_of_many_who_publish_are_whole_and_in_the_order_of_each() -> Non
     finally:
         link.stop(5)
         theirs.close()
+
+
+def test_a_command_behind_an_acknowledgement_does_not_wait_for_the_brokers_kernel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        client = FleetClient(
+            CallbackAPIVersion.VERSION2, client_id="c", protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
+        )
+        client.connect_async(*broker.getsockname())
+        client.reconnect()
+        ours = client.socket()
+        assert ours is not None
+        with socket.socket(fileno=os.dup(ours.fileno())) as same:
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        client._sock_close()
