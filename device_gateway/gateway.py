@@ -75,7 +75,7 @@ class Gateway:
         self.name = name
         self.metrics = Metrics(registry or CollectorRegistry())
         self.directory = Directory()
-        self.reception = Reception(settings.ingest_buffer_max, settings.event_lanes)
+        self.reception = Reception(settings.ingest_buffer_max)
         keyring = Keyring(Vault.of(settings, credentials.PURPOSE))
         self.link = self._make_link(settings, keyring, clock)
         #: For Relink cabinets; None: VOLTBAY_RELINK_PORT is not set.
@@ -123,8 +123,8 @@ class Gateway:
         )
 
     def _watched(self) -> dict[str, Watched]:
-        threads: dict[str, Watched] = {"mqtt": self.link, "upkeep": self.lanes.upkeep, "dispatcher": self.dispatcher}
-        threads |= {f"events-{number}": lane for number, lane in enumerate(self.lanes.events)}
+        threads: dict[str, Watched] = {"mqtt": self.link, "dispatcher": self.dispatcher}
+        threads |= {"upkeep": self.lanes.upkeep, "events": self.lanes.events}
         if self._broker_sync is not None:
             threads["broker-sync"] = self._broker_sync
         if self.relink is not None:

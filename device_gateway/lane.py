@@ -42,13 +42,11 @@ class Lane(Thread):
         after: Callable[[Done], None],
         tick: Callable[[], None],
         gather_s: float = 0.0,
-        acknowledge: Callable[[list[Received]], None] | None = None,
     ) -> None:
-        """`gather_s`: how long a first message waits for others; 0 where somebody waits for it. `acknowledge`: the
-        link's without it. Several lanes may have one name.
+        """`gather_s`: how long a first message waits for others; 0 where somebody waits for it. Several lanes may have
+        one name.
         """
         super().__init__(name=name, daemon=True)
-        self._acknowledge = acknowledge or link.acknowledge
         self._buffer = buffer
         self._ingest = ingest
         self._link = link
@@ -97,7 +95,7 @@ class Lane(Thread):
         # What was decided goes out before the acknowledgements: somebody stands in front of the cabinet.
         for message in done.outbound.messages:
             self._link.publish(message)
-        self._acknowledge(batch)
+        self._link.acknowledge(batch)
         self._after(done)
         self._received.inc(len(batch))
         self._sizes.observe(len(batch))

@@ -1,5 +1,5 @@
-"""The pipelines of one gateway: events in a few threads, each with its own cabinets and first come, first served;
-samples and upkeep beside them (decision 0341).
+"""The pipelines of one gateway: events first come, first served in one thread, samples and upkeep beside it (decisions
+0341, 0355).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from device_gateway.buffer import Buffer
 from device_gateway.business import FactHandler
 from device_gateway.directory import Directory
 from device_gateway.duties import BANKS_EVERY_S, EventDuties, Presence, SampleDuties, Timer
@@ -33,7 +32,6 @@ from device_gateway.vendors import VendorIngest
 from fleet.common.vault import Vault
 from fleet.devices import profiles
 from fleet.settings import Settings
-from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.deadband import Deadband
 
 #: Telemetry of several thousand cabinets in one transaction would keep the next events from the processor for long.
@@ -75,15 +73,9 @@ class Lanes:
         self._thin = None if deadband is None else deadband.thin
         self.upkeep = self._make_upkeep()
         reception = around.reception
-        self._event_duties = [
-            EventDuties(around.directory, around.outlet, buffer, self._presence) for buffer in reception.events
-        ]
-        vendors_banks = BankValues()
-        self.events = [
-            self._make_events(buffer, duties, vendors_banks)
-            for buffer, duties in zip(reception.events, self._event_duties, strict=True)
-        ]
-        around.metrics.watch_buffer(_EVENTS, lambda: float(sum(len(each) for each in reception.events)))
+        self._event_duties = EventDuties(around.directory, around.outlet, reception.events, self._presence)
+        self.events = self._make_events(self._event_duties)
+        around.metrics.watch_buffer(_EVENTS, lambda: float(len(reception.events)))
         around.metrics.watch_buffer(_SAMPLES, lambda: float(len(reception.samples)))
         shared, bank_timer = Shared(self._thin, self._habits), Timer(BANKS_EVERY_S)
         self.sample_duties = [
@@ -96,12 +88,11 @@ class Lanes:
 
     @property
     def all(self) -> tuple[Lane, ...]:
-        return (*self.events, *self.samples)
+        return (self.events, *self.samples)
 
     def finish(self) -> None:
         """They have ended in good order."""
-        for events in self._event_duties:
-            events.finish()
+        self._event_duties.finish()
         for samples in self.sample_duties:
             samples.finish()
 
@@ -132,9 +123,8 @@ class Lanes:
             lockouts=tuple if relink is None else partial(_cut_locked_out, engine, relink),
         )
 
-    def _make_events(self, buffer: Buffer, duties: EventDuties, banks: BankValues) -> Lane:
+    def _make_events(self, duties: EventDuties) -> Lane:
         around, settings = self._around, self._around.settings
-        outlet, receipts = around.outlet, around.reception.receipts
         vault = Vault.of(settings, profiles.PURPOSE)
         vendors = VendorIngest(
             around.engine,
@@ -144,7 +134,6 @@ class Lanes:
             around.name,
             thin=self._thin,
             habits=self._habits,
-            banks=banks,
         )
         ingest = EventIngest(
             around.engine,
@@ -157,14 +146,13 @@ class Lanes:
         )
         return Lane(
             _EVENTS,
-            buffer,
+            around.reception.events,
             self._guarded(ingest),
-            outlet,
+            around.outlet,
             around.metrics,
             batch_max=settings.ingest_batch_max,
             after=duties.after,
             tick=duties.tick,
-            acknowledge=lambda batch: receipts.stored(batch, outlet.acknowledge),
         )
 
     def _make_samples(self, duties: SampleDuties) -> Lane:

@@ -17,8 +17,8 @@ from fleet.db import create_engine_from
 from fleet.settings import Settings
 
 _LOG: Final = structlog.get_logger(__name__)
-#: Threads that use the database beside the lanes of events: two of samples, the dispatcher, upkeep.
-_OTHERS: Final = 4
+#: Threads that use the database: that of events, two of samples, the dispatcher, upkeep.
+_THREADS: Final = 5
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, on_signal)
     engine = create_engine_from(
         settings.database_url.get_secret_value(),
-        pool_size=settings.event_lanes + _OTHERS,
+        pool_size=_THREADS,
         max_overflow=2,
         name="voltbay-gateway",
     )

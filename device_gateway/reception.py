@@ -2,12 +2,9 @@
 
 from datetime import UTC, datetime
 from typing import Final
-from zlib import crc32
 
 from device_gateway.buffer import Buffer
-from device_gateway.receipts import Receipts
 from device_gateway.received import Received
-from firmware_protocol.dialects.relink.translate import PREFIX as RELINK_TOPICS
 
 _TELEMETRY_END: Final = "/up/telemetry"
 #: Frames have at most 64 KiB: counted alone, 20,000 of them could be more than a machine has.
@@ -16,24 +13,16 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 _RESUME_AT: Final = 7 / 8
 
 
-def lane_of(topic: str, lanes: int) -> int:
-    """All that one cabinet says is in one lane: its level of the topic decides, the last one of a TCP connection."""
-    levels = topic.split("/")
-    cabinet = levels[2 if len(levels) > 2 and levels[0] != RELINK_TOPICS else -1]
-    return crc32(cabinet.encode(errors="replace")) % lanes
-
-
 class Reception:
-    """A buffer of samples and one of events for each lane, at most `limit` messages and MOST_BYTES of either kind, and
-    what one read of the network brings.
+    """A buffer of events and one of samples, at most `limit` messages and MOST_BYTES of either kind, and what one read
+    of the network brings.
 
     Samples that do not fit are dropped, and so are events of QoS 0 or over TCP. Events of QoS 1 are never dropped:
     while `is_full` says so the broker is not read (decision 0200). `deliver` is for network threads.
     """
 
-    def __init__(self, limit: int, lanes: int = 1) -> None:
-        self.events = [Buffer() for _ in range(lanes)]
-        self.receipts = Receipts()
+    def __init__(self, limit: int) -> None:
+        self.events = Buffer()
         #: Events dropped.
         self._dropped = 0
         self.samples = Buffer(limit, MOST_BYTES)
@@ -52,9 +41,7 @@ class Reception:
         if received.topic.endswith(_TELEMETRY_END):
             return self.samples.append(received)
         if received.qos or not self._overflows(1.0):
-            if received.qos:
-                self.receipts.came(received)
-            return self.events[lane_of(received.topic, len(self.events))].append(received)
+            return self.events.append(received)
         self._dropped += 1
         return False
 
@@ -72,9 +59,8 @@ class Reception:
 
     def events_through(self) -> datetime | None:
         """When the oldest event came that is not stored; None: all are."""
-        oldest = [at for each in self.events if (at := each.oldest_at()) is not None]
-        return datetime.fromtimestamp(min(oldest), UTC) if oldest else None
+        oldest = self.events.oldest_at()
+        return None if oldest is None else datetime.fromtimestamp(oldest, UTC)
 
     def _overflows(self, share: float) -> bool:
-        number = sum([len(each) for each in self.events])
-        return number >= self._limit * share or sum([each.size for each in self.events]) >= MOST_BYTES * share
+        return len(self.events) >= self._limit * share or self.events.size >= MOST_BYTES * share

@@ -41,7 +41,6 @@ from fleet.db import session_scope
 from fleet.devices import inbox, profiles, streams
 from fleet.devices.cursor import Cursor
 from fleet.devices.dead_letters import Rejected
-from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.samples import Sample
 from fleet.telemetry.store import SampleStore, Thin
 
@@ -62,17 +61,14 @@ class VendorIngest:
         *,
         thin: Thin | None = None,
         habits: Habits | None = None,
-        banks: BankValues | None = None,
     ) -> None:
-        """`thin`: which samples become rows; all of them without it. `habits` learns from heartbeats. `banks`: shared
-        with the other lanes.
-        """
+        """`thin`: which samples become rows; all of them without it. `habits` learns from heartbeats."""
         self._engine = engine
         self._directory = directory
         self._handle = handle
         self._vault = vault
         self._gateway = gateway
-        self._samples = SampleStore(thin, banks)
+        self._samples = SampleStore(thin)
         self._habits = habits
         #: Heartbeats of the transaction in hand.
         self._beats: list[Sample] = []

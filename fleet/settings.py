@@ -215,8 +215,6 @@ class Settings(BaseSettings):
     gateway_name: str | None = None
     ingest_batch_max: int = 4000
     ingest_buffer_max: int = 20_000
-    #: Threads that store events, each with its own cabinets: while one waits for PostgreSQL another one works.
-    event_lanes: int = Field(default=1, ge=1, le=16)
     gap_wait_s: float = 0.5
     gap_give_up_s: float = 3.5
 

@@ -39,7 +39,6 @@ def start_gateway(clean_database: Database, mqtt_url: str, group: str, facts: Fa
             mqtt_url=SecretStr(url),
             gateway_group=group,
             relink_port=relink_port,
-            event_lanes=2,
         )
         engine = create_engine_from(clean_database.url, pool_size=4)
         gateway = Gateway(settings, engine, handle, name=f"{group}-{name}")

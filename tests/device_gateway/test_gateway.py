@@ -11,11 +11,8 @@ from sqlalchemy import text
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
 from device_gateway.gateway import Gateway
-from device_gateway.reception import lane_of
-from firmware_protocol import topics
 from firmware_protocol.commands import QueryInventory, Resend, Welcome
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
-from firmware_protocol.topics import UpKind
 from firmware_protocol.types import ResetCause
 from tests.databases import Database, DatabaseServer
 from tests.device_gateway.cabinet import Cabinet, eventually
@@ -65,29 +62,6 @@ def test_a_gap_is_asked_for_and_given_up(
     assert cabinet.acked() == 1
     cabinet.send(insert(code, 2))
     eventually(lambda: cabinet.acked() == 3)
-
-
-def test_a_cabinet_whose_rows_are_locked_holds_up_its_own_lane_only(
-    start_gateway: StartGateway, device_mqtt_url: str, group: str, clean_database: Database
-) -> None:
-    gateway = start_gateway()
-    lanes = len(gateway.reception.events)
-    by_lane = {lane_of(topics.up(each, UpKind.EVENT), lanes): each for each in (f"{group}-{n}" for n in range(50))}
-    held, free = by_lane[0], by_lane[1]
-    ids = {each: add_station(clean_database.engine, each) for each in (held, free)}
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    with Cabinet(held, device_mqtt_url) as first, Cabinet(free, device_mqtt_url) as second:
-        first.send(insert(held, 1))
-        second.send(insert(free, 1))
-        eventually(lambda: first.acked() == second.acked() == 1)
-        with clean_database.engine.begin() as connection:
-            connection.execute(text(f"SELECT FROM device_stream WHERE station_id = {ids[held]} FOR UPDATE"))
-            first.send(insert(held, 2))
-            eventually(lambda: count(clean_database, waiting))
-            second.send(insert(free, 2))
-            eventually(lambda: second.acked() == 2)
-            assert first.acked() == 1
-        eventually(lambda: first.acked() == 2)
 
 
 def test_samples_are_stored(start_gateway: StartGateway, cabinet: Cabinet, code: str, clean_database: Database) -> None:

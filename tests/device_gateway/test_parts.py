@@ -1,25 +1,15 @@
 """The small parts: buffer, backoff, watchdog."""
 
-from collections import Counter
 from datetime import UTC, datetime
 from random import Random
 from threading import Event, Thread
 from time import monotonic
 
-import pytest
-
 from device_gateway.backoff import Backoff
 from device_gateway.buffer import Buffer
-from device_gateway.receipts import Receipts
 from device_gateway.received import Received
-from device_gateway.reception import MOST_BYTES, Reception, lane_of
+from device_gateway.reception import MOST_BYTES, Reception
 from device_gateway.watchdog import Watchdog
-from firmware_protocol import topics
-from firmware_protocol.dialects.relink.codes import Generation
-from firmware_protocol.dialects.relink.translate import Place
-from firmware_protocol.dialects.volinks.topics import Kind
-from firmware_protocol.dialects.volinks.topics import topic as volinks
-from firmware_protocol.topics import UpKind
 
 
 def message(number: int) -> Received:
@@ -108,7 +98,7 @@ def test_what_waits_is_bounded_by_number_and_by_bytes() -> None:
     assert not reception.is_full()
     reception.deliver(event(b""))
     assert reception.is_full()
-    (events,) = reception.events
+    events = reception.events
     events.take(1, 0)
     assert reception.is_full(), "once full, until an eighth of it is stored"
     events.take(1, 0)
@@ -123,69 +113,20 @@ def test_a_full_reception_drops_what_may_be_lost_and_keeps_what_comes_again_only
         reception.deliver(event(b"acknowledged later"))
         reception.deliver(event(b"sent once", qos=0))
         reception.deliver(event(b"sample")._replace(topic="vb/v1/VB-1/up/telemetry"))
-    assert [len(each) for each in reception.events] == [6]
+    assert len(reception.events) == 6
     assert (len(reception.samples), reception.samples.dropped) == (2, 3)
     assert reception.dropped == 7
 
 
-def test_lanes_share_the_bounds_and_the_oldest_of_all_counts() -> None:
-    reception = Reception(limit=10, lanes=3)
-    for number in range(10):
-        assert not reception.is_full()
-        topic = f"vb/v1/VB-{number}/up/event"
-        reception.deliver(event(b"")._replace(topic=topic, at=float(number)))
-    assert reception.is_full()
-    first = next(each for each in reception.events if each.oldest_at() == 0.0)
+def test_what_is_taken_counts_as_waiting_until_it_is_stored() -> None:
+    reception = Reception(limit=10)
+    assert reception.events_through() is None
+    for number in range(3):
+        reception.deliver(event(b"")._replace(at=float(number)))
+    reception.events.take(2, 0)
     assert reception.events_through() == datetime.fromtimestamp(0, UTC)
-    first.take(10, 0)
-    assert reception.events_through() == datetime.fromtimestamp(0, UTC), "taken and not stored"
-    first.stored()
-    assert reception.events_through() == datetime.fromtimestamp(1, UTC)
-
-
-@pytest.mark.parametrize(
-    "topics_of_one",
-    [
-        [topics.up("VB-0007", kind) for kind in UpKind],
-        [volinks("0012", kind) for kind in (Kind.UPDATE, Kind.HEART)],
-        [Place("g", number, Generation.ONE, epoch, "RL-1").topic for number, epoch in ((1, 0), (1, 9), (2, 0))],
-    ],
-)
-def test_what_one_cabinet_says_is_in_one_lane(topics_of_one: list[str]) -> None:
-    for lanes in range(1, 17):
-        assert len({lane_of(topic, lanes) for topic in topics_of_one}) == 1
-
-
-@pytest.mark.parametrize("topic", ["", "/", "a", "a/b", "(not UTF-8)", "vb/v1", "\ud800/x/\ud800"])
-def test_whatever_comes_has_a_lane(topic: str) -> None:
-    assert lane_of(topic, 3) in range(3)
-
-
-def test_cabinets_are_spread_over_the_lanes() -> None:
-    counts = Counter(lane_of(f"vb/v1/VB-{number:04}/up/event", 4) for number in range(1_000))
-    assert min(counts.values()) > 200
-
-
-def test_messages_are_acknowledged_in_the_order_in_which_they_came() -> None:
-    receipts, said = Receipts(), list[list[int]]()
-    came = [message(number) for number in range(6)]
-
-    def stored(*numbers: int) -> None:
-        receipts.stored([came[number] for number in numbers], lambda ready: said.append([each.mid for each in ready]))
-
-    for each in came:
-        receipts.came(each)
-    stored(1, 2)
-    assert said == []
-    stored(0)
-    stored(4)
-    stored(5, 3)
-    assert said == [[0, 1, 2], [3, 4, 5]]
-    # The same number in another connection is another message, and one of QoS 0 has none.
-    again = came[0]._replace(generation=2)
-    receipts.came(again)
-    receipts.stored([message(9)._replace(qos=0), again], lambda ready: said.append([each.generation for each in ready]))
-    assert said[2:] == [[2]]
+    reception.events.stored()
+    assert reception.events_through() == datetime.fromtimestamp(2, UTC)
 
 
 def test_samples_are_bounded_by_bytes_too() -> None:
