@@ -1,4 +1,4 @@
-"""docker-compose.yml as data."""
+"""docker-compose.yml and its overlays as data."""
 
 import re
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Variable:
 
 
 @cache
-def text() -> str:
-    return (ROOT / "docker-compose.yml").read_text()
+def text(file: str = "docker-compose.yml") -> str:
+    return (ROOT / file).read_text()
 
 
 @cache
@@ -43,8 +43,8 @@ def ours() -> dict[str, dict[str, Any]]:
     return {name: service for name, service in services().items() if "VOLTBAY_IMAGE" in service["image"]}
 
 
-def variables() -> list[Variable]:
-    without_comments = re.sub(r"^\s*#.*$", "", text(), flags=re.MULTILINE)
+def variables(file: str = "docker-compose.yml") -> list[Variable]:
+    without_comments = re.sub(r"^\s*#.*$", "", text(file), flags=re.MULTILINE)
     return [
         Variable(match["name"], match["kind"] == "?", match["rest"] if match["kind"] == "-" else None)
         for match in _VARIABLE.finditer(without_comments)

@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -72,11 +73,11 @@ def test_the_gateways_listener_is_never_published() -> None:
 def test_no_secret_has_a_default() -> None:
     secret = [v for v in compose.variables() if any(word in v.name for word in ("PASSWORD", "SECRET", "KEY"))]
     secret = [v for v in secret if not v.name.endswith(("_URL", "_PORT"))]
-    assert len({v.name for v in secret}) == 12
+    assert len({v.name for v in secret}) == 13
     for variable in secret:
         # Needed only with the simulators' profile, with Stripe, or with text messages.
         sometimes = {"SIMULATOR_PASSWORD", "VOLTBAY_STRIPE_API_KEY", "VOLTBAY_STRIPE_WEBHOOK_SECRET"}
-        sometimes |= {"VOLTBAY_SMS_WEBHOOK_SECRET"}
+        sometimes |= {"VOLTBAY_STRIPE_CONNECT_WEBHOOK_SECRET", "VOLTBAY_SMS_WEBHOOK_SECRET"}
         assert variable.required or (variable.name in sometimes and variable.default == ""), variable
     assert DEVELOPMENT_SECRET not in compose.text()
 
@@ -115,6 +116,16 @@ def test_the_example_environment_names_every_variable() -> None:
     lines = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
     assert {variable.name for variable in compose.variables()} - lines == set()
     assert DEVELOPMENT_SECRET not in example
+
+
+def test_what_the_example_environment_offers_reaches_the_containers() -> None:
+    example = (compose.ROOT / ".env.example").read_text()
+    for_containers, apart, _ = example.partition("# Outside containers")
+    assert apart
+    offered = set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", for_containers, re.MULTILINE))
+    overlays = [*compose.variables("docker-compose.prod.yml"), *compose.variables("docker-compose.relink.yml")]
+    assert len(offered) > 60
+    assert offered - {variable.name for variable in (*compose.variables(), *overlays)} == set()
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
