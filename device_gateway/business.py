@@ -19,8 +19,6 @@ from firmware_protocol.messages import (
     PowerBankEjected,
     PowerBankInserted,
     SlotFault,
-    SlotLocked,
-    SlotUnlocked,
     StationFault,
 )
 from fleet.devices.commands import kind_of, settle_questions
@@ -38,7 +36,6 @@ from fleet.settings import Settings
 #: Applies one fact in the caller's transaction.
 FactHandler = Callable[[Session, DeviceFact, datetime], None]
 
-LOCKS: Final = (SlotLocked, SlotUnlocked)
 #: These reach people, banks or money: each goes through the services, alone under a savepoint.
 FACTS: Final = frozenset(
     {

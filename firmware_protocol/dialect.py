@@ -36,8 +36,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     shows_slots: bool = False
     #: MQTT quality of service for commands.
     command_qos: int
-    #: The cabinet ejects by serial; otherwise a slot is needed.
-    eject_by_serial: bool
     #: `type` of every command that the dialect has a frame for; others are refused where they are ordered.
     commands: frozenset[str]
     #: Those among them that are never answered: sent is all that can be known of them.

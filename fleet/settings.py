@@ -1,4 +1,4 @@
-"""Environment → one frozen Settings. Nothing else in the tree reads os.environ."""
+"""Environment → one frozen Settings. No other code of the backend reads os.environ; `cli` hands it on to children."""
 
 import base64
 import hashlib
@@ -300,8 +300,3 @@ def webhook_key(secret: str) -> bytes:
         return base64.b64decode(encoded, validate=True) if prefix == "whsec" else b""
     except ValueError:
         return b""
-
-
-def urlsafe(data: bytes) -> str:
-    """Base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,7 +1,6 @@
 """Money: integer minor units with an ISO 4217 currency. No float ever enters."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Self
 
 #: Minor unit digits where they are not 2 (ISO 4217 list one).
@@ -24,11 +23,6 @@ def rounded(numerator: int, denominator: int) -> int:
     """The one rounding rule: to the nearest minor unit, a half away from zero. `denominator` is positive."""
     whole = (2 * abs(numerator) + denominator) // (2 * denominator)
     return -whole if numerator < 0 else whole
-
-
-def round_half_up(value: Fraction) -> int:
-    """`rounded`, of a fraction."""
-    return rounded(value.numerator, value.denominator)
 
 
 #: Basis points in the whole: rates and multipliers are integers of hundredths of a per cent.

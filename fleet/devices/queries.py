@@ -41,12 +41,6 @@ def online(session: Session, station_id: int) -> bool:
     return session.scalars(query).first() is not None
 
 
-def sessions_of_station(session: Session, station_id: int, limit: int = 50) -> list[DeviceSession]:
-    """Newest first."""
-    query = select(DeviceSession).where(DeviceSession.station_id == station_id)
-    return list(session.scalars(query.order_by(DeviceSession.epoch.desc()).limit(limit)))
-
-
 def commands_of_rental(session: Session, rental_id: UUID) -> list[DeviceCommand]:
     """In order of time."""
     query = select(DeviceCommand).where(DeviceCommand.rental_id == rental_id)

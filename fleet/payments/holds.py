@@ -16,7 +16,7 @@ from fleet.payments.errors import RefundTooLarge, TransferKeyReused
 from fleet.payments.events import RentalRefunded
 from fleet.payments.models import AccountKind, LedgerAccount, LedgerTransfer, TransferState
 from fleet.payments.rules import spread
-from fleet.payments.wallets import Purse, account_of, lock_purse, wallet_of
+from fleet.payments.wallets import Purse, account_of, wallet_of
 
 HOLD = "rental_hold"
 CHARGE = "rental_charge"
@@ -33,17 +33,12 @@ class CaptureResult:
     due_minor: int
 
 
-def hold_for_rental(
-    session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime, key: str | None = None
-) -> LedgerTransfer:
-    """Set money aside on the rider's wallet; once per rental and `key`. Locks the wallet. Raises InsufficientFunds."""
-    return hold_from(session, lock_purse(session, user_id, money.currency, now), rental_id, money, now, key=key)
-
-
 def hold_from(
     session: Session, purse: Purse, rental_id: UUID, money: Money, now: datetime, *, key: str | None = None
 ) -> LedgerTransfer:
-    """The same, with a purse that this transaction has locked and taken nothing from since."""
+    """Set money aside in a purse that this transaction has locked and taken nothing from since; once per rental and
+    `key`. Raises InsufficientFunds.
+    """
     locked = {purse.account_id: purse.available_minor}
     return ledger.hold(session, **_hold(purse, rental_id, money, now, key), locked=locked)
 

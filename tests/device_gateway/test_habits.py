@@ -19,7 +19,6 @@ SLOW = Capabilities(
     honours_deadline=False,
     journal=False,
     command_qos=0,
-    eject_by_serial=True,
     commands=frozenset(),
     cadence=Cadence(period_s=600, periods=2.1, margin_s=30),
 )

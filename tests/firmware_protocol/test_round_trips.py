@@ -6,7 +6,7 @@ from msgspec import Struct
 from firmware_protocol import topics
 from firmware_protocol.channels import COMMANDS, CONTROLS, DOWN_KIND, UP_KIND, UP_MESSAGES
 from firmware_protocol.commands import CommandFrame, LockSlot
-from firmware_protocol.dialects import get_dialect
+from firmware_protocol.dialects import registry
 from firmware_protocol.dialects.native import NATIVE, Encoding
 from firmware_protocol.errors import FrameTooLarge, InvalidField, UnknownDialect
 from firmware_protocol.messages import LogChunk, UpFrame
@@ -72,9 +72,9 @@ def test_an_impossible_command_is_not_sent(encoding: Encoding) -> None:
 
 
 def test_dialects_are_found_by_name() -> None:
-    assert get_dialect("native") is NATIVE
-    with pytest.raises(UnknownDialect, match="expected one of native, got 'morse'"):
-        get_dialect("morse")
+    assert registry.named("native") is NATIVE
+    with pytest.raises(UnknownDialect, match="dialect 'morse': this build has native, volinks, relink"):
+        registry.named("morse")
 
 
 def test_every_down_kind_has_its_message() -> None:

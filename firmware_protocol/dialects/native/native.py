@@ -32,7 +32,6 @@ class NativeDialect:
         honours_deadline=True,
         journal=True,
         command_qos=1,
-        eject_by_serial=True,
         commands=frozenset(type_name(command) for command in COMMANDS),
     )
 

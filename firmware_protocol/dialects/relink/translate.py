@@ -28,7 +28,6 @@ CAPABILITIES: Final = Capabilities(
     honours_deadline=False,
     journal=False,
     command_qos=0,
-    eject_by_serial=False,
     commands=frozenset({"eject_power_bank", "query_inventory", "reboot", "set_volume"}),
     unanswered=frozenset({"reboot", "set_volume"}),
     connection_bound=True,

@@ -68,7 +68,6 @@ CAPABILITIES: Final = Capabilities(
     journal=False,
     # With QoS 1 a lost PUBACK makes the broker repeat the eject, and the cabinet gives a second bank (9.1).
     command_qos=0,
-    eject_by_serial=True,
     commands=frozenset(
         {"eject_power_bank", "query_inventory", "reboot", "set_volume", "set_network", "vendor_command"}
     ),

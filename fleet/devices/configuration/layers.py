@@ -89,15 +89,6 @@ def all_layers(session: Session) -> list[DeviceConfigLayer]:
     return list(session.scalars(select(DeviceConfigLayer).order_by(DeviceConfigLayer.scope, DeviceConfigLayer.name)))
 
 
-def get_layer(session: Session, scope: ConfigScope, name: str) -> DeviceConfigLayer:
-    """Raises LayerNotFound."""
-    query = select(DeviceConfigLayer).where(DeviceConfigLayer.scope == scope, DeviceConfigLayer.name == name)
-    found = session.scalars(query).one_or_none()
-    if found is None:
-        raise LayerNotFound(f"there is no configuration for {scope} {name}", scope=scope, name=name)
-    return found
-
-
 def _locked(session: Session, scope: ConfigScope, name: str) -> DeviceConfigLayer | None:
     query = select(DeviceConfigLayer).where(DeviceConfigLayer.scope == scope, DeviceConfigLayer.name == name)
     return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.common.money import Money, minor_digits, round_half_up
+from fleet.common.money import Money, minor_digits, rounded
 
 amounts = st.integers(-(10**12), 10**12)
 
@@ -46,18 +46,18 @@ def test_currencies_do_not_add() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "rounded"),
+    ("value", "expected"),
     [("0.5", 1), ("0.49", 0), ("-0.5", -1), ("-0.49", 0), ("1.5", 2), ("2.5", 3), ("-2.5", -3), ("7", 7)],
 )
-def test_a_half_goes_away_from_zero(value: str, rounded: int) -> None:
-    assert round_half_up(Fraction(value)) == rounded
+def test_a_half_goes_away_from_zero(value: str, expected: int) -> None:
+    assert rounded(*Fraction(value).as_integer_ratio()) == expected
 
 
 @given(st.fractions())
 def test_rounding_is_to_the_nearest_and_the_same_on_both_sides_of_zero(value: Fraction) -> None:
-    rounded = round_half_up(value)
-    assert abs(rounded - value) <= Fraction(1, 2)
-    assert round_half_up(-value) == -rounded
+    found = rounded(*value.as_integer_ratio())
+    assert abs(found - value) <= Fraction(1, 2)
+    assert rounded(*(-value).as_integer_ratio()) == -found
 
 
 def test_minor_units_differ() -> None:

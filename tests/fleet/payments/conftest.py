@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from fleet.common.money import Money
 from fleet.db import session_scope
-from fleet.payments import wallets
+from fleet.payments import holds, wallets
+from fleet.payments.models import LedgerTransfer
 from fleet.users.models import User
 from tests.databases import Database
 from tests.fleet.parallel import wide_engine
@@ -33,6 +34,11 @@ def add_rider(session: Session, funds: int = 0, currency: str = "EUR") -> UUID:
             now=NOW,
         )
     return user.id
+
+
+def hold_for_rental(session: Session, *, user_id: UUID, rental_id: UUID, money: Money, now: datetime) -> LedgerTransfer:
+    """Money set aside on the rider's wallet, as starts do."""
+    return holds.hold_from(session, wallets.lock_purse(session, user_id, money.currency, now), rental_id, money, now)
 
 
 def available(session: Session, user_id: UUID, currency: str = "EUR") -> int:

@@ -11,7 +11,7 @@ from fleet.payments import holds, ledger
 from fleet.payments.histories import transactions_of
 from fleet.payments.models import AccountKind, TransferState
 from fleet.payments.transaction_models import Transaction
-from tests.fleet.payments.conftest import NOW, add_rider
+from tests.fleet.payments.conftest import NOW, add_rider, hold_for_rental
 
 
 def euros(minor: int) -> Money:
@@ -31,14 +31,14 @@ def told(rows: list[Transaction]) -> list[tuple[AccountKind, str, int, TransferS
 def test_all_that_moved_or_may_move_a_riders_money_newest_first(session: Session, rider: UUID) -> None:
     rental, other = new_id(), new_id()
     points(session, rider, 70)
-    held = holds.hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
+    held = hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
     holds.capture_for_rental(
         session, hold_id=held.id, rental_id=rental, user_id=rider, now=NOW, points_max_minor=None,
         parts=[(AccountKind.REVENUE, euros(120))],
     )  # fmt: skip
-    released = holds.hold_for_rental(session, user_id=rider, rental_id=other, money=euros(50), now=NOW)
+    released = hold_for_rental(session, user_id=rider, rental_id=other, money=euros(50), now=NOW)
     ledger.void(session, released.id, NOW)
-    holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(200), now=NOW)
+    hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(200), now=NOW)
     wallet, bonus = AccountKind.WALLET, AccountKind.BONUS
     rows = transactions_of(session, rider, 10)
     assert told(rows) == [

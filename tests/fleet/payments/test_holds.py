@@ -10,7 +10,7 @@ from fleet.payments import holds, ledger, proof
 from fleet.payments.errors import InsufficientFunds, RefundTooLarge, TransferKeyReused, TransferSettled
 from fleet.payments.holds import CaptureResult
 from fleet.payments.models import AccountKind, TransferState
-from tests.fleet.payments.conftest import NOW, add_rider, available
+from tests.fleet.payments.conftest import NOW, add_rider, available, hold_for_rental
 
 UNLOCK, USAGE, BUYOUT = AccountKind.UNLOCK_FEES, AccountKind.REVENUE, AccountKind.BUYOUT_REVENUE
 
@@ -25,7 +25,7 @@ def rental() -> UUID:
 
 
 def hold(session: Session, rider: UUID, rental: UUID, minor: int = 500) -> UUID:
-    return holds.hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(minor), now=NOW).id
+    return hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(minor), now=NOW).id
 
 
 def capture(

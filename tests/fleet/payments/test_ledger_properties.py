@@ -16,7 +16,7 @@ from fleet.payments import holds, ledger, proof, wallets
 from fleet.payments.errors import InsufficientFunds, RefundTooLarge, TransferKeyReused, TransferSettled
 from fleet.payments.holds import CaptureResult
 from fleet.payments.models import AccountKind
-from tests.fleet.payments.conftest import NOW, add_rider
+from tests.fleet.payments.conftest import NOW, add_rider, hold_for_rental
 
 RIDERS = 2
 RENTALS = 3
@@ -92,7 +92,7 @@ class Books:
         rider = rental % RIDERS
         refused = self.model.available(rider) < minor
         try:
-            self.holds[rental] = holds.hold_for_rental(
+            self.holds[rental] = hold_for_rental(
                 self.session, user_id=self.riders[rider], rental_id=self.rentals[rental], money=Money(minor, "EUR"),
                 now=NOW,
             ).id  # fmt: skip

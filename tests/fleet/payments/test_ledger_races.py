@@ -12,7 +12,7 @@ from fleet.payments import holds, ledger, proof, wallets
 from fleet.payments.errors import InsufficientFunds, TransferSettled
 from fleet.payments.models import AccountKind
 from tests.fleet.parallel import together
-from tests.fleet.payments.conftest import NOW, THREADS, add_rider, available
+from tests.fleet.payments.conftest import NOW, THREADS, add_rider, available, hold_for_rental
 from tests.fleet.payments.test_ledger_rules import INSERT, row
 
 
@@ -146,7 +146,7 @@ def test_a_hold_is_settled_once(books: Engine, committed_rider: UUID) -> None:
 def test_a_rental_is_charged_once(books: Engine, committed_rider: UUID) -> None:
     rental = new_id()
     with session_scope(books) as session:
-        held = holds.hold_for_rental(session, user_id=committed_rider, rental_id=rental, money=euros(500), now=NOW).id
+        held = hold_for_rental(session, user_id=committed_rider, rental_id=rental, money=euros(500), now=NOW).id
 
     def close(_: int) -> holds.CaptureResult:
         parts = [(AccountKind.UNLOCK_FEES, euros(100)), (AccountKind.REVENUE, euros(650))]

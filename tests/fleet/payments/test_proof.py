@@ -13,7 +13,7 @@ from fleet.payments import adjustments, holds, ledger, proof, wallets
 from fleet.payments.adjustments import AdjustmentRequest
 from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.models import AccountKind
-from tests.fleet.payments.conftest import NOW, add_rider
+from tests.fleet.payments.conftest import NOW, add_rider, hold_for_rental
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def busy(session: Session, rider: UUID) -> UUID:
         session, hold_id=None, rental_id=rental, user_id=rider, now=NOW,
         parts=[(AccountKind.REVENUE, Money(300, "EUR"))],
     )  # fmt: skip
-    holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(200, "EUR"), now=NOW)
+    hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(200, "EUR"), now=NOW)
     wanted = AdjustmentRequest(rider, Money(500, "EUR"), "goodwill")
     adjustments.request(session, wanted, actor_id=rider, limit_minor=500, now=NOW)
     intent = PaymentIntent(

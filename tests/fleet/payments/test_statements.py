@@ -11,7 +11,7 @@ from fleet.db import new_id
 from fleet.payments import holds, ledger, wallets
 from fleet.payments.models import AccountKind, TransferState
 from fleet.payments.statements import StatementLine, line_of, statement, transfers_of, words_for
-from tests.fleet.payments.conftest import NOW, add_rider
+from tests.fleet.payments.conftest import NOW, add_rider, hold_for_rental
 
 HOUR = timedelta(hours=1)
 
@@ -37,14 +37,14 @@ def told(line: StatementLine) -> tuple[str, str, int, int | None, TransferState,
 def test_a_statement_tells_what_happened_in_words_of_riders(session: Session, rider: UUID) -> None:
     """A captured hold is a rental; holds that are open come first; a released one was nothing."""
     rental, other = new_id(), new_id()
-    held = holds.hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
+    held = hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
     holds.capture_for_rental(
         session, hold_id=held.id, rental_id=rental, user_id=rider, now=NOW + HOUR,
         parts=[(AccountKind.REVENUE, euros(120))],
     )  # fmt: skip
     holds.refund_rental(session, rental_id=rental, money=euros(20), reason="jam", key="1", now=NOW + 2 * HOUR)
-    holds.hold_for_rental(session, user_id=rider, rental_id=other, money=euros(200), now=NOW)
-    released = holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(50), now=NOW)
+    hold_for_rental(session, user_id=rider, rental_id=other, money=euros(200), now=NOW)
+    released = hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(50), now=NOW)
     ledger.void(session, released.id, NOW)
     adjust(session, rider, -100, "back")
     page = statement(session, account(session, rider), 10)
@@ -62,7 +62,7 @@ def test_a_statement_tells_what_happened_in_words_of_riders(session: Session, ri
 def test_lines_stand_in_the_order_in_which_money_moved(session: Session, rider: UUID) -> None:
     """A hold that was made first and captured last is the last line: balances would contradict themselves otherwise."""
     rental = new_id()
-    held = holds.hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
+    held = hold_for_rental(session, user_id=rider, rental_id=rental, money=euros(300), now=NOW)
     adjust(session, rider, 50, "in between")
     ledger.post(session, held.id, 300, NOW + HOUR)
     lines = statement(session, account(session, rider), 10).lines
@@ -72,7 +72,7 @@ def test_lines_stand_in_the_order_in_which_money_moved(session: Session, rider: 
 def test_a_statement_is_read_in_pages_that_neither_miss_nor_repeat(session: Session, rider: UUID) -> None:
     for number in range(6):
         adjust(session, rider, number + 1, str(number))
-    holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(200), now=NOW)
+    hold_for_rental(session, user_id=rider, rental_id=new_id(), money=euros(200), now=NOW)
     seen: list[int] = []
     before: int | None = None
     while True:

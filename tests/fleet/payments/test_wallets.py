@@ -6,11 +6,11 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import InvalidInput
 from fleet.common.money import Money
 from fleet.db import new_id
-from fleet.payments import holds, wallets
+from fleet.payments import wallets
 from fleet.payments.errors import InsufficientFunds, TransferKeyReused
 from fleet.payments.models import LedgerTransfer
 from fleet.payments.wallets import WalletBalance
-from tests.fleet.payments.conftest import NOW, add_rider, available
+from tests.fleet.payments.conftest import NOW, add_rider, available, hold_for_rental
 
 
 def adjust(session: Session, rider: UUID, minor: int, key: str = "k", reason: str = "goodwill") -> LedgerTransfer:
@@ -20,7 +20,7 @@ def adjust(session: Session, rider: UUID, minor: int, key: str = "k", reason: st
 
 
 def test_held_money_is_there_but_not_available(session: Session, rider: UUID) -> None:
-    holds.hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(300, "EUR"), now=NOW)
+    hold_for_rental(session, user_id=rider, rental_id=new_id(), money=Money(300, "EUR"), now=NOW)
     wallet = wallets.wallet_of(session, rider, "EUR", NOW)
     assert wallets.balance(session, wallet) == WalletBalance(1000, 300, 700, "EUR")
 

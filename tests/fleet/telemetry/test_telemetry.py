@@ -13,14 +13,13 @@ from sqlalchemy.orm import Session
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank
-from fleet.telemetry import queries
 from fleet.telemetry.deadband import Deadband
-from fleet.telemetry.queries import Step
 from fleet.telemetry.samples import Sample
 from fleet.telemetry.store import SampleStore
 from fleet.telemetry.upkeep import upkeep, uses_timescale
 from tests.conftest import NOON
 from tests.databases import Database
+from tests.fleet.telemetry.series import Step, latest_heartbeat, slot_samples, slot_series, station_series
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -66,7 +65,7 @@ def test_a_message_is_stored_once(session: Session, now: datetime) -> None:
     assert store.store(session, [sample, sample], now) == [sample]
     assert store.store(session, [sample], now) == []
     assert SampleStore().store(session, [sample], now) == []
-    stored = queries.slot_samples(session, STATION, 1, start=now, end=now + MINUTE)
+    stored = slot_samples(session, STATION, 1, start=now, end=now + MINUTE)
     values = [(each.power_bank_id, each.charge_pct, each.voltage_mv, each.current_ma) for each in stored]
     assert values == [(row.id, 40, 3900, -12)]
     assert stored[0].temperature_c == 21.5
@@ -79,7 +78,7 @@ def test_heartbeats(session: Session, now: datetime) -> None:
         Sample(STATION, 1, 2, now + MINUTE, Heartbeat()),
     ]
     assert len(SampleStore().store(session, beats, now)) == 2
-    newest = queries.latest_heartbeat(session, STATION)
+    newest = latest_heartbeat(session, STATION)
     assert newest is not None
     assert (newest.at, newest.signal_dbm, newest.mains) == (now + MINUTE, None, None)
 
@@ -89,7 +88,7 @@ def test_two_samples_of_one_instant_do_not_break_the_batch(session: Session, now
     store.store(session, [slots(1, now, SlotSample(slot=1, charge_pct=10))], now)
     both = [slots(2, now, SlotSample(slot=1, charge_pct=99)), slots(3, now + MINUTE, SlotSample(slot=1, charge_pct=11))]
     assert len(store.store(session, both, now)) == 2
-    stored = queries.slot_samples(session, STATION, 1, start=now, end=now + DAY)
+    stored = slot_samples(session, STATION, 1, start=now, end=now + DAY)
     assert [each.charge_pct for each in stored] == [10, 11]
 
 
@@ -196,11 +195,11 @@ def feed(session: Session, start: datetime, days: int, seed: int = 1) -> None:
     SampleStore().store(session, samples, start)
 
 
-def series(session: Session, now: datetime) -> list[object]:
+def all_series(session: Session, now: datetime) -> list[object]:
     span = {"start": now - 60 * DAY, "end": now + 60 * DAY}
     return [
-        [queries.slot_series(session, STATION, 1, step=step, **span) for step in Step],
-        [queries.station_series(session, STATION, step=step, **span) for step in Step],
+        [slot_series(session, STATION, 1, step=step, **span) for step in Step],
+        [station_series(session, STATION, step=step, **span) for step in Step],
     ]
 
 
@@ -210,10 +209,10 @@ def test_views_show_raw_rows_before_the_first_upkeep(session: Session, now: date
         [slots(n, now + n * MINUTE, SlotSample(slot=1, charge_pct=10 * n, temperature_c=20.0)) for n in (1, 2, 6)],
         now,
     )
-    (hour,) = queries.slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.HOUR)
+    (hour,) = slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.HOUR)
     assert (hour.bucket, hour.samples, hour.charge_min, hour.charge_max) == (now, 3, 10, 60)
     assert (hour.charge_avg, hour.temperature_avg, hour.voltage_avg) == (30.0, 20.0, None)
-    (day,) = queries.slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.DAY)
+    (day,) = slot_series(session, STATION, 1, start=now - DAY, end=now + DAY, step=Step.DAY)
     assert (day.bucket, day.samples, day.charge_avg) == (now.replace(hour=0), 3, 30.0)
 
 
@@ -221,11 +220,11 @@ def test_views_show_raw_rows_before_the_first_upkeep(session: Session, now: date
 def test_rolled_up_and_raw_give_the_same_series(session: Session, now: datetime, hours: float) -> None:
     native_only(session)
     feed(session, now - 3 * DAY, days=3)
-    before = series(session, now)
+    before = all_series(session, now)
     upkeep(session, now - 3 * DAY + timedelta(hours=hours))
-    assert series(session, now) == before
+    assert all_series(session, now) == before
     upkeep(session, now + 1 * DAY)
-    assert series(session, now) == before
+    assert all_series(session, now) == before
     assert count(session, "slot_telemetry_hour_rollup") > 60
     assert count(session, "station_telemetry_day_rollup") == 4
 
@@ -268,14 +267,14 @@ def test_a_chart_of_hours_needs_the_index_alone(clean_database: Database, now: d
 def test_series_outlive_the_raw_rows(session: Session, now: datetime) -> None:
     native_only(session)
     feed(session, now - 3 * DAY, days=3)
-    before = series(session, now)
+    before = all_series(session, now)
     upkeep(session, now)
     upkeep(session, now + 40 * DAY)
     assert count(session, "slot_telemetry") == 0
-    assert series(session, now) == before
+    assert all_series(session, now) == before
     upkeep(session, now + 500 * DAY)
-    assert queries.slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.HOUR) == []
-    assert len(queries.slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.DAY)) == 4
+    assert slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.HOUR) == []
+    assert len(slot_series(session, STATION, 1, start=now - 60 * DAY, end=now, step=Step.DAY)) == 4
 
 
 def partitions(session: Session) -> set[str]:
@@ -316,15 +315,15 @@ def test_late_rows_get_into_hours_and_days_that_were_rolled_up(session: Session,
     at = now - 2 * DAY + 30 * MINUTE + timedelta(seconds=1, milliseconds=7)
     hidden = SlotSample(slot=1, charge_pct=77)
     SampleStore().store(session, [slots(9_000, at, hidden), Sample(STATION, 1, 9_001, at, Heartbeat(mains=False))], now)
-    before = series(session, now)
+    before = all_series(session, now)
     upkeep(session, now + 1 * DAY + 10 * MINUTE)
-    mended = series(session, now)
+    mended = all_series(session, now)
     assert mended != before
     session.execute(text("UPDATE telemetry_rollup SET through = '2000-01-01Z'"))
     for table in ("slot", "station"):
         for step in ("hour", "day"):
             session.execute(text(f"DELETE FROM {table}_telemetry_{step}_rollup"))
-    assert series(session, now) == mended  # as if all were added up from raw rows only now
+    assert all_series(session, now) == mended  # as if all were added up from raw rows only now
     assert count(session, "telemetry_late") == 0
 
 
@@ -332,10 +331,10 @@ def test_late_rows_of_hours_whose_raw_rows_are_gone_change_nothing(session: Sess
     native_only(session)
     feed(session, now - 3 * DAY, days=3)
     upkeep(session, now + 40 * DAY)
-    before = series(session, now)
+    before = all_series(session, now)
     SampleStore().store(session, [slots(9_000, now - 2 * DAY, SlotSample(slot=1, charge_pct=0))], now + 40 * DAY)
     upkeep(session, now + 40 * DAY + 10 * MINUTE)
-    assert series(session, now) == before
+    assert all_series(session, now) == before
     assert (count(session, "telemetry_late"), count(session, "slot_telemetry")) == (0, 0)
 
 
@@ -345,7 +344,7 @@ def test_averages_are_over_time(session: Session, now: datetime) -> None:
     samples = [slots(n + 1, now + n * MINUTE, SlotSample(slot=1, charge_pct=each)) for n, each in enumerate(charges)]
     samples.append(slots(99, now + 60 * MINUTE - timedelta(seconds=1), SlotSample(slot=1, charge_pct=61)))
     SampleStore(deadband().thin).store(session, samples, now)
-    (hour,) = queries.slot_series(session, STATION, 1, start=now, end=now + DAY, step=Step.HOUR)
+    (hour,) = slot_series(session, STATION, 1, start=now, end=now + DAY, step=Step.HOUR)
     assert hour.samples < 25
     # Each sample stands for the minute before it, the first one for a second, the last one for 59.
     assert hour.charge_avg == pytest.approx((50 + 60 * sum(charges[1:]) + 59 * 61) / 3600)

@@ -1,17 +1,13 @@
-"""Series for charts. The hourly and daily views are the same with TimescaleDB and without."""
+"""What the tables and views of measurements hold. The views are the same with TimescaleDB and without."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from fleet.telemetry.models import SlotTelemetryRow, StationTelemetryRow
-
-#: Points of one answer, newest first.
-MOST_POINTS: Final = 2000
 
 
 class Step(StrEnum):
@@ -53,33 +49,33 @@ class StationPoint:
 def slot_series(
     session: Session, station_id: int, slot: int, *, start: datetime, end: datetime, step: Step
 ) -> list[SlotPoint]:
-    """Ascending; the newest `MOST_POINTS` of [start, end)."""
+    """Ascending, of [start, end)."""
     columns = ", ".join(SlotPoint.__dataclass_fields__)
     query = text(
-        f"SELECT {columns} FROM slot_telemetry_{step.value} WHERE station_id = :station_id AND slot = :slot"  # noqa: S608
-        " AND bucket >= :start AND bucket < :end ORDER BY bucket DESC LIMIT :most"
+        f"SELECT {columns} FROM slot_telemetry_{step.value} WHERE station_id = :station_id AND slot = :slot"
+        " AND bucket >= :start AND bucket < :end ORDER BY bucket"
     )
-    values = {"station_id": station_id, "slot": slot, "start": start, "end": end, "most": MOST_POINTS}
-    return [SlotPoint(*row) for row in session.execute(query, values)][::-1]
+    values = {"station_id": station_id, "slot": slot, "start": start, "end": end}
+    return [SlotPoint(*row) for row in session.execute(query, values)]
 
 
 def station_series(
     session: Session, station_id: int, *, start: datetime, end: datetime, step: Step
 ) -> list[StationPoint]:
-    """Ascending; the newest `MOST_POINTS` of [start, end)."""
+    """Ascending, of [start, end)."""
     columns = ", ".join(StationPoint.__dataclass_fields__)
     query = text(
-        f"SELECT {columns} FROM station_telemetry_{step.value} WHERE station_id = :station_id"  # noqa: S608
-        " AND bucket >= :start AND bucket < :end ORDER BY bucket DESC LIMIT :most"
+        f"SELECT {columns} FROM station_telemetry_{step.value} WHERE station_id = :station_id"
+        " AND bucket >= :start AND bucket < :end ORDER BY bucket"
     )
-    values = {"station_id": station_id, "start": start, "end": end, "most": MOST_POINTS}
-    return [StationPoint(*row) for row in session.execute(query, values)][::-1]
+    values = {"station_id": station_id, "start": start, "end": end}
+    return [StationPoint(*row) for row in session.execute(query, values)]
 
 
 def slot_samples(
     session: Session, station_id: int, slot: int, *, start: datetime, end: datetime
 ) -> list[SlotTelemetryRow]:
-    """Raw rows, ascending; the newest `MOST_POINTS` of [start, end)."""
+    """Raw rows, ascending, of [start, end)."""
     query = (
         select(SlotTelemetryRow)
         .where(
@@ -88,10 +84,9 @@ def slot_samples(
             SlotTelemetryRow.at >= start,
             SlotTelemetryRow.at < end,
         )
-        .order_by(SlotTelemetryRow.at.desc())
-        .limit(MOST_POINTS)
+        .order_by(SlotTelemetryRow.at)
     )
-    return list(session.scalars(query))[::-1]
+    return list(session.scalars(query))
 
 
 def latest_heartbeat(session: Session, station_id: int) -> StationTelemetryRow | None:
