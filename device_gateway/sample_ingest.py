@@ -17,7 +17,7 @@ from fleet.db import session_scope
 from fleet.devices.cursor import CLOCK_SET_BACK_MS
 from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.samples import Sample
-from fleet.telemetry.store import SampleStore, Thin
+from fleet.telemetry.store import SampleStore, Thin, Written
 
 _MOST_CLOCKS: Final = 200_000
 
@@ -56,7 +56,8 @@ class SampleIngest(Ingest):
                 self._reject_all(session, sorted_, done.tally)
             else:
                 may_be_lost(session)  # as every sample may on its way here
-            fresh = self._samples.write(session, prepared, now) if samples else []
+            fresh, seen = self._samples.write(session, prepared, now) if samples else Written([], [])
+        self._shared.banks.see(seen)
         if self._shared.habits is not None:
             self._shared.habits.beats((each.station_id, each.at.timestamp(), each.message) for each in fresh)
         done.heard = {each.station_id for each in samples}

@@ -195,9 +195,9 @@ class Cursor(extensions.cursor):
         self.connection.open()
         return super().callproc(*args, **options)
 
-    def copy_expert(self, *args: Any, **options: Any) -> None:
-        self.connection.open()
-        super().copy_expert(*args, **options)
+    def copy_expert(self, sql: Any, *args: Any, **options: Any) -> None:
+        statement = self.mogrify(sql)
+        super().copy_expert(b";".join((*self.connection.take(), statement)), *args, **options)
 
     def copy_from(self, *args: Any, **options: Any) -> None:
         self.connection.open()

@@ -105,7 +105,7 @@ def _encoding(raw: bytes) -> int:
 def insert(session: Session, rows: Sequence[Row]) -> None:
     """Store new events. A key that exists already is a UniqueViolation: the caller has looked, under the lock.
 
-    A few go with the session's next statement, and fail there; COPY, which is for many, needs two messages of its own.
+    A few go with the session's next statement, and fail there; COPY, which is for many, is a message of its own.
     """
     if len(rows) <= FEW:
         for row in rows:

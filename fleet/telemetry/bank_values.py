@@ -24,10 +24,12 @@ UPDATE power_bank b
        cycles = coalesce(v.cycles, b.cycles),
        health_pct = coalesce(v.health, b.health_pct), temperature_c = coalesce(v.temperature, b.temperature_c),
        sampled_at = v.at
-  FROM (SELECT b.id FROM power_bank b WHERE b.id = ANY(%s::int[]) ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED) free,
-       unnest(%s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::real[])
-           AS v(id, at, charge, cycles, health, temperature)
- WHERE b.id = free.id AND b.id = v.id AND (b.sampled_at IS NULL OR b.sampled_at < v.at)
+  FROM (SELECT told.*
+          FROM unnest(%s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::real[])
+                   AS told(id, at, charge, cycles, health, temperature)
+          JOIN power_bank p ON p.id = told.id AND (p.sampled_at IS NULL OR p.sampled_at < told.at)
+         ORDER BY p.id FOR NO KEY UPDATE OF p SKIP LOCKED) v
+ WHERE b.id = v.id
 RETURNING b.id
 """
 #: Values that did not change are written this often all the same, so that `sampled_at` says how fresh they are.
@@ -36,6 +38,8 @@ _REFRESH: Final = timedelta(minutes=10)
 _WARMER_C: Final = 2.0
 #: Frames kept as they came, until only the newest value of each bank is: some 8 MB.
 _MOST_FRAMES: Final = 1_000
+#: Stations whose newest frame is kept as it came.
+_MOST_STATIONS: Final = 10_000
 _AT: Final = attrgetter("at")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -48,16 +52,27 @@ class BankValues:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._frames: list[Readings] = []
+        #: By station; and frames that were overtaken, or that name other banks than the station's next one.
+        self._latest: dict[int, Readings] = {}
+        self._others: list[Readings] = []
         self._newest: dict[int | None, Measured] = {}
         #: No frame in `_newest` is newer.
         self._through = _NEVER
         self._written: dict[int, Measured] = {}
 
     def see(self, readings: Iterable[Readings]) -> None:
+        """A newer frame of a station's same banks takes the older one's place; what else there is, is sorted later."""
         with self._lock:
-            self._frames += readings
-            if len(self._frames) > _MOST_FRAMES:
+            latest, others = self._latest, self._others
+            for each in readings:
+                before = latest.get(each.station_id)
+                if before is not None and each.at < before.at:
+                    others.append(each)
+                    continue
+                if before is not None and each.banks != before.banks:
+                    others.append(before)
+                latest[each.station_id] = each
+            if len(others) > _MOST_FRAMES or len(latest) > _MOST_STATIONS:
                 self._condense()
 
     def due(self) -> dict[int, Measured]:
@@ -89,7 +104,8 @@ class BankValues:
 
     def _condense(self) -> None:
         """Of what was seen keep each bank's newest measurement: that of the newest frame to name it."""
-        frames, self._frames = self._frames, []
+        frames = [*self._others, *self._latest.values()]
+        self._latest, self._others = {}, []
         newest = self._newest
         for _, at, slots, banks, _ in sorted(frames, key=_AT):
             if at >= self._through:
@@ -117,10 +133,8 @@ def _worth_writing(measured: Measured, written: Measured | None) -> bool:
 def _columns(banks: dict[int, Measured]) -> tuple[str, ...]:
     order = sorted(banks)
     slots = [banks[bank][1] for bank in order]
-    ids = array(order)
     return (
-        ids,
-        ids,
+        array(order),
         instants(banks[bank][0] for bank in order),
         array(slot.charge_pct for slot in slots),
         array(slot.cycles for slot in slots),

@@ -33,12 +33,6 @@ STATION_COLUMNS: Final = {
     "uptime_s": Kind.BIGINT,
     "span_s": Kind.SMALLINT,
 }
-KEY_COLUMNS: Final = {
-    "station_id": Kind.INTEGER,
-    "boot": Kind.BIGINT,
-    "seq": Kind.BIGINT,
-    "received_at": Kind.INSTANT,
-}
 
 
 class Readings(NamedTuple):
@@ -94,14 +88,3 @@ def station_rows(beats: Collection[tuple[int, datetime, Heartbeat, int]]) -> byt
         [span_s for _, _, _, span_s in beats],
     )
     return binary_copy.rows(tuple(STATION_COLUMNS.values()), columns)
-
-
-def key_rows(keys: Sequence[tuple[int, int, int]], received_at: datetime) -> bytes:
-    """Rows of `KEY_COLUMNS` from (station id, boot, seq)."""
-    columns = (
-        [station_id for station_id, _, _ in keys],
-        [boot for _, boot, _ in keys],
-        [seq for _, _, seq in keys],
-        [microseconds(received_at)] * len(keys),
-    )
-    return binary_copy.rows(tuple(KEY_COLUMNS.values()), columns)

@@ -1,37 +1,31 @@
 """Samples into the time series: each message once, rows by COPY, the banks' newest values set-based."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from psycopg2.errors import UniqueViolation
 from sqlalchemy.orm import Session
 
-from firmware_protocol.messages import Heartbeat, SlotTelemetry
+from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
 from fleet.common.bulk import array, copy_binary, raw_cursor, words
+from fleet.common.prepared import Text
 from fleet.telemetry import late
 from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.columns import SLOT, STATION
-from fleet.telemetry.rows import (
-    KEY_COLUMNS,
-    SLOT_COLUMNS,
-    STATION_COLUMNS,
-    Readings,
-    key_rows,
-    slot_rows,
-    station_rows,
-)
+from fleet.telemetry.rows import SLOT_COLUMNS, STATION_COLUMNS, Readings, slot_rows, station_rows
 from fleet.telemetry.samples import Sample
 
-_ONCE: Final = """
+#: In one order for all who write, so that two of them never wait for each other.
+_KEYS: Final = """
 INSERT INTO device_sample (station_id, boot, seq, received_at)
-SELECT station_id, boot, seq, %s FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) AS v(station_id, boot, seq)
+SELECT station_id, boot, seq, %(now)s
+  FROM unnest(%(stations)s::int[], %(boots)s::bigint[], %(seqs)s::bigint[]) AS v(station_id, boot, seq)
  ORDER BY station_id, boot, seq
-ON CONFLICT DO NOTHING RETURNING station_id, boot, seq
 """
+_NEW: Final = Text(_KEYS)
+_UNLESS_KNOWN: Final = Text(f"{_KEYS} ON CONFLICT DO NOTHING RETURNING station_id, boot, seq")
 _MOST_SERIALS: Final = 500_000
-_SERIAL: Final = attrgetter("serial")
 #: Station, boot, seq.
 Key = tuple[int, int, int]
 #: What becomes a row: `fleet.telemetry.deadband.Deadband.thin`, or everything when there is none.
@@ -58,6 +52,13 @@ class Prepared(NamedTuple):
     rows: Rows | None
 
 
+class Written(NamedTuple):
+    """The samples that were new, and what they say of slots."""
+
+    fresh: list[Sample]
+    seen: list[Readings]
+
+
 class SampleStore:
     """Writes samples in the caller's transaction; remembers between batches what a serial's id is and what a bank's row
     holds, so that neither is asked or written again. One per thread.
@@ -67,28 +68,32 @@ class SampleStore:
         """`banks`: shared by all threads that see samples of the same banks."""
         self._thin = thin
         self._ids: dict[str | None, int] = {}
+        #: By station: the serials of its last frame, and the banks they are. Seldom another than the one before.
+        self._inside: dict[int, tuple[str, list[int | None]]] = {}
         self.banks = banks or BankValues()
 
     def store(self, session: Session, samples: Sequence[Sample], now: datetime) -> list[Sample]:
-        """`prepare` and `write` in one."""
-        return self.write(session, self.prepare(samples), now)
+        """`prepare` and `write` in one; the samples that were new. The banks' own rows are left to `write_banks`."""
+        written = self.write(session, self.prepare(samples), now)
+        self.banks.see(written.seen)
+        return written.fresh
 
     def prepare(self, samples: Sequence[Sample]) -> Prepared:
         """All that needs no database: it is done while another thread's batch is written."""
         if len(self._ids) > _MOST_SERIALS:
             self._ids.clear()
+            self._inside.clear()
         by_key = {(each.station_id, each.boot, each.seq): each for each in samples}
         readings = self._readings(by_key.values())
         return Prepared(by_key, readings, _rows(by_key.values(), readings) if self._thin is None else None)
 
-    def write(self, session: Session, prepared: Prepared, now: datetime) -> list[Sample]:
-        """Returns the samples that were new. The banks' own rows are left to `write_banks`."""
+    def write(self, session: Session, prepared: Prepared, now: datetime) -> Written:
+        """`banks` is for the caller to tell, once this is committed."""
         with raw_cursor(session) as cursor:
             cursor.execute("SAVEPOINT samples")
             try:
-                # In one order for all who write, so that two of them never wait for each other.
-                keys = key_rows(sorted(prepared.by_key), now)
-                copy_binary(cursor, "device_sample", KEY_COLUMNS, keys)
+                # With the rows that follow, in one message, and refused with them.
+                _NEW.later(session, _keys(prepared.by_key, now))
                 return self._write(session, prepared, list(prepared.by_key.values()), now, _copy)
             except UniqueViolation:  # a repetition, or two samples of one instant: seldom, and worth another way
                 cursor.execute("ROLLBACK TO SAVEPOINT samples")
@@ -102,7 +107,7 @@ class SampleStore:
 
     def _write(
         self, session: Session, prepared: Prepared, fresh: list[Sample], now: datetime, copy: Copy
-    ) -> list[Sample]:
+    ) -> Written:
         readings, rows = prepared.readings, prepared.rows
         if self._learn(session, readings):
             readings, rows = self._readings(fresh), None
@@ -116,17 +121,26 @@ class SampleStore:
             copy(session, STATION.name, STATION_COLUMNS, beats)
         if slots:
             copy(session, SLOT.name, SLOT_COLUMNS, slots)
-        self.banks.see(seen)
-        return fresh
+        return Written(fresh, seen)
 
     def _readings(self, samples: Iterable[Sample]) -> list[Readings]:
         """The slots of each frame with the ids of the banks in them, as far as they are known."""
-        find = self._ids.get
         return [
-            Readings(station_id, at, message.slots, list(map(find, map(_SERIAL, message.slots))), span_s)
+            Readings(station_id, at, message.slots, self._banks(station_id, message.slots), span_s)
             for station_id, _, _, at, message, span_s in samples
             if isinstance(message, SlotTelemetry)
         ]
+
+    def _banks(self, station_id: int, slots: Sequence[SlotSample]) -> list[int | None]:
+        serials = [slot.serial for slot in slots]
+        told = "\n".join([serial or "" for serial in serials])
+        known = self._inside.get(station_id)
+        if known is not None and known[0] == told:
+            return known[1]
+        banks = list(map(self._ids.get, serials))
+        if None not in banks:
+            self._inside[station_id] = told, banks
+        return banks
 
     def _learn(self, session: Session, readings: Iterable[Readings]) -> bool:
         """Look serials up that are not known yet; whether any of them is a bank's."""
@@ -157,11 +171,12 @@ def _rows(samples: Iterable[Sample], readings: Iterable[Readings]) -> Rows:
 
 def _once(session: Session, by_key: dict[Key, Sample], now: datetime) -> list[Sample]:
     """Those never seen before."""
-    with raw_cursor(session) as cursor:
-        cursor.execute(
-            _ONCE, (now, array(k[0] for k in by_key), array(k[1] for k in by_key), array(k[2] for k in by_key))
-        )
-        return [by_key[row] for row in cursor]
+    return [by_key[cast("Key", row)] for row in _UNLESS_KNOWN.all(session, _keys(by_key, now))]
+
+
+def _keys(keys: Collection[Key], now: datetime) -> dict[str, object]:
+    columns = {"stations": array(k[0] for k in keys), "boots": array(k[1] for k in keys)}
+    return {**columns, "seqs": array(k[2] for k in keys), "now": now}
 
 
 def _copy(session: Session, table: str, columns: Iterable[str], rows: bytes) -> None:

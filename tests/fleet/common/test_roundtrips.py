@@ -217,6 +217,24 @@ def test_copy_and_many_rows_keep_their_place(engine: Engine) -> None:
     assert _ids(engine) == [1, 2, 3, 4]
 
 
+def test_copy_takes_what_waits_with_it_and_is_refused_with_it(engine: Engine) -> None:
+    with Session(engine) as session:
+        session.execute(_INSERT, _row(1))
+        driver: Any = session.connection().connection
+        with driver.cursor() as cursor:
+            before = driver.round_trips
+            write_later(session, _INSERT, _row(2))
+            cursor.copy_expert("COPY processed_event FROM STDIN", StringIO("3\ta\t2026-01-01 00:00+00\n"))
+            assert driver.round_trips - before == 1
+            cursor.execute("SAVEPOINT s")
+            write_later(session, _INSERT, _row(2))
+            with pytest.raises(UniqueViolation):
+                cursor.copy_expert("COPY processed_event FROM STDIN", StringIO("4\ta\t2026-01-01 00:00+00\n"))
+            cursor.execute("ROLLBACK TO SAVEPOINT s")
+        session.commit()
+    assert _ids(engine) == [1, 2, 3]
+
+
 def test_a_cursor_of_the_server_s_sees_what_its_transaction_wrote(engine: Engine) -> None:
     with Session(engine) as session:
         session.execute(_INSERT, [_row(event_id) for event_id in range(25)])

@@ -7,13 +7,14 @@ from random import Random
 from time import monotonic
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
 from fleet.settings import Settings
 from fleet.stations.models import PowerBank
 from fleet.telemetry.deadband import Deadband
+from fleet.telemetry.models import SlotTelemetryRow
 from fleet.telemetry.samples import Sample
 from fleet.telemetry.store import SampleStore
 from fleet.telemetry.upkeep import upkeep, uses_timescale
@@ -166,6 +167,40 @@ def test_what_comes_late_does_not_hide_the_newest(session: Session, now: datetim
     assert charge(session, rows[0]) == (99, now + 2_499 * MINUTE)
     assert charge(session, rows[1]) == (81, now + 5_000 * MINUTE)
     assert charge(session, rows[2]) == (82, now + 4_000 * MINUTE)
+
+
+def test_banks_that_change_places_keep_their_own_values(session: Session, now: datetime) -> None:
+    """Also when a bank is known to the backend only after its first sample."""
+    first, second = bank(session, "PB1", now), bank(session, "PB2", now)
+    store = SampleStore()
+
+    def tell(seq: int, *inside: tuple[str, int], station_id: int = 1) -> None:
+        measured = [
+            SlotSample(slot=slot, serial=serial, charge_pct=pct) for slot, (serial, pct) in enumerate(inside, 1)
+        ]
+        message = SlotTelemetry(slots=tuple(measured))
+        store.store(session, [Sample(station_id, 1, seq, now + seq * MINUTE, message)], now)
+
+    tell(1, ("PB1", 10), ("PB2", 20), ("PB3", 30))
+    third = bank(session, "PB3", now)
+    tell(2, ("PB2", 21), ("PB1", 11), ("PB3", 31))
+    tell(3, ("PB2", 22), ("PB3", 32))
+    tell(4, ("PB1", 14), station_id=2)
+    tell(5, ("PB2", 25))
+    store.write_banks(session)
+    assert [charge(session, each) for each in (first, second, third)] == [
+        (14, now + 4 * MINUTE),
+        (25, now + 5 * MINUTE),
+        (32, now + 3 * MINUTE),
+    ]
+    row = SlotTelemetryRow
+    told = select(row.power_bank_id).where(row.station_id == 1).order_by(row.at, row.slot)
+    assert list(session.scalars(told)) == [
+        *(first.id, second.id, None),
+        *(second.id, first.id, third.id),
+        *(second.id, third.id),
+        second.id,
+    ]
 
 
 def test_banks_that_were_not_committed_are_written_with_their_next_sample(session: Session, now: datetime) -> None:
