@@ -103,7 +103,7 @@ def _fleet(request: Request, error: FleetError) -> JSONResponse:
 def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
     """What was sent is not repeated: it may hold a secret."""
     found = [
-        FieldProblem(field=".".join(map(str, entry["loc"])), message=entry["msg"], kind=entry["type"])
+        FieldProblem(field=".".join(map(str, entry["loc"])), message=_message(entry), kind=entry["type"])
         for entry in error.errors()
     ]
     return problem(
@@ -113,6 +113,12 @@ def _validation(request: Request, error: RequestValidationError) -> JSONResponse
         request_id=request_id_of(request),
         members={"field": found[0].field, "errors": [entry.model_dump() for entry in found]},
     )
+
+
+def _message(entry: dict[str, Any]) -> str:
+    """Of a body that is no JSON: what is wrong with it is beside FastAPI's own words."""
+    found: str = entry["msg"]
+    return f"{found}: {entry['ctx']['error']}" if entry["type"] == "json_invalid" else found
 
 
 def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -20,10 +20,14 @@ from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 
+from api.json_bodies import JsonRequest, check_address
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 #: Under which name FastAPI gives the request, however functions call theirs.
 _REQUEST: Final = "request"
+#: What FastAPI is told of how an answer is written (`response_model_…`).
+_SHAPE: Final = ("include", "exclude", "by_alias", "exclude_unset", "exclude_defaults", "exclude_none")
 #: Values by name where FastAPI reads them from the request, by function where a dependency makes them.
 Values = dict[Any, Any]
 
@@ -60,7 +64,9 @@ class Plan:
     """What an endpoint depends on, in the order in which it is asked for.
 
     Plain functions and generators are asked in the thread of an endpoint that is a plain function itself; those of a
-    coroutine are left to FastAPI. Raises TypeError where names of parameters mean different things.
+    coroutine are left to FastAPI. Raises TypeError where names of parameters mean different things, and for what a
+    plan does not do: dependencies that are asked twice (`use_cache=False`), by few at once (`max_concurrency`), or left
+    after the answer (a scope of "request").
     """
 
     def __init__(self, endpoint: Callable[..., Any]) -> None:
@@ -95,10 +101,16 @@ class Plan:
 
     def _dependency(self, parameter: Parameter) -> Callable[..., Any] | None:
         """What makes the value, when it is for us to ask."""
-        call = _depends_on(parameter)
-        if not isfunction(call) or isasyncgenfunction(call):
+        found = _depends(parameter)
+        call = None if found is None else found.dependency
+        if found is None or not isfunction(call) or isasyncgenfunction(call):
             return None
-        return call if self.threaded or iscoroutinefunction(call) else None
+        if not (self.threaded or iscoroutinefunction(call)):
+            return None
+        left_late = is_scope(call) and found.scope != "function"
+        if left_late or not found.use_cache or found.max_concurrency is not None:
+            raise TypeError(f"{parameter.name} of {self.endpoint.__qualname__} cannot be planned: {found}")
+        return call
 
     def _outside(self, parameter: Parameter) -> str:
         if isclass(parameter.annotation) and issubclass(parameter.annotation, Request):
@@ -106,7 +118,8 @@ class Plan:
         known = self.outside.setdefault(parameter.name, parameter)
         if (known.annotation, known.default) != (parameter.annotation, parameter.default):
             raise TypeError(f"{parameter.name} of {self.endpoint.__qualname__} means two things")
-        if isinstance(_depends_on(parameter), SecurityBase):
+        found: Any = _depends(parameter)
+        if found is not None and isinstance(found.dependency, SecurityBase):
             self.documented.add(parameter.name)
         return parameter.name
 
@@ -126,11 +139,11 @@ class Plan:
         return key
 
 
-def _depends_on(parameter: Parameter) -> Any:
+def _depends(parameter: Parameter) -> params.Depends | None:
     if get_origin(parameter.annotation) is not Annotated:
         return None
     found = [each for each in get_args(parameter.annotation) if isinstance(each, params.Depends)]
-    return found[0].dependency if found else None
+    return found[-1] if found else None  # of several the last one, as FastAPI has it
 
 
 class Operation(APIRoute):
@@ -151,6 +164,7 @@ class Operation(APIRoute):
         self._renders = (
             self.response_field is not None and isinstance(self.response_class, DefaultPlaceholder) and not own_response
         )
+        self._shape = {name: getattr(self, f"response_model_{name}") for name in _SHAPE}
 
     def _served(self) -> Callable[..., Any]:
         """What FastAPI takes for the endpoint."""
@@ -172,6 +186,7 @@ class Operation(APIRoute):
             _enter(self._in_thread, values, stack)
             answer = self._plan.endpoint(**{name: values[key] for name, key in self._plan.takes})
             return self._rendered(answer) if self._renders and not isinstance(answer, Response) else answer
+        raise RuntimeError(f"a dependency of {self._plan.endpoint.__qualname__} has swallowed what was raised")
 
     def _rendered(self, answer: Any) -> Response:
         """As FastAPI does it, but where the transaction is still open."""
@@ -179,7 +194,7 @@ class Operation(APIRoute):
         value, problems = self.response_field.validate(answer, {}, loc=("response",))
         if problems:
             raise ResponseValidationError(errors=problems, body=answer)
-        body = self.response_field.serialize_json(value)
+        body = self.response_field.serialize_json(value, **self._shape)
         return Response(body, self.status_code or 200, media_type="application/json")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -193,11 +208,15 @@ class Operation(APIRoute):
         finally:
             self.dependant = whole
 
+        reads_body = self.body_field is not None
+
         async def handler(request: Request) -> Response:
+            asked = JsonRequest(request.scope, request.receive) if reads_body else request
             try:
-                return await handle(request)
+                check_address(request.scope)
+                return await handle(asked)
             except RequestValidationError:
-                await self._admit(request)
+                await self._admit(asked)
                 raise
 
         return handler

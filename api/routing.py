@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
@@ -26,13 +27,28 @@ class Table:
         if scope["type"] == "http" and not scope.get("root_path"):
             path: str = scope["path"]
             for route in self._routes.get((scope["method"], _area(path)), ()):
-                if route.path_regex.match(path):
+                if _fits(route, path):
                     _, found = route.matches(scope)
                     scope["router"] = self._router
                     scope.update(found)
                     await route.handle(scope, receive, send)
                     return
+            self._refuse_method(scope)
         await self._router.app(scope, receive, send)
+
+    def _refuse_method(self, scope: Scope) -> None:
+        """The router would name the methods of one route only. Raises HTTPException when there are any."""
+        path: str = scope["path"]
+        area = _area(path)
+        fit = [each for key, routes in self._routes.items() if key[1] == area for each in routes if _fits(each, path)]
+        if fit:
+            scope["route"] = fit[0]  # what metrics count it under
+            methods = sorted({method for each in fit for method in each.methods or ()})
+            raise HTTPException(405, headers={"Allow": ", ".join(methods)})
+
+
+def _fits(route: APIRoute, path: str) -> bool:
+    return route.path_regex.match(path) is not None
 
 
 def _by_area(routes: Sequence[BaseRoute]) -> dict[tuple[str, str], list[APIRoute]]:

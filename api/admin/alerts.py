@@ -16,6 +16,7 @@ from api.problems import problems
 from api.schemas import Cursor, Input, Instant, Limit, Page, Schema
 from api.v1 import area
 from fleet.telemetry import alerts
+from fleet.telemetry.alert_rules import LONGEST_S
 from fleet.telemetry.alerts import Only, RuleSpec
 from fleet.telemetry.models import Alert, AlertKind, AlertRule, AlertState, Severity
 
@@ -104,8 +105,8 @@ class AlertRuleIn(Input):
             " certificate: days; flapping: connections in 15 minutes; long_rental, bank_missing: hours"
         ),
     ] = None
-    duration_s: Annotated[int, Field(ge=0, description="how long it must be so")] = 0
-    clear_after_s: Annotated[int, Field(ge=0, description="how long it must be over")] = 300
+    duration_s: Annotated[int, Field(ge=0, le=LONGEST_S, description="how long it must be so")] = 0
+    clear_after_s: Annotated[int, Field(ge=0, le=LONGEST_S, description="how long it must be over")] = 300
     station: Code | None = None
     city: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     enabled: bool = True

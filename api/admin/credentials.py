@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.addresses import claim_url
 from api.admin.acts import ActsDep
-from api.admin.schemas import Code, Reason
+from api.admin.schemas import Code, Reason, ShortReason
 from api.auth import CurrentOperator
 from api.deps import RuntimeDep, SessionDep
 from api.problems import problems
@@ -84,7 +84,7 @@ class CredentialOut(Schema):
 class RevokeIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "cabinet stolen"}]})
 
-    reason: Reason
+    reason: ShortReason
 
 
 class RevokedOut(Schema):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from api.admin.schemas import Reason, Serial
+from api.admin.schemas import Reason, Serial, ShortReason
 from api.schemas import Input, Instant, Schema
 from fleet.devices.availability import Availability, OfflineTime, StatusSpell
 from fleet.rentals.records.histories import HistoryEntry
@@ -68,7 +68,7 @@ class HoldIn(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [{"state": "quarantined", "reason": "bank is swollen"}]})
 
     state: HeldState = PowerBankState.QUARANTINED
-    reason: Reason
+    reason: ShortReason
 
 
 class BecauseIn(Input):

@@ -18,7 +18,8 @@ from fleet.stations.queries import find_station
 router = area("admin", "admin")
 
 
-@router.get("/rental", operation_id="admin_list_rentals", summary="Rentals, newest first", responses=problems(401, 403))
+@router.get("/rental", operation_id="admin_list_rentals", summary="Rentals, newest first",
+            responses=problems(401, 403, 404))  # fmt: skip
 def list_rentals(
     session: SessionDep,
     runtime: RuntimeDep,

@@ -26,6 +26,13 @@ HardwareId = Annotated[
     ),
 ]
 Reason = Annotated[str, Field(min_length=3, max_length=300, examples=["goodwill after a jammed slot"])]
+#: One that is kept with a bank or a credential.
+ShortReason = Annotated[str, Field(min_length=3, max_length=200, examples=["cabinet stolen"])]
+
+
+def _absent() -> Any:
+    """The default of what may be left out, and not be null."""
+    return None
 
 
 class StationIn(Input):
@@ -55,18 +62,18 @@ class StationIn(Input):
 
 
 class StationPatch(Input):
-    """What is absent stays as it is."""
+    """What is absent stays as it is; null takes away what a station need not have."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "maintenance", "reason": "screen broken"}]})
 
-    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    latitude: Annotated[float | None, Field(ge=-90, le=90)] = None
-    longitude: Annotated[float | None, Field(ge=-180, le=180)] = None
-    slots: Annotated[int | None, Field(ge=1, le=512)] = None
+    name: str = Field(default_factory=_absent, min_length=1, max_length=200)
+    latitude: float = Field(default_factory=_absent, ge=-90, le=90)
+    longitude: float = Field(default_factory=_absent, ge=-180, le=180)
+    slots: int = Field(default_factory=_absent, ge=1, le=512)
     address: Annotated[str | None, Field(max_length=300)] = None
     city: Annotated[str | None, Field(max_length=100)] = None
     country: Annotated[str | None, Field(pattern="^[A-Z]{2}$")] = None
-    time_zone: Annotated[str | None, Field(max_length=64)] = None
+    time_zone: str = Field(default_factory=_absent, max_length=64)
     hardware_model: Annotated[str | None, Field(max_length=100)] = None
     hardware_id: HardwareId = None
     status: StationStatus | None = None

@@ -32,9 +32,9 @@ class ClaimIn(Input):
     ] = None
     hardware_serial: Annotated[str | None, Field(max_length=64)] = None
     proof: Annotated[
-        str | None, Field(max_length=200, description="rotation: base64, made with the credential in force"),
-        AfterValidator(_base64),
-    ] = None  # fmt: skip
+        Annotated[str, Field(max_length=200), AfterValidator(_base64)] | None,
+        Field(description="rotation: base64, made with the credential in force"),
+    ] = None
 
 
 class RenewalIn(Input):

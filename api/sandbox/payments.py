@@ -40,7 +40,7 @@ Sandbox = Annotated[SandboxProvider, Depends(_sandbox)]
 
 
 @router.get("/pay/{reference}", operation_id="sandbox_bank_page", summary="Where a rider approves a payment",
-            response_class=HTMLResponse)  # fmt: skip
+            response_class=HTMLResponse, responses={404: {"description": "There is no such payment."}})  # fmt: skip
 def bank_page(reference: str, provider: Sandbox) -> HTMLResponse:
     charge = provider.fetch(ObjectKind.CHARGE, reference)
     if not isinstance(charge, ProviderCharge):

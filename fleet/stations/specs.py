@@ -13,6 +13,7 @@ import h3
 
 from firmware_protocol.limits import MAX_SLOTS
 from fleet.common.errors import InvalidInput
+from fleet.common.texts import NO_TEXT, unkeepable
 
 CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Also a level of MQTT topics and part of a user name: nothing in it may mean anything there.
@@ -108,7 +109,7 @@ def read_rows(body: bytes, *, as_csv: bool) -> list[dict[str, Any]]:
         if as_csv:
             return list(csv.DictReader(io.StringIO(text), strict=True))
         found = json.loads(text)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise InvalidInput(f"this can be read neither as CSV nor as JSON: {error}", field="body") from error
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise InvalidInput("a JSON import is a list of objects", field="body")
@@ -123,6 +124,8 @@ def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:
         if cell is None:
             continue
         text = str(cell).strip()
+        if unkeepable(text):
+            return ImportProblem(0, values.get("code"), name, NO_TEXT)
         try:
             values[name] = _NUMBERS[name](text) if name in _NUMBERS else text
         except ValueError:

@@ -24,7 +24,8 @@ THRESHOLDS: Final[dict[AlertKind, tuple[float, float]]] = {
 }
 #: How far a value must go back below (or above) its threshold before an open alert counts as clear.
 HYSTERESIS: Final[dict[AlertKind, float]] = {AlertKind.OVER_TEMPERATURE: 3, AlertKind.LOW_CHARGE: 5}
-LONGEST: Final = timedelta(days=30)
+LONGEST_S: Final = 30 * 24 * 3600
+LONGEST: Final = timedelta(seconds=LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True)

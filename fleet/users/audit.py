@@ -1,13 +1,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from fleet.users.models import UserAuditLog
+
+#: Characters of user_audit_log.target.
+TARGET_MAX: Final = 100
 
 
 def record(
@@ -31,7 +34,7 @@ def record(
             user_id=user_id,
             actor_id=actor_id,
             action=action,
-            target=target,
+            target=None if target is None else target[:TARGET_MAX],
             detail=detail or {},
             request_id=request_id,
             address=address,
@@ -79,7 +82,7 @@ def act(
 
 def about(session: Session, target: str, *, until: datetime | None = None, limit: int = 100) -> list[UserAuditLog]:
     """What was done to one target, newest first; nothing later than `until`."""
-    query = select(UserAuditLog).where(UserAuditLog.target == target)
+    query = select(UserAuditLog).where(UserAuditLog.target == target[:TARGET_MAX])
     if until is not None:
         query = query.where(UserAuditLog.at <= until)
     return list(session.scalars(query.order_by(UserAuditLog.at.desc(), UserAuditLog.id.desc()).limit(limit)))

@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from fleet.devices import dead_letters
 from fleet.devices.dead_letters import Rejected
 from fleet.devices.models import DeviceCommand
 from fleet.stations.models import PowerBank
+from fleet.users import audit
 from fleet.users.models import UserAuditLog
 from tests.api.conftest import Live
 from tests.api.people import operator, signed_in
@@ -136,6 +138,52 @@ def test_import_from_csv_does_the_good_rows_and_names_the_others(live: Live) -> 
         again = import_(boss.http, rows, "text/csv").json()
         assert (again["created"], again["unchanged"]) == (0, 1)
     assert acts(live) == ["station.import"] * 2
+
+
+BAD_NAMES = ("a\0b", "\ud800")
+
+
+def test_an_import_survives_text_that_cannot_be_kept(live: Live) -> None:
+    rows = [{**NEW, "code": f"BAD-{number}", "name": name} for number, name in enumerate(BAD_NAMES)]
+    with operator(live) as boss:
+        found = import_(boss.http, json.dumps([*rows, NEW]), "application/json").json()
+        assert found["created"] == 1
+        assert [(each["row"], each["code"], each["field"]) for each in found["problems"]] == [
+            (1, "BAD-0", "name"), (2, "BAD-1", "name"),
+        ]  # fmt: skip
+        head = ",".join(NEW)
+        found = import_(boss.http, f"{head}\nBAD-2,a\0b,47,8,2\nNEW-2,Two,47,8,2\n", "text/csv").json()
+        assert (found["created"], [each["code"] for each in found["problems"]]) == (1, ["BAD-2"])
+        deep = import_(boss.http, "[" * 100_000, "application/json")
+        assert (deep.status_code, deep.json()["field"]) == (422, "body")
+
+
+@pytest.mark.parametrize("field", ["name", "latitude", "longitude", "slots", "time_zone"])
+def test_what_a_station_must_have_is_not_taken_away(live: Live, field: str) -> None:
+    add_station(live, "A-1")
+    with operator(live) as boss:
+        answer = boss.http.patch(f"{ADMIN}/station/A-1", json={field: None})
+        assert (answer.status_code, answer.json()["field"]) == (422, f"body.{field}")
+        assert boss.http.patch(f"{ADMIN}/station/A-1", json={"city": None}).json()["city"] is None
+
+
+def test_reasons_fit_where_they_are_kept(live: Live) -> None:
+    add_station(live, "A-1")
+    paths = {"bank/A-1-B1/hold": 200, "bank/A-1-B1/release": 300, "station/A-1/credential/revoke": 200}
+    with operator(live) as boss:
+        for path, most in paths.items():
+            assert boss.http.post(f"{ADMIN}/{path}", json={"reason": "x" * most}).status_code == 200, path
+            answer = boss.http.post(f"{ADMIN}/{path}", json={"reason": "x" * (most + 1)})
+            assert (answer.status_code, answer.json()["field"]) == (422, "body.reason"), path
+
+
+def test_a_layer_may_have_a_long_name(live: Live) -> None:
+    with operator(live) as boss:
+        path = f"{ADMIN}/device-config/layer/model/{'M' * 100}"
+        assert boss.http.put(path, json={"values": {"volume_pct": 40}, "expected_version": 0}).status_code == 200
+    with session_scope(live.engine) as session:
+        target = f"model:{'M' * 100}"
+        assert [each.action for each in audit.about(session, target)] == ["device_config.put"]
 
 
 def test_import_from_json(live: Live) -> None:

@@ -53,6 +53,8 @@ def test_a_rule_makes_an_alert_that_somebody_looks_after(live: Live) -> None:
             assert boss.http.get(f"{ADMIN}/{path}").status_code == 404
         wrong = boss.http.post(f"{ADMIN}/alert-rule", json=RULE | {"threshold": 5})
         assert (wrong.status_code, wrong.json()["field"]) == (422, "threshold")
+        endless = boss.http.post(f"{ADMIN}/alert-rule", json=RULE | {"duration_s": 10**15})
+        assert (endless.status_code, endless.json()["field"]) == (422, "body.duration_s")
     assert [act for act in acts(live) if act.startswith("alert")] == [
         "alert_rule.create",
         "alert.acknowledge",

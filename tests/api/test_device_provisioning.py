@@ -120,6 +120,7 @@ def test_a_cabinets_life(live: Live) -> None:
     ("body", "status", "code"),
     [
         ({"token": "x" * 43, "csr": "x"}, 403, "claim_refused"),
+        ({"token": "x" * 43, "csr": "x", "proof": None}, 403, "claim_refused"),
         ({"token": "short", "csr": "x"}, 422, "validation_failed"),
         ({"token": "x" * 43, "csr": "x" * 5000}, 422, "validation_failed"),
         ({"token": "x" * 43, "proof": "§"}, 422, "validation_failed"),
@@ -127,7 +128,7 @@ def test_a_cabinets_life(live: Live) -> None:
         ({}, 422, "validation_failed"),
     ],
 )
-def test_bad_claims_have_declared_answers(live: Live, body: dict[str, str], status: int, code: str) -> None:
+def test_bad_claims_have_declared_answers(live: Live, body: dict[str, str | None], status: int, code: str) -> None:
     answer = live.client.post(CLAIM, json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert "x" * 43 not in answer.text

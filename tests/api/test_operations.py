@@ -208,6 +208,30 @@ def test_a_stream_is_left_as_it_is(world: World) -> None:
     assert answer.json() == {"values": {"user": "ann in transaction"}}
 
 
+def _swallows() -> Iterator[str]:
+    try:
+        yield "nothing"
+    except ValueError:
+        WORLD.here("swallowed")
+
+
+def test_what_a_dependency_swallows_is_no_success(world: World) -> None:
+    @world.router.get("/bad")
+    def bad(swallows: Annotated[str, Depends(_swallows, scope="function")]) -> None:
+        raise ValueError(swallows)
+
+    assert world.client().get("/api/v1/thing/bad").status_code == 500
+    assert world.done == ["swallowed"]
+
+
+def test_answers_are_written_as_fastapi_is_told(world: World) -> None:
+    @world.router.get("/part", response_model_exclude={"values"})
+    def part(scope: Scope) -> Seen:
+        return Seen(values={"scope": scope})
+
+    assert world.client().get("/api/v1/thing/part").json() == {}
+
+
 def test_the_document_has_what_dependencies_take(world: World) -> None:
     @world.router.get("/{name}")
     def read(name: str, user: User, page: Page, before: int = 0) -> Seen:
@@ -237,6 +261,32 @@ def _coroutine_behind_a_thread(late: Annotated[str, Depends(_late)]) -> None:
     raise AssertionError(late)
 
 
+def _left_late(scope: Annotated[str, Depends(_scope)]) -> None:
+    raise AssertionError(scope)
+
+
+def _asked_twice(user: Annotated[str, Depends(_user, use_cache=False)]) -> None:
+    raise AssertionError(user)
+
+
+def _few_at_once(user: Annotated[str, Depends(_user, max_concurrency=1)]) -> None:
+    raise AssertionError(user)
+
+
+@pytest.mark.parametrize("endpoint", [_left_late, _asked_twice, _few_at_once])
+def test_what_a_plan_does_not_do_is_refused_when_it_is_declared(endpoint: Any) -> None:
+    with pytest.raises(TypeError, match=f"of {endpoint.__name__} cannot be planned"):
+        Plan(endpoint)
+
+
+def test_of_several_dependencies_the_last_one_counts(world: World) -> None:
+    @world.router.get("/last")
+    def last(scope: Annotated[Annotated[str, Depends(_swallows, scope="function")], Depends(_page)]) -> Seen:
+        return Seen(values={"scope": scope})
+
+    assert world.client().get("/api/v1/thing/last").json()["values"] == {"scope": "10 a page"}
+
+
 def test_what_cannot_be_planned_is_refused_when_it_is_declared() -> None:
     with pytest.raises(TypeError, match="limit of _two_meanings means two things"):
         Plan(_two_meanings)
@@ -252,7 +302,8 @@ def test_the_first_route_that_matches_is_taken_as_ever(world: World) -> None:
     found = {path: client.get(f"/api/v1/thing/{path}").json() for path in ("fixed", "later", "x", "x/part")}
     assert found == {"fixed": "/fixed", "later": "/{name}", "x": "/{name}", "x/part": "/{name}/part"}
     assert client.ask("DELETE", "/api/v1/thing/x").json() == "deleted"
-    assert client.post("/api/v1/thing/x").status_code == 405
+    wrong = client.post("/api/v1/thing/x")
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "DELETE, GET")
     assert client.get("/api/v1/thing/x/none").status_code == 404
     assert client.get("/api/v1/other").status_code == 404
 
