@@ -213,6 +213,12 @@ def _plain(mapper: Mapper[Any]) -> _Plain | None:
     return _Plain(mapper.get_property_by_column(mapper.primary_key[0]).key, table, attributes)
 
 
+def _key_of(state: InstanceState[Any]) -> Any:
+    """By its identity: of an object that a rollback made stale no attribute is known, its key neither."""
+    assert state.key is not None  # it is persistent
+    return state.key[1][0]
+
+
 @cache
 def _update_of(table: Table) -> Update:
     (key,) = table.primary_key.columns
@@ -236,7 +242,7 @@ def _write_plain(session: Session, context: UOWTransaction, instances: object) -
         if plain is None or changes is None:
             return
         if changes:
-            rows.append((plain.table.name, state.dict[plain.key], plain.table, changes))
+            rows.append((plain.table.name, _key_of(state), plain.table, changes))
     for _, key, table, changes in sorted(rows, key=itemgetter(0, 1)):
         values = {**dict(sorted(changes.items())), _KEY: key}
         write_later(session, _update_of(table), values, flush=False)

@@ -121,6 +121,31 @@ def test_what_a_savepoint_takes_back_is_read_again(session: Session, station: St
     assert banks[0].charge_pct is None
 
 
+def test_what_is_set_before_it_is_read_again_is_written(session: Session, station: Station) -> None:
+    """As after a rollback to a savepoint: nothing of the object is known, its key neither."""
+    _, banks, _ = _gather(session, station)
+    session.expire(banks[0])
+    banks[0].charge_pct = 44
+    flush_later(session)
+    assert banks[0].serial == "P1"
+    assert session.scalar(text("SELECT charge_pct FROM power_bank WHERE serial = 'P1'")) == 44
+
+
+def test_what_was_gathered_while_it_was_stale_is_fresh(session: Session, station: Station) -> None:
+    slots, banks, _ = _gather(session, station)
+    with session.begin_nested() as savepoint:
+        banks[0].charge_pct, slots[1].health_score = 33, 1
+        flush_later(session)
+        savepoint.rollback()
+    _gather(session, station)
+    with asked(session) as heard:
+        assert (banks[0].charge_pct, banks[0].serial) == (None, "P1")
+        banks[0].charge_pct = 5
+        flush_later(session)
+    assert len(heard) == 1
+    session.rollback()
+
+
 def test_what_is_more_than_columns_is_left_to_the_unit_of_work(session: Session, station: Station) -> None:
     slots, banks, _ = _gather(session, station)
     banks[0].cycles = PowerBank.id + 1
