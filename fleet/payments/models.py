@@ -115,6 +115,7 @@ class LedgerTransfer(Base):
     __table_args__ = (
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("debit_account_id <> credit_account_id", name="two_sides"),
+        CheckConstraint("state IN ('pending', 'posted', 'voided')", name="state"),
         CheckConstraint(
             "(state = 'posted') = (posted_minor IS NOT NULL) AND posted_minor BETWEEN 1 AND amount_minor"
             " OR posted_minor IS NULL AND state <> 'posted'",

@@ -139,6 +139,7 @@ def test_accounts_are_never_truncated(session: Session, moved: LedgerTransfer) -
         ({"posted": 60}, "ck_ledger_transfer_birth"),
         ({"posted": None}, "ck_ledger_transfer_birth"),
         ({"state": "voided", "posted": None}, "ck_ledger_transfer_birth"),
+        ({"state": "lost", "posted": None}, "ck_ledger_transfer_state"),
         ({"currency": "USD"}, "ck_ledger_transfer_currency"),
         ({"settled": None}, "ck_ledger_transfer_settled_at"),
         ({"amount": 1001, "posted": 1001}, "ck_ledger_account_no_overdraft"),
