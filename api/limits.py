@@ -14,6 +14,7 @@ from api.problems import HEADERS, problem, request_id_of
 from api.ratelimit import Rule, Verdict
 from api.runtime import runtime_of
 from fleet.common.clock import utc_now
+from fleet.common.networks import one_line
 
 #: Everybody, everywhere. Riders behind one mobile operator share an address, so it has room for many of them.
 _USER = Rule("user", 600, 60)
@@ -84,7 +85,7 @@ def refusal(scope: Scope) -> ASGIApp | None:
         if device is None
         else [_DEVICE, _DEVICE_ADDRESS],
         user=device or (str(claims.user_id) if claims is not None else None),
-        address=address_of(connection),
+        address=one_line(address_of(connection)),
     )
     if verdict is None:
         return None

@@ -1,7 +1,8 @@
-"""From where vendors' cabinets may come."""
+"""From where vendors' cabinets may come, and whom an address stands for."""
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from fleet.settings import Settings
@@ -43,6 +44,17 @@ def around(source: str) -> str:
     if address is None:
         return source
     return str(ipaddress.ip_network(f"{address}/{_NEAR[address.version]}", strict=False))
+
+
+@lru_cache(4096)
+def one_line(source: str) -> str:
+    """Whose requests count as one caller's: an IPv4 address, or the IPv6 network that a line has, in which whoever
+    sits behind it can take a new address for every request. What is no address stands for itself.
+    """
+    address = _address(source)
+    if address is None:
+        return source
+    return str(address) if address.version == 4 else str(ipaddress.ip_network(f"{address}/64", strict=False))
 
 
 def _address(source: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

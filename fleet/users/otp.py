@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, delete, select, text, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from fleet.common.networks import one_line
 from fleet.common.outbox import publish
 from fleet.settings import Settings
 from fleet.users import audit, rules, tokens
@@ -37,11 +38,12 @@ def request_code(
 ) -> OtpChallenge:
     """Have a code sent to a phone or e-mail address, known or not: the answer is the same.
 
-    `region` is where a phone number without country code is dialled, `address` the caller's network address. Raises
-    InvalidInput, TooManyCodes, NoSender.
+    `region` is where a phone number without country code is dialled, `address` the caller's network address, of which
+    IPv6 counts by the network. Raises InvalidInput, TooManyCodes, NoSender.
     """
     found = parse(destination, region)
     check_reachable(found.value, settings)
+    address = None if address is None else one_line(address)
     _check_limits(session, OtpChallenge.destination, found.value, rules.PER_DESTINATION, now)
     if address is not None:
         _check_limits(session, OtpChallenge.address, address, rules.PER_ADDRESS, now)

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -219,6 +220,18 @@ def test_rate_limits_are_told_and_hold(serve: Serve) -> None:
         assert other.http.get("/api/v1/user/me").status_code == 200
         # What machines ask is not limited.
         assert live.client.get("/health/live").status_code == 200
+
+
+def test_a_line_with_addresses_without_end_is_one_caller(serve: Serve) -> None:
+    live = serve(rate_limit_scale=0.1)  # one code a minute for an address
+
+    def ask(address: str) -> int:
+        headers = {"X-Forwarded-For": address}
+        body = {"email": f"{uuid4().hex}@example.com"}
+        return live.client.post("/api/v1/user/auth/code", json=body, headers=headers).status_code
+
+    callers = ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1", "192.0.2.7", "192.0.2.8")
+    assert [ask(each) for each in callers] == [202, 429, 202, 202, 202]
 
 
 def test_docs_need_nothing_from_elsewhere(live: Live) -> None:

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from fleet.common.networks import CabinetNetworks, around
+from fleet.common.networks import CabinetNetworks, around, one_line
 from fleet.settings import Settings
 
 
@@ -45,3 +45,17 @@ def test_without_networks_anybody_in_development_and_nobody_in_production() -> N
 def test_what_is_no_network_is_refused_at_the_start() -> None:
     with pytest.raises(ValidationError, match="device_networks"):
         Settings(device_networks=("10.20.0.0/99",))
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("10.20.3.4", "10.20.3.4"),
+        ("::ffff:10.20.3.4", "10.20.3.4"),
+        ("fd00:1:2:3::4", "fd00:1:2:3::/64"),
+        ("fd00:1:2:3:ffff::9", "fd00:1:2:3::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_one_line_is_one_caller(source: str, line: str) -> None:
+    assert one_line(source) == line

@@ -163,6 +163,14 @@ def test_codes_for_one_phone_are_rationed(session: Session, settings: Settings) 
     assert times[10] - times[0] >= timedelta(days=1)
 
 
+def test_a_line_with_addresses_without_end_is_one_address(session: Session, settings: Settings) -> None:
+    for number in range(30):
+        otp.request_code(session, f"+4179555{number:04}", NOW, settings, address=f"2001:db8::{number}")
+    with pytest.raises(TooManyCodes):
+        otp.request_code(session, "+41795551000", NOW, settings, address="2001:db8::1:0:0:1")
+    otp.request_code(session, "+41795551000", NOW, settings, address="2001:db8:0:1::1")
+
+
 def test_codes_from_one_address_are_rationed(session: Session, settings: Settings) -> None:
     phones = (f"+4915123{number:06d}" for number in count())
     for _ in range(30):
