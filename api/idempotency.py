@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: one key, one effect, one answer, however often the request is sent (api.md)."""
+"""`Idempotency-Key`: one key, one effect, one answer, however often the request is sent (decision 0044)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

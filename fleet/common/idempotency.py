@@ -1,4 +1,4 @@
-"""Idempotency keys for POSTs that move money or metal (api.md): one key, one effect, one answer."""
+"""Idempotency keys for POSTs that move money or metal: one key, one effect, one answer (decisions 0044, 0330)."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Transactional outbox (house-style 13): facts leave with the transaction that made them true, or not at all."""
+"""Transactional outbox: facts leave with the transaction that made them true, or not at all."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields

@@ -115,7 +115,7 @@ CREATE TRIGGER ledger_account_keep BEFORE TRUNCATE ON ledger_account
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_account_guard();
 """
 
-#: Rows that record what happened (data-model.md) are append-only, whatever the code does.
+#: Rows that record what happened are append-only, whatever the code does.
 APPEND_ONLY = ("rental_event", "power_bank_movement", "station_status_history", "user_audit_log")
 
 APPEND_ONLY_GUARD = """
