@@ -73,10 +73,11 @@ class _Compiled:
 
 
 class Prepared:
-    """A SELECT, or an UPDATE from arrays, as text for psycopg2. Its `bindparam`s are given at each call; other values
-    are part of it.
+    """A SELECT, or a change of rows as `text`, in words for psycopg2. Its `bindparam`s are given at each call; other
+    values are part of it.
 
-    Rows hold what the driver gives: enumerations come as their values, times aware in the session's zone (UTC).
+    Rows hold what the driver gives: enumerations come as their values, times aware in the session's zone (UTC). Of a
+    text only those columns have names that `columns()` says.
     """
 
     def __init__(self, statement: _Query, *, planned: bool = False) -> None:
@@ -98,10 +99,13 @@ class Prepared:
         with _run(session, (self._sql,), {**self._fixed, **values}, self._context) as cursor:
             return [self._make(row) for row in cursor.fetchall()]
 
-    def later(self, session: Session, **values: Any) -> None:
-        """Have it done with the session's next statement: locks of rows that nobody looks at, rows that are changed."""
+    def later(self, session: Session, *, certain: bool = False, **values: Any) -> None:
+        """Have it done with the session's next statement: locks of rows that nobody looks at, rows that are changed.
+
+        `certain`: it cannot be refused, and may wait across a savepoint.
+        """
         flush_later(session)
-        _run(session, (self._sql,), {**self._fixed, **values}, _THEN).close()
+        _run(session, (self._sql,), {**self._fixed, **values}, _THEN, certain=certain).close()
 
 
 class Message:
@@ -121,21 +125,6 @@ class Message:
         flush_later(session)
         with _run(session, self._sql, {**self._fixed, **values}, _NOW) as cursor:
             return cast("list[tuple[Any, ...]]", cursor.fetchall())
-
-
-class Text:
-    """A statement in the driver's own words (`%(name)s`), planned once. Nothing is flushed before it."""
-
-    def __init__(self, sql: str) -> None:
-        self._sql = (sql,)
-
-    def all(self, session: Session, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        with _run(session, self._sql, values, _NOW) as cursor:
-            return cast("list[tuple[Any, ...]]", cursor.fetchall())
-
-    def later(self, session: Session, values: Mapping[str, Any], *, certain: bool = False) -> None:
-        """With the session's next statement. `certain`: it cannot be refused, and may wait across a savepoint."""
-        _run(session, self._sql, values, _THEN, certain=certain).close()
 
 
 def _text_of(compiled: Compiled) -> tuple[str, dict[str, Any]]:

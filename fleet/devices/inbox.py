@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fleet.common.bulk import array, copy_lines, raw_cursor, words
-from fleet.common.prepared import Text
+from fleet.common.prepared import Prepared
 
 Key = tuple[int, int, int]
 
@@ -51,9 +52,12 @@ _COLUMNS: Final = (
     "encoding",
     "applied_at",
 )
-_INSERT: Final = Text(
-    f"INSERT INTO device_event ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own names
-    f"VALUES ({', '.join(f'%({name})s' for name in _COLUMNS)})"
+_INSERT: Final = Prepared(
+    text(
+        f"INSERT INTO device_event ({', '.join(_COLUMNS)}) "  # noqa: S608  # our own names
+        f"VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+    ),
+    planned=True,
 )
 _KEYS: Final = "unnest(%s::int[], %s::bigint[], %s::bigint[]) AS v(station_id, boot, seq)"
 _KNOWN: Final = f"""
@@ -109,7 +113,7 @@ def insert(session: Session, rows: Sequence[Row]) -> None:
     """
     if len(rows) <= FEW:
         for row in rows:
-            _INSERT.later(session, {**row._asdict(), "encoding": _encoding(row.raw)})
+            _INSERT.later(session, **row._asdict(), encoding=_encoding(row.raw))
     else:
         with raw_cursor(session) as cursor:
             copy_lines(cursor, "device_event", _COLUMNS, [_line(row) for row in rows])

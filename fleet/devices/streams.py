@@ -8,36 +8,56 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from sqlalchemy import column, text
 from sqlalchemy.orm import Session
 
 from fleet.common.bulk import array, instants, raw_cursor, words
-from fleet.common.prepared import Text
+from fleet.common.prepared import Prepared
 from fleet.devices.cursor import Cursor
 
 Key = tuple[int, int]
 
-_COLUMNS: Final = """station_id, boot, acked_through, applied_through, seen_through, last_seq, clock_offset_ms,
-    gap_since, resend_asked_at, closed_at, CASE WHEN lost <> '[]' THEN lost::text END"""
+_NAMES: Final = (
+    "station_id",
+    "boot",
+    "acked_through",
+    "applied_through",
+    "seen_through",
+    "last_seq",
+    "clock_offset_ms",
+    "gap_since",
+    "resend_asked_at",
+    "closed_at",
+    "lost",
+)
+_COLUMNS: Final = f"{', '.join(_NAMES[:-1])}, CASE WHEN lost <> '[]' THEN CAST(lost AS text) END"
 _LOCK_STATIONS: Final = "SELECT id FROM station WHERE id = ANY(%s::int[]) ORDER BY id FOR NO KEY UPDATE"
 _CREATE: Final = """
 INSERT INTO device_stream (station_id, boot)
 SELECT * FROM unnest(%s::int[], %s::bigint[]) ON CONFLICT DO NOTHING
 """
-_LOCK_OPEN: Final = Text(f"""
-SELECT {_COLUMNS} FROM device_stream WHERE station_id = ANY(%(ids)s::int[]) AND closed_at IS NULL
+_LOCK_OPEN: Final = Prepared(
+    text(f"""
+SELECT {_COLUMNS} FROM device_stream WHERE station_id = ANY(CAST(:ids AS int[])) AND closed_at IS NULL
  ORDER BY station_id, boot FOR UPDATE
-""")  # noqa: S608  # a constant
+""").columns(*(column(name) for name in _NAMES)),  # noqa: S608  # a constant
+    planned=True,
+)
 _LOCK_NAMED: Final = f"""
 SELECT {_COLUMNS} FROM device_stream
  WHERE (station_id, boot) IN (SELECT * FROM unnest(%s::int[], %s::bigint[])) ORDER BY station_id, boot FOR UPDATE
 """  # noqa: S608  # a constant
-_ADVANCE: Final = Text("""
+_ADVANCE: Final = Prepared(
+    text("""
 UPDATE device_stream s
    SET acked_through = v.acked, applied_through = v.seq, seen_through = v.seq, clock_offset_ms = v.clock_offset_ms
-  FROM unnest(%(ids)s::int[], %(boots)s::bigint[], %(acked)s::bigint[], %(seen)s::bigint[], %(offsets)s::bigint[])
+  FROM unnest(CAST(:ids AS int[]), CAST(:boots AS bigint[]), CAST(:acked AS bigint[]), CAST(:seen AS bigint[]),
+              CAST(:offsets AS bigint[]))
        AS v(station_id, boot, acked, seq, clock_offset_ms)
  WHERE s.station_id = v.station_id AND s.boot = v.boot
-""")
+"""),
+    planned=True,
+)
 _SAVE: Final = """
 UPDATE device_stream s
    SET acked_through = v.acked, applied_through = v.applied, seen_through = v.seen, last_seq = v.last_seq,
@@ -69,7 +89,7 @@ def create(session: Session, keys: Iterable[Key]) -> None:
 def lock_open(session: Session, station_ids: Collection[int]) -> dict[int, list[Cursor]]:
     """The open streams of these stations by rising boot, locked."""
     found: dict[int, list[Cursor]] = {}
-    for row in _LOCK_OPEN.all(session, {"ids": array(station_ids)}):
+    for row in _LOCK_OPEN.all(session, ids=array(station_ids)):
         found.setdefault(row[0], []).append(_cursor(row))
     return found
 
@@ -94,14 +114,15 @@ def save_level(session: Session, cursors: Sequence[Cursor]) -> None:
     """Write cursors that only moved on and are level: the usual case."""
     if not cursors:
         return
-    columns = {
-        "ids": array(c.station_id for c in cursors),
-        "boots": array(c.boot for c in cursors),
-        "acked": array(c.acked for c in cursors),
-        "seen": array(c.seen for c in cursors),
-        "offsets": array(c.offset_ms for c in cursors),
-    }
-    _ADVANCE.later(session, columns, certain=True)  # the rows are locked
+    _ADVANCE.later(
+        session,
+        certain=True,  # the rows are locked
+        ids=array(c.station_id for c in cursors),
+        boots=array(c.boot for c in cursors),
+        acked=array(c.acked for c in cursors),
+        seen=array(c.seen for c in cursors),
+        offsets=array(c.offset_ms for c in cursors),
+    )
 
 
 def save(session: Session, cursors: Sequence[Cursor]) -> None:
