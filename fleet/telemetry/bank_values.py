@@ -1,16 +1,17 @@
 """The banks' own rows: the newest measurement of each, written seldom and only when it says something new."""
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from operator import attrgetter
 from threading import Lock
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from firmware_protocol.messages import SlotSample
-from fleet.common.bulk import array, instants, raw_cursor
+from fleet.common.bulk import array as literal
+from fleet.common.bulk import instants, raw_cursor
 from fleet.telemetry.rows import Readings
 
 #: A bank that a rental holds locked at this moment gets its values with a later sample. Of a charge that an event told
@@ -36,15 +37,41 @@ RETURNING b.id
 _REFRESH: Final = timedelta(minutes=10)
 #: A bank that grows hot must not wait for that: rules look at its row.
 _WARMER_C: Final = 2.0
-#: Frames kept as they came, until only the newest value of each bank is: some 8 MB.
+#: Frames kept until only the newest value of each bank is.
 _MOST_FRAMES: Final = 1_000
-#: Stations whose newest frame is kept as it came.
+#: Stations whose newest frame is kept: some 10 MB of 24 slots each.
 _MOST_STATIONS: Final = 10_000
 _AT: Final = attrgetter("at")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
-#: When, and what a bank measured then.
-Measured = tuple[datetime, SlotSample]
+Column = Sequence[float | None]
+#: When a bank was measured; its charge, cycles, health and temperature then.
+Measured = tuple[datetime, float | None, float | None, float | None, float | None]
+
+
+class Told(NamedTuple):
+    """What is kept of a frame: columns, so that nothing of it stays among the frames to come and scatters them over the
+    memory, which made each of them dearer than the one before.
+    """
+
+    at: datetime
+    banks: Sequence[int | None]
+    charges: Column
+    cycles: Column
+    healths: Column
+    temperatures: Column
+
+    @classmethod
+    def of(cls, frame: Readings) -> "Told":
+        slots = frame.slots
+        return cls(
+            frame.at,
+            frame.banks,
+            _column("h", [slot.charge_pct for slot in slots]),
+            _column("i", [slot.cycles for slot in slots]),
+            _column("h", [slot.health_pct for slot in slots]),
+            _column("d", [slot.temperature_c for slot in slots]),
+        )
 
 
 class BankValues:
@@ -53,8 +80,8 @@ class BankValues:
     def __init__(self) -> None:
         self._lock = Lock()
         #: By station; and frames that were overtaken, or that name other banks than the station's next one.
-        self._latest: dict[int, Readings] = {}
-        self._others: list[Readings] = []
+        self._latest: dict[int, Told] = {}
+        self._others: list[Told] = []
         self._newest: dict[int | None, Measured] = {}
         #: No frame in `_newest` is newer.
         self._through = _NEVER
@@ -65,13 +92,13 @@ class BankValues:
         with self._lock:
             latest, others = self._latest, self._others
             for each in readings:
-                before = latest.get(each.station_id)
-                if before is not None and each.at < before.at:
-                    others.append(each)
+                told, before = Told.of(each), latest.get(each.station_id)
+                if before is not None and told.at < before.at:
+                    others.append(told)
                     continue
-                if before is not None and each.banks != before.banks:
+                if before is not None and told.banks != before.banks:
                     others.append(before)
-                latest[each.station_id] = each
+                latest[each.station_id] = told
             if len(others) > _MOST_FRAMES or len(latest) > _MOST_STATIONS:
                 self._condense()
 
@@ -107,37 +134,36 @@ class BankValues:
         frames = [*self._others, *self._latest.values()]
         self._latest, self._others = {}, []
         newest = self._newest
-        for _, at, slots, banks, _ in sorted(frames, key=_AT):
+        for at, banks, *columns in sorted(frames, key=_AT):
+            measured = zip(repeat(at), *columns, strict=False)
             if at >= self._through:
-                newest.update(zip(banks, zip(repeat(at), slots, strict=False), strict=True))
+                newest.update(zip(banks, measured, strict=True))
                 self._through = at
                 continue
-            for bank, slot in zip(banks, slots, strict=True):
+            for bank, each in zip(banks, measured, strict=True):
                 if bank not in newest or newest[bank][0] <= at:
-                    newest[bank] = (at, slot)
+                    newest[bank] = each
+
+
+def _column(kind: str, values: list[Any]) -> Column:
+    try:
+        return array(kind, values)
+    except TypeError:  # something is missing in it
+        return values
 
 
 def _worth_writing(measured: Measured, written: Measured | None) -> bool:
     """Looked at for every bank of every frame: what is seldom so comes last."""
     if written is None:
         return True
-    at, new = measured
-    before, old = written
-    if at <= before:
+    if measured[0] <= written[0]:
         return False
-    if new.charge_pct != old.charge_pct or new.cycles != old.cycles or new.health_pct != old.health_pct:
+    if measured[1:4] != written[1:4]:
         return True
-    return abs((new.temperature_c or 0.0) - (old.temperature_c or 0.0)) >= _WARMER_C or at - before > _REFRESH
+    return abs((measured[4] or 0.0) - (written[4] or 0.0)) >= _WARMER_C or measured[0] - written[0] > _REFRESH
 
 
 def _columns(banks: dict[int, Measured]) -> tuple[str, ...]:
     order = sorted(banks)
-    slots = [banks[bank][1] for bank in order]
-    return (
-        array(order),
-        instants(banks[bank][0] for bank in order),
-        array(slot.charge_pct for slot in slots),
-        array(slot.cycles for slot in slots),
-        array(slot.health_pct for slot in slots),
-        array(slot.temperature_c for slot in slots),
-    )
+    at, *told = zip(*(banks[bank] for bank in order), strict=True)
+    return (literal(order), instants(at), *map(literal, told))

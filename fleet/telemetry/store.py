@@ -105,9 +105,7 @@ class SampleStore:
         """Bring the newest values into the banks' rows; returns how many were due."""
         return self.banks.write(session, self.banks.due())
 
-    def _write(
-        self, session: Session, prepared: Prepared, fresh: list[Sample], now: datetime, copy: Copy
-    ) -> Written:
+    def _write(self, session: Session, prepared: Prepared, fresh: list[Sample], now: datetime, copy: Copy) -> Written:
         readings, rows = prepared.readings, prepared.rows
         if self._learn(session, readings):
             readings, rows = self._readings(fresh), None
