@@ -10,7 +10,7 @@ from fleet.rentals.cases.service import QUARANTINE, open_case, settle_case
 from fleet.rentals.closing.completion import correct_start
 from fleet.rentals.closing.discharge import count_use
 from fleet.rentals.errors import TooManyOpenRentals
-from fleet.rentals.evidence.returns import finish, finish_where_seen
+from fleet.rentals.evidence.returns import finish, finish_where_seen, was_back
 from fleet.rentals.models import OPEN_STATES, Rental, RentalState, StartEvidence
 from fleet.rentals.rules import FAILED, RIDING, WAITING, better
 from fleet.rentals.scene import Scene
@@ -178,8 +178,11 @@ def _reopen(scene: Scene, rental: Rental, change: Change, *, told: StartEvidence
 def _without_rental(scene: Scene, change: Change, command: DeviceCommand | None) -> None:
     other = scene.open_rental(change.bank)
     first_time = scene.record_first(change, None)
-    if other is not None and other.state in RIDING:
-        return  # told twice: the bank is accounted for
+    if other is None or other.state in RIDING:
+        back = was_back(scene, change, other)
+        if other is not None and not back:
+            return  # told twice: the bank is accounted for
+        other = None
     if command is None and first_time:
         change.slot.disabled_reason = change.slot.disabled_reason or QUARANTINE
     if not change.current:

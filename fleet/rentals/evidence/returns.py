@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session
 
 from fleet.rentals.agreement import is_kept
@@ -80,6 +80,54 @@ def _suspect(scene: Scene, rental: Rental, change: Change) -> None:
     if rental.failure_code != NOT_TAKEN and rental.ended_at - rental.started_at < scene.policy.quick_return:
         source = str(rental.id)
         suspect_bank(scene.session, change.bank, change.slot, source=source, at=rental.ended_at)
+
+
+def was_back(scene: Scene, change: Change, riding: Rental | None) -> bool:
+    """A bank left a slot by no order for a rental, and so had been put into it, whatever became of that word: then its
+    rental was over, since the slot was last known without it at the earliest. `riding`: its open rental, if it has one.
+
+    False: nothing follows. What left the slot that the rental began in may be its beginning, told twice.
+    """
+    since = None if change.since is None else min(change.since, scene.seen.at)
+    seen = replace(change, since=since)
+    if riding is None:
+        return _was_back_earlier(scene, seen)
+    began = riding.started_at
+    if not change.current or began is None or began >= scene.seen.at or _same_place(riding, change.slot):
+        return False
+    finish(scene, riding, seen)
+    scene.session.flush()  # the bank's place in the index of open rentals is free
+    return True
+
+
+def _was_back_earlier(scene: Scene, change: Change) -> bool:
+    """Of a rental that is closed by now, but was not when the bank left that slot. Locked as in `_back_earlier`."""
+    query = select(Rental.id).where(
+        Rental.power_bank_id == change.bank.id,
+        Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)),
+        Rental.started_at < scene.seen.at,
+        Rental.ended_at > scene.seen.at,
+        or_(Rental.swaps == 0, _left_before(scene.seen.at)),
+    )
+    rental_id = scene.session.scalar(query.limit(1))
+    rental = None if rental_id is None else lock_rentals(scene.session, [rental_id])[rental_id]
+    if rental is None or rental.ended_at is None or rental.ended_at <= scene.seen.at:
+        return False
+    if _same_place(rental, change.slot):
+        return False
+    correct_end(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
+    _suspect(scene, rental, change)
+    return True
+
+
+def _left_before(at: datetime) -> ColumnElement[bool]:
+    """The rental's bank is one that it was given in an exchange, and had left for it by then."""
+    return exists().where(
+        PowerBankMovement.rental_id == Rental.id,
+        PowerBankMovement.power_bank_id == Rental.power_bank_id,
+        PowerBankMovement.kind.in_([MovementKind.EJECTED, MovementKind.VANISHED]),
+        PowerBankMovement.at < at,
+    )
 
 
 def finish_where_seen(scene: Scene, rental: Rental, change: Change) -> None:
