@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from psycopg2.errors import UniqueViolation
+from sqlalchemy import column, text
 from sqlalchemy.orm import Session
 
 from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
 from fleet.common.bulk import array, copy_binary, raw_cursor, words
-from fleet.common.prepared import Text
+from fleet.common.prepared import Prepared as Statement
 from fleet.telemetry import late
 from fleet.telemetry.bank_values import BankValues
 from fleet.telemetry.columns import SLOT, STATION
@@ -19,12 +20,17 @@ from fleet.telemetry.samples import Sample
 #: In one order for all who write, so that two of them never wait for each other.
 _KEYS: Final = """
 INSERT INTO device_sample (station_id, boot, seq, received_at)
-SELECT station_id, boot, seq, %(now)s
-  FROM unnest(%(stations)s::int[], %(boots)s::bigint[], %(seqs)s::bigint[]) AS v(station_id, boot, seq)
+SELECT station_id, boot, seq, :now
+  FROM unnest(CAST(:stations AS int[]), CAST(:boots AS bigint[]), CAST(:seqs AS bigint[])) AS v(station_id, boot, seq)
  ORDER BY station_id, boot, seq
 """
-_NEW: Final = Text(_KEYS)
-_UNLESS_KNOWN: Final = Text(f"{_KEYS} ON CONFLICT DO NOTHING RETURNING station_id, boot, seq")
+_NEW: Final = Statement(text(_KEYS), planned=True)
+_UNLESS_KNOWN: Final = Statement(
+    text(f"{_KEYS} ON CONFLICT DO NOTHING RETURNING station_id, boot, seq").columns(
+        column("station_id"), column("boot"), column("seq")
+    ),
+    planned=True,
+)
 _MOST_SERIALS: Final = 500_000
 #: Station, boot, seq.
 Key = tuple[int, int, int]
@@ -93,7 +99,7 @@ class SampleStore:
             cursor.execute("SAVEPOINT samples")
             try:
                 # With the rows that follow, in one message, and refused with them.
-                _NEW.later(session, _keys(prepared.by_key, now))
+                _NEW.later(session, **_keys(prepared.by_key, now))
                 return self._write(session, prepared, list(prepared.by_key.values()), now, _copy)
             except UniqueViolation:  # a repetition, or two samples of one instant: seldom, and worth another way
                 cursor.execute("ROLLBACK TO SAVEPOINT samples")
@@ -169,10 +175,10 @@ def _rows(samples: Iterable[Sample], readings: Iterable[Readings]) -> Rows:
 
 def _once(session: Session, by_key: dict[Key, Sample], now: datetime) -> list[Sample]:
     """Those never seen before."""
-    return [by_key[cast("Key", row)] for row in _UNLESS_KNOWN.all(session, _keys(by_key, now))]
+    return [by_key[cast("Key", row)] for row in _UNLESS_KNOWN.all(session, **_keys(by_key, now))]
 
 
-def _keys(keys: Collection[Key], now: datetime) -> dict[str, object]:
+def _keys(keys: Collection[Key], now: datetime) -> dict[str, Any]:
     columns = {"stations": array(k[0] for k in keys), "boots": array(k[1] for k in keys)}
     return {**columns, "seqs": array(k[2] for k in keys), "now": now}
 
