@@ -7,9 +7,10 @@ mode, and a round trip costs both sides a wake-up, which is more than most of th
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
-from psycopg2 import Error, ProgrammingError, extensions
+from psycopg2 import Error, ProgrammingError, errors, extensions
 from sqlalchemy import Connection as Engines
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
@@ -79,7 +80,11 @@ class Connection(extensions.connection):
             return
         with self.cursor() as cursor:
             cursor.execute("COMMIT")
+            done = cursor.statusmessage
         self._begun = False
+        if done != "COMMIT":
+            # Something failed before, and whoever heard of it went on: nothing of the transaction is stored.
+            raise errors.InFailedSqlTransaction(f"COMMIT of a transaction that had failed: {done}")
 
     def rollback(self) -> None:
         self._forget(0)
@@ -101,8 +106,15 @@ class Connection(extensions.connection):
 
     def release(self, name: str) -> None:
         self._waiting.append(_RELEASE.encode() + name.encode())
-        if self._rows_wait:
+        if not self._rows_wait:
+            return
+        try:
             self.send()
+        except Error:
+            # SQLAlchemy goes back to no savepoint whose release has failed, and the transaction would be lost.
+            with suppress(Error), self.cursor() as cursor:
+                cursor.execute(_BACK + name)
+            raise
 
     def back_to(self, name: str) -> bool:
         """Forget what waits since the savepoint; whether the server knows of it and must be told."""

@@ -1,6 +1,7 @@
 """What goes to PostgreSQL together, what that changes when something fails, and what must not change."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
@@ -16,6 +17,7 @@ from fleet.common.models import ProcessedEvent
 from fleet.common.plans import LATER
 from fleet.common.prepared import table_of, write, write_later
 from fleet.common.roundtrips import Connection, flush_later, may_be_lost, send
+from fleet.db import session_scope
 from tests.conftest import NOON
 from tests.databases import Database
 
@@ -191,6 +193,49 @@ def test_what_waits_under_a_savepoint_is_refused_under_it(engine: Engine) -> Non
         session.execute(_INSERT, _row(1))
         with pytest.raises(DBAPIError), session.begin_nested():
             write_later(session, _INSERT, _row(1))
+
+
+@pytest.mark.parametrize("of_an_object", [False, True])
+def test_what_is_refused_when_a_savepoint_is_released_loses_nothing_else(engine: Engine, of_an_object: bool) -> None:
+    with Session(engine) as session:
+        kept, lost = _event(1), _event(1)
+        session.add(kept)
+        session.flush()
+
+        def refused() -> None:
+            with session.begin_nested():
+                kept.processed_at = NOON.replace(year=2001)
+                flush_later(session)
+                if of_an_object:
+                    session.expunge(kept)
+                    session.add(lost)
+                    flush_later(session)
+                else:
+                    write_later(session, _INSERT, _row(1))
+
+        with pytest.raises(DBAPIError):
+            refused()
+        assert lost not in session
+        session.execute(_INSERT, _row(2))
+        session.commit()
+        assert session.get_one(ProcessedEvent, (1, "a")).processed_at == NOON
+    assert _ids(engine) == [1, 2]
+
+
+def test_a_commit_that_stores_nothing_is_an_error(engine: Engine) -> None:
+    """Whoever heard of what failed went on as if nothing were."""
+
+    def going_on() -> None:
+        with session_scope(engine) as session:
+            session.execute(_INSERT, _row(1))
+            with suppress(IntegrityError):
+                write(session, _INSERT, _row(1))
+
+    with pytest.raises(InternalError):
+        going_on()
+    with session_scope(engine) as session:  # the connection is good again
+        session.execute(_INSERT, _row(2))
+    assert _ids(engine) == [2]
 
 
 def test_what_waits_before_a_savepoint_is_refused_before_it(engine: Engine) -> None:
