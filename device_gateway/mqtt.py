@@ -34,6 +34,9 @@ KEEPALIVE_S: Final = 30
 #: What the broker keeps for a gateway that is away: long enough for a restart, short enough that a gateway that never
 #: comes back does not swallow its share of the messages for long. What is lost with it is in the cabinets' journals.
 SESSION_EXPIRY_S: Final = 120
+#: A welcome tells the time: one that comes late sets a cabinet's clock back, which then obeys orders that are over. A
+#: cabinet that hears none asks again after 10 s (protocol 6.7), and what it is asked to resend comes by itself (7.7).
+CONTROL_EXPIRY_S: Final = 10
 #: Packets read in a row before acknowledgements get their turn to be written.
 READ_BURST: Final = 256
 _SELECT_S: Final = 1.0
@@ -41,6 +44,9 @@ _SELECT_S: Final = 1.0
 _PROPERTIES_MOST: Final = 256
 #: How soon a link that reads nothing looks again.
 _HOLD_S: Final = 0.05
+#: Without what is retained: MQTT 5 (4.8.2) sends none of it to a shared subscription, Mosquitto 2.0 does, each time.
+#: The states of a whole fleet would come with every connection, and an old `online` would pass for a sign of life.
+_AS_IT_HAPPENS: Final = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 
 
 class Link(Thread):
@@ -114,9 +120,11 @@ class Link(Thread):
         )
 
     def publish(self, message: Published, expiry_s: int | None = None) -> None:
-        """Hand over for sending. QoS 1 is kept over a reconnect, QoS 0 is not."""
+        """Hand over for sending. QoS 1 is kept over a reconnect until it expires, QoS 0 is not kept."""
         if self._seal is not None:
             message = self._seal(message)
+        if message.qos and expiry_s is None:
+            expiry_s = CONTROL_EXPIRY_S
         properties = self._publish_properties(message.content_type, expiry_s)
         self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
 
@@ -126,9 +134,9 @@ class Link(Thread):
             self._client.unsubscribe(self._subscriptions)
 
     def stop(self, timeout_s: float) -> None:
-        """Send what is waiting, say goodbye, and end the thread."""
+        """Send what is waiting, until the broker has it, say goodbye, and end the thread."""
         give_up = monotonic() + timeout_s
-        while self._client.is_connected() and self._client.want_write() and monotonic() < give_up:
+        while self._client.is_connected() and not self._client.settled() and monotonic() < give_up:
             self._ending.wait(0.01)
         self._one_writer = True
         self._client.disconnect()
@@ -235,8 +243,11 @@ class Link(Thread):
             _LOG.error("broker refused the connection", reason=str(reason))
             return
         self.generation += 1
+        outlived = self._client.forget_outlived()
+        if outlived:
+            _LOG.warning("not sent any more, too late", messages=outlived)
         # Every time: a broker that lost its sessions, or a new one, knows nothing of us.
-        client.subscribe([(each, SubscribeOptions(qos=1)) for each in self._subscriptions])
+        client.subscribe([(each, _AS_IT_HAPPENS) for each in self._subscriptions])
         _LOG.info("connected to the broker", host=self._host, port=self._port, session_present=flags.session_present)
 
     def _on_subscribe(

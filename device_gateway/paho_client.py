@@ -9,11 +9,13 @@ through the same buffer, so that nothing of the protocol is decided here.
 import socket
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
+from math import inf
 from threading import RLock
 from typing import Any, Final, NamedTuple
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import MessageType, MQTTErrorCode
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import MessageState, MessageType, MQTTErrorCode
 
 _RECEIVE: Final = 1 << 16
 _PUBLISH: Final = 0x30
@@ -120,6 +122,11 @@ def _length_at(data: bytes, at: int) -> tuple[int, int]:
     return len(data), at + 1
 
 
+def _lifetime(message: MQTTMessage) -> float:
+    """Seconds from its `timestamp` on."""
+    return float(getattr(message.properties, "MessageExpiryInterval", inf))
+
+
 def _content_type(properties: bytes) -> str | None:
     """MQTT 5, 3.3.2.3.9, when it is the only property."""
     if properties[0] != _CONTENT_TYPE or len(properties) < 3:
@@ -139,6 +146,8 @@ class FleetClient(Client):
     def __init__(self, *args: Any, **options: Any) -> None:
         #: Held by the thread that writes to the socket, makes a new one or closes it.
         self._writing = RLock()
+        #: Of each message (mid) that the last connection left without its PUBACK: when it is of no use any more.
+        self._until: dict[int, float] = {}
         super().__init__(*args, **options)
 
     def write_through(self) -> bool:
@@ -163,7 +172,42 @@ class FleetClient(Client):
 
     def reconnect(self) -> MQTTErrorCode:
         with self._writing:
+            self._sock_close()
+            # paho looks at each of them, and who publishes at this very moment would break that off with an error.
+            self._out_packet.clear()
             return super().reconnect()
+
+    def settled(self) -> bool:
+        """Whether all that was published has left, and the broker has taken what it has to acknowledge."""
+        return not self.want_write() and not self._out_messages
+
+    def forget_outlived(self) -> int:
+        """For `on_connect`, after which paho sends again what is not acknowledged, with the expiry of the first time.
+
+        What has expired meanwhile is not sent any more, the rest expires when it was to. Returns how many were dropped.
+        """
+        now, dropped = time.monotonic(), 0
+        with self._out_message_mutex:
+            for mid, until in self._until.items():
+                message = self._out_messages.get(mid)
+                if message is None or message.state is not MessageState.MQTT_MS_PUBLISH or until == inf:
+                    continue
+                left = int(until - now)
+                if left < 1:
+                    del self._out_messages[mid]
+                    dropped += 1
+                else:
+                    message.properties = properties = copy(message.properties)  # others share it
+                    assert properties is not None  # or there were no expiry
+                    properties.MessageExpiryInterval = left
+            self._until.clear()
+        return dropped
+
+    def _messages_reconnect_reset_out(self) -> None:
+        with self._out_message_mutex:
+            for mid, message in self._out_messages.items():
+                self._until.setdefault(mid, message.timestamp + _lifetime(message))
+            super()._messages_reconnect_reset_out()
 
     def pending(self) -> bool:
         """Whether there is something to read that `select` does not see."""

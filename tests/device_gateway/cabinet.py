@@ -52,13 +52,13 @@ class Cabinet:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def send(self, *messages: Received) -> None:
+    def send(self, *messages: Received, retain: bool = False) -> None:
         """As QoS 1, until the broker has them."""
         infos = []
         for message in messages:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = message.content_type
-            infos.append(self._client.publish(message.topic, message.payload, message.qos, properties=properties))
+            infos.append(self._client.publish(message.topic, message.payload, message.qos, retain, properties))
         for info in infos:
             info.wait_for_publish(10)
 

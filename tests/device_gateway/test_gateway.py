@@ -12,7 +12,7 @@ from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
 from device_gateway.gateway import Gateway
 from firmware_protocol.commands import QueryInventory, Resend, Welcome
-from firmware_protocol.messages import Heartbeat, SlotSample, SlotTelemetry
+from firmware_protocol.messages import Heartbeat, Online, SlotSample, SlotTelemetry
 from firmware_protocol.types import ResetCause
 from tests.databases import Database, DatabaseServer
 from tests.device_gateway.cabinet import Cabinet, eventually
@@ -193,6 +193,16 @@ def own_broker(tmp_path: Path) -> Iterator[EmbeddedMosquitto]:
     broker.start()
     yield broker
     broker.stop()
+
+
+def test_what_the_broker_retains_is_no_sign_of_life(start_gateway: StartGateway, cabinet: Cabinet, code: str) -> None:
+    """Of a cabinet that spoke when no gateway was there."""
+    online = up(code, 0, Online(epoch=1))
+    cabinet.send(online, retain=True)
+    gateway = start_gateway()
+    cabinet.send(insert(code, 1))
+    eventually(lambda: cabinet.acked() == 1)
+    assert gateway.metrics.registry.get_sample_value("voltbay_gateway_applied_total", {"type": "online"}) is None
 
 
 def test_after_the_broker_died_the_gateway_subscribes_again(
