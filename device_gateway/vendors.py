@@ -72,6 +72,8 @@ class VendorIngest:
         self._habits = habits
         #: Heartbeats of the transaction in hand.
         self._beats: list[Sample] = []
+        #: Banks whose rows it has written to.
+        self._banks: set[int] = set()
 
     def take(self, frames: Sequence[Foreign], now: datetime) -> Done:
         """Commits everything or raises; a frame that cannot be read goes to the dead letters alone."""
@@ -81,9 +83,13 @@ class VendorIngest:
             bound = Connections(session, self._gateway, self._vault, now, done)
             free = [each for each in frames if bound.admits(each)]
             reject(session, bound.refused, done.tally)
-        self._beats = []
-        with session_scope(self._engine) as session:
-            done.add(self.take_in(session, free, now))
+        self._beats, self._banks = [], set()
+        try:
+            with session_scope(self._engine) as session:
+                done.add(self.take_in(session, free, now))
+        except Exception:
+            self._samples.banks.forget(self._banks)
+            raise
         if self._habits is not None:
             self._habits.beats((each.station_id, each.at.timestamp(), each.message) for each in self._beats)
         return done
@@ -165,7 +171,7 @@ class VendorIngest:
             for sample in self._samples.store(work.session, samples, work.now):
                 work.tally.applied[type_name(type(sample.message))] += 1
                 self._beats.append(sample)
-            self._samples.write_banks(work.session)
+            self._banks.update(self._samples.write_banks(work.session))
 
 
 def _changes(reading: Reading) -> bool:

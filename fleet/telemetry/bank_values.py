@@ -114,15 +114,14 @@ class BankValues:
             if bank is not None and _worth_writing(measured, written(bank))
         }
 
-    def write(self, session: Session, due: dict[int, Measured]) -> int:
+    def write(self, session: Session, due: dict[int, Measured]) -> None:
         """Bring the newest values into the banks' rows: now and then, because a row a sample would cost more than the
-        sample. Returns how many banks were due. What a crash loses comes with the next sample.
+        sample. What a crash loses comes with the next sample.
         """
         if due:
             with raw_cursor(session) as cursor:
                 cursor.execute(_WRITE, _columns(due))
                 self._written.update((bank, due[bank]) for (bank,) in cursor)
-        return len(due)
 
     def forget(self, due: Iterable[int]) -> None:
         """They were not committed after all: their next samples are written, whatever they say."""

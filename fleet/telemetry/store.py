@@ -107,9 +107,13 @@ class SampleStore:
         again = Prepared(prepared.by_key, self._readings(fresh), None)
         return self._write(session, again, fresh, now, _copy_around)
 
-    def write_banks(self, session: Session) -> int:
-        """Bring the newest values into the banks' rows; returns how many were due."""
-        return self.banks.write(session, self.banks.due())
+    def write_banks(self, session: Session) -> Collection[int]:
+        """Bring the newest values into the banks' rows; returns whose were due: those `banks.forget` is to be told of
+        by a transaction that is not committed.
+        """
+        due = self.banks.due()
+        self.banks.write(session, due)
+        return due.keys()
 
     def _write(self, session: Session, prepared: Prepared, fresh: list[Sample], now: datetime, copy: Copy) -> Written:
         readings, rows = prepared.readings, prepared.rows
