@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+import msgspec
 from psycopg2.errors import UniqueViolation
 from sqlalchemy import column, text
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from device_gateway import dialects
 from firmware_protocol.commands import CommandFrame
 from firmware_protocol.dialect import Published
-from firmware_protocol.errors import ProtocolError
+from firmware_protocol.errors import ProtocolError, UnsupportedCommand
 from firmware_protocol.vendor import Known
 from fleet.common.bulk import array, booleans, instants, words
 from fleet.common.prepared import Prepared
@@ -226,10 +227,18 @@ def repeat(session: Session, now: datetime, heard_through: datetime | None = Non
     able = [name for name, dialect in dialects.DIALECTS.items() if dialect.capabilities.command_ids]
     heard = now if heard_through is None else min(now, heard_through)
     rows: list[Row] = _UNANSWERED.all(session, now=now, heard=heard, after=REPEAT_AFTER, dialects=able, most=MOST)
-    said = [dialects.named(row.dialect).encode_command(row.code, _frame(row, row.attempt + 1)) for row in rows]
-    if rows:
-        _REPEATED.later(session, ids=_ids(rows), payloads=_hex(message.payload for message in said))
-    return [Order(message, row.deadline, row.kind) for message, row in zip(said, rows, strict=True)]
+    said = [(row, message) for row in rows if (message := _again(row)) is not None]
+    if said:
+        _REPEATED.later(session, ids=_ids(row for row, _ in said), payloads=_hex(each.payload for _, each in said))
+    return [Order(message, row.deadline, row.kind) for row, message in said]
+
+
+def _again(row: Row) -> Published | None:
+    """None: another version of this program said it, and this one cannot."""
+    try:
+        return dialects.named(row.dialect).encode_command(row.code, _frame(row, row.attempt + 1))
+    except ProtocolError:
+        return None
 
 
 def _one_each(rows: Iterable[Row], known: Collection[int]) -> list[Row]:
@@ -299,9 +308,14 @@ def _encode(row: Row, known: Known | None) -> Published:
 
 
 def _frame(row: Row, attempt: int) -> CommandFrame:
+    """Raises UnsupportedCommand for what another version of this program ordered: it must not keep the others."""
+    try:
+        command = commands.command_of(row)
+    except msgspec.ValidationError as error:
+        raise UnsupportedCommand(f"{row.kind}: {error}") from error
     return CommandFrame(
         command_id=str(row.id),
         deadline_ms=round(row.deadline.timestamp() * 1000),
         attempt=attempt,
-        command=commands.command_of(row),
+        command=command,
     )

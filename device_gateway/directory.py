@@ -62,6 +62,11 @@ class Directory:
         if missing:
             self._load(session, Station.id.in_(missing))
 
+    def anew(self, session: Session, ref: StationRef) -> StationRef:
+        """As the station is now: for what does not fit what is known of it."""
+        self._load(session, Station.id == ref.id)
+        return self._by_id.get(ref.id, ref)
+
     def refresh(self, session: Session) -> None:
         """Read everything known again when it is older than `FRESH_S`."""
         if monotonic() - self._loaded_at > FRESH_S and self._by_id:

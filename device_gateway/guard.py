@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Final, Protocol
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from device_gateway import faults, intake
-from device_gateway.ingest import Done, reject
+from device_gateway.ingest import Alive, Done, nobody_asks, reject
 from device_gateway.outbound import Outbound
 from device_gateway.received import Received
 from firmware_protocol.dialect import Published
@@ -79,9 +80,9 @@ class Keyring:
 class Pipeline(Protocol):
     """What a lane asks of an ingest."""
 
-    def process(self, batch: Sequence[Received]) -> Done: ...
+    def process(self, batch: Sequence[Received], alive: Alive) -> Done: ...
 
-    def process_stubborn(self, batch: Sequence[Received]) -> Done: ...
+    def process_stubborn(self, batch: Sequence[Received], alive: Alive) -> Done: ...
 
     def not_ready(self, batch: Sequence[Received]) -> Outbound: ...
 
@@ -107,11 +108,11 @@ class Guard:
         #: Of the batch in hand, which is tried again as a whole: message → what became of it.
         self._opened: dict[int, tuple[Received, Received | None]] = {}
 
-    def process(self, batch: Sequence[Received]) -> Done:
-        return self._run(batch, self._inner.process)
+    def process(self, batch: Sequence[Received], alive: Alive = nobody_asks) -> Done:
+        return self._run(batch, partial(self._inner.process, alive=alive))
 
-    def process_stubborn(self, batch: Sequence[Received]) -> Done:
-        return self._run(batch, self._inner.process_stubborn)
+    def process_stubborn(self, batch: Sequence[Received], alive: Alive = nobody_asks) -> Done:
+        return self._run(batch, partial(self._inner.process_stubborn, alive=alive))
 
     def not_ready(self, batch: Sequence[Received]) -> Outbound:
         """Without the database no signature can be checked: who signs is answered later."""

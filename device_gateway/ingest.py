@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -27,6 +28,11 @@ from fleet.devices.dead_letters import Rejected
 _LOG: Final = structlog.get_logger(__name__)
 UNKNOWN_STATION: Final = "unknown_station"
 Clock = Callable[[], datetime]
+Alive = Callable[[], None]
+
+
+def nobody_asks() -> None:
+    """For callers that no watchdog looks at."""
 
 
 @dataclass(slots=True)
@@ -57,8 +63,12 @@ class Ingest(ABC):
     def _store(self, sorted_: Intake, now: datetime) -> Done:
         """Apply and commit messages of known stations, and keep `rejected`."""
 
-    def process(self, batch: Sequence[Received]) -> Done:
-        """Raises transient errors only; a message that is at fault itself goes to the dead letters alone."""
+    def process(self, batch: Sequence[Received], alive: Alive = nobody_asks) -> Done:
+        """Raises transient errors only; a message that is at fault itself goes to the dead letters alone.
+
+        `alive` is called before each attempt, of which a batch may take many: none of them takes long.
+        """
+        alive()
         try:
             return self._attempt(batch)
         except Exception as error:
@@ -67,10 +77,11 @@ class Ingest(ABC):
             if len(batch) == 1:
                 return self._bury(batch[0], error)
             _LOG.warning("batch refused, looking for the message at fault", size=len(batch), error=str(error)[:500])
-            return _halves(batch, self.process)
+            return _halves(batch, partial(self.process, alive=alive))
 
-    def process_stubborn(self, batch: Sequence[Received]) -> Done:
+    def process_stubborn(self, batch: Sequence[Received], alive: Alive = nobody_asks) -> Done:
         """For a batch that failed again and again although the database answers: find the message it fails on."""
+        alive()
         try:
             return self._attempt(batch)
         except Exception as error:
@@ -78,7 +89,7 @@ class Ingest(ABC):
                 raise
             if len(batch) == 1:
                 return self._bury(batch[0], error)
-            return _halves(batch, self.process_stubborn)
+            return _halves(batch, partial(self.process_stubborn, alive=alive))
 
     def not_ready(self, batch: Sequence[Received]) -> Outbound:
         """What cabinets that are booting are told while `batch` cannot be stored."""

@@ -103,15 +103,17 @@ class Lane(Thread):
         self._lag.observe(max(0.0, time() - batch[0].at))
         self._metrics.count(done.tally)
 
+    def _note_alive(self) -> None:
+        self.beat = monotonic()
+
     def _until_stored(self, batch: list[Received]) -> Done | None:
         """Try until it is stored, with what comes meanwhile; None when aborted."""
         backoff = Backoff(_RETRY_FIRST_S, _RETRY_LONGEST_S)
         told = 0
         while not self._aborted.is_set():
-            self.beat = monotonic()
             try:
-                patient = backoff.tries < PATIENCE
-                return self._ingest.process(batch) if patient else self._ingest.process_stubborn(batch)
+                process = self._ingest.process if backoff.tries < PATIENCE else self._ingest.process_stubborn
+                return process(batch, self._note_alive)
             except Exception as error:
                 if not faults.is_transient(error):
                     raise  # a bug in what handles faults: the watchdog ends the process

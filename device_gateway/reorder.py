@@ -14,11 +14,13 @@ from firmware_protocol import topics
 from firmware_protocol.channels import type_name
 from firmware_protocol.commands import Resend
 from firmware_protocol.dialects.native import NATIVE
+from firmware_protocol.errors import ProtocolError
 from firmware_protocol.limits import MAX_JOURNAL_RANGES
 from firmware_protocol.messages import JournalLost, JournalRange
 from firmware_protocol.topics import UpKind
 from fleet.devices import inbox, sessions, streams
 from fleet.devices.cursor import Cursor, follow_acked, give_up, missing, release
+from fleet.devices.dead_letters import Rejected
 from fleet.devices.inbox import Key
 
 #: One (boot, seq) for two facts (protocol 5.4).
@@ -204,18 +206,29 @@ class Reorder:
         for key in ready:
             cursor = self._cursor(key[0], key[1])
             assert cursor is not None
-            each = fresh.get(key) or stored[key]
-            work.apply(each, cursor, self._lines.get(key[0], _NOTHING))
+            each = fresh.get(key) or stored.get(key)
+            if each is not None:
+                work.apply(each, cursor, self._lines.get(key[0], _NOTHING))
 
     def _load(self, keys: list[Key]) -> dict[Key, Arrived]:
-        """Events that waited, decoded again from their bytes."""
+        """Events that waited, decoded again from their bytes. One that another version of this program took in, and
+        this one cannot read, goes to the dead letters alone.
+        """
         work = self._work
         work.directory.learn_ids(work.session, {key[0] for key in keys})
         found: dict[Key, Arrived] = {}
+        unread: dict[Key, Rejected] = {}
         for row in inbox.load(work.session, keys):
             ref = work.directory.by_id(row.station_id)
             assert ref is not None
-            found[row.station_id, row.boot, row.seq] = arrived_from_inbox(ref, row.raw, row.received_at)
+            key = row.station_id, row.boot, row.seq
+            try:
+                found[key] = arrived_from_inbox(ref, row.raw, row.received_at)
+            except ProtocolError as error:
+                unread[key] = reject(received_from_inbox(ref, row.raw, row.received_at), error.code, str(error), ref)
+        if unread:
+            keep_rejected(work.session, list(unread.values()), work.tally)
+            inbox.mark_applied(work.session, list(unread), None)
         return found
 
     def _acknowledge(self, fresh: dict[Key, Arrived]) -> None:
@@ -255,8 +268,11 @@ def _boot_of(each: Arrived) -> int:
     return message.boot if isinstance(message, JournalLost) else each.frame.boot
 
 
+def received_from_inbox(station: StationRef, raw: bytes, received_at: datetime) -> Received:
+    return Received(topics.up(station.code, UpKind.EVENT), raw, None, 0, 0, 0, received_at.timestamp())
+
+
 def arrived_from_inbox(station: StationRef, raw: bytes, received_at: datetime) -> Arrived:
-    topic = topics.up(station.code, UpKind.EVENT)
-    received = Received(topic, raw, None, 0, 0, 0, received_at.timestamp())
+    received = received_from_inbox(station, raw, received_at)
     # Events of vendors' cabinets never wait: what waits is native, whatever cabinet the station has by now.
-    return Arrived(dialects.DIALECTS.get(station.dialect, NATIVE).decode(topic, raw), received, station)
+    return Arrived(dialects.DIALECTS.get(station.dialect, NATIVE).decode(received.topic, raw), received, station)

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from device_gateway.applying import Applier
-from device_gateway.business import FactHandler
+from device_gateway.business import FactHandler, slot_beyond
 from device_gateway.directory import Directory
 from device_gateway.intake import Arrived
 from device_gateway.outbound import Outbound
@@ -55,4 +55,6 @@ class Work:
 
     def apply(self, each: Arrived, cursor: Cursor, siblings: Sequence[Cursor] = ()) -> None:
         """Hand one event whose turn it is to the business."""
+        if slot_beyond(each.frame.message, each.station) is not None:
+            each = each._replace(station=self.directory.anew(self.session, each.station))
         self.applier.add(each, cursor, siblings)

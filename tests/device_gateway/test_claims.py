@@ -12,9 +12,11 @@ from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, QueryI
 from firmware_protocol.messages import CommandResult
 from firmware_protocol.types import CommandOutcome, ResetCause
 from fleet.common.roundtrips import send
+from fleet.common.vault import Vault
 from fleet.db import session_scope
-from fleet.devices import commands
-from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand
+from fleet.devices import commands, profiles
+from fleet.devices.models import CommandPurpose, CommandState, DeviceCommand, DeviceSession
+from fleet.stations.models import Station
 from tests.databases import Database
 from tests.device_gateway.cabinet import eventually
 from tests.device_gateway.support import Bench, add_station, booted
@@ -105,3 +107,52 @@ def test_a_station_that_another_gateway_was_faster_at_is_left_out_and_no_other(c
     assert [_row(bench, each).claimed_by for each in (first, *others)] == ["faster", "slower", "slower"]
     left = _row(bench, second)
     assert (left.state, left.attempt, left.payload, left.claimed_by) == (CommandState.QUEUED, 0, None, None)
+
+
+def test_an_order_of_another_version_fails_alone(clean_database: Database) -> None:
+    """New ones, and those that were sent and have no answer."""
+    bench = Bench(clean_database.engine)
+    ids = [add_station(clean_database.engine, code) for code in ("A", "B")]
+    for code in ("A", "B"):
+        bench.take(booted(code, 1, cause=ResetCause.RECONNECT))
+    dispatcher.take(bench.engine, claims.Claimant("g"), bench.now)
+    strange, known = (_ordered(bench, station_id, LockSlot(slot=1)) for station_id in ids)
+    with bench.engine.begin() as connection:
+        strangely = text("UPDATE device_command SET kind = 'of_another_version' WHERE id = :id")
+        connection.execute(strangely, {"id": strange})
+    orders, _ = dispatcher.take(bench.engine, claims.Claimant("g"), bench.now)
+    assert [order.message.topic for order in orders] == ["vb/v1/B/down/command"]
+    assert _row(bench, strange).state is CommandState.FAILED
+    assert str(_row(bench, strange).code).startswith("unsupported_command: of_another_version")
+    with bench.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE device_command SET state = 'sent', attempt = 1, sent_at = :now WHERE id = :id"),
+            {"id": strange, "now": bench.now},
+        )
+    with session_scope(bench.engine) as session:
+        later = bench.now + claims.REPEAT_AFTER + timedelta(seconds=1)
+        again = {order.kind for order in claims.repeat(session, later)}
+    assert again == {"lock_slot", "query_inventory"}
+    assert _row(bench, known).attempt == 2
+
+
+def test_a_secret_that_cannot_be_opened_stops_no_other_station(clean_database: Database) -> None:
+    """VOLTBAY_SECRET_KEY is another one by now."""
+    bench = Bench(clean_database.engine)
+    closed, native = (add_station(clean_database.engine, code) for code in ("A", "B"))
+    with session_scope(bench.engine) as session:
+        station = session.get_one(Station, closed)
+        station.dialect, station.hardware_id = "volinks", "864601068412899"
+        session.flush()
+        profiles.set_secret(session, station, b"secret", Vault(b"a" * 32))
+        for station_id in (closed, native):
+            session.add(
+                DeviceSession(
+                    station_id=station_id, epoch=1, boot=1, firmware="1", hardware="h", reset_cause="unknown",
+                    connected_at=bench.now, last_seen_at=bench.now,
+                )
+            )  # fmt: skip
+    _ordered(bench, closed, QueryInventory())
+    _ordered(bench, native, LockSlot(slot=1))
+    orders, _ = dispatcher.take(bench.engine, claims.Claimant("g", Vault(b"b" * 32)), bench.now)
+    assert sorted(order.kind for order in orders) == ["lock_slot", "query_inventory"]

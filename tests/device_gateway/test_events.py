@@ -3,10 +3,13 @@
 from datetime import datetime, timedelta
 from random import Random
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import Engine
 from sqlalchemy import insert as insert_into
+from sqlalchemy.event import listens_for
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -25,7 +28,7 @@ from firmware_protocol.messages import (
 from firmware_protocol.types import SlotState
 from fleet.common.prepared import table_of, write_later
 from fleet.devices.facts import DeviceFact
-from fleet.stations.models import PowerBank
+from fleet.stations.models import PowerBank, StationSlot
 from tests.databases import Database
 from tests.device_gateway.support import NOON, Bench, Facts, add_station, as_received, booted, insert, lock, up
 
@@ -102,8 +105,8 @@ def test_every_message_twice_and_shuffled_gives_identical_tables(clean_database:
     expected_order = {code: [ref for ref in straight.facts.order if ref[0] == code] for code in stations}
     expected = {name: straight.rows(query) for name, query in TABLES.items()}
     for table in ("device_event", "device_stream"):
-        _execute(clean_database, f"DELETE FROM {table}")
-    _execute(clean_database, "UPDATE station_slot SET locked = NULL, lock_boot = 0, lock_seq = 0")
+        _execute(clean_database.engine, f"DELETE FROM {table}")
+    _execute(clean_database.engine, "UPDATE station_slot SET locked = NULL, lock_boot = 0, lock_seq = 0")
 
     shuffled = Bench(clean_database.engine)
     rng.shuffle(messages)
@@ -116,8 +119,8 @@ def test_every_message_twice_and_shuffled_gives_identical_tables(clean_database:
         assert [ref for ref in shuffled.facts.order if ref[0] == code] == expected_order[code]
 
 
-def _execute(database: Database, statement: str) -> None:
-    with database.engine.begin() as connection:
+def _execute(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
         connection.exec_driver_sql(statement)
 
 
@@ -156,6 +159,18 @@ def test_what_comes_after_giving_up_is_applied_late_and_then_acknowledged(bench:
     assert bench.facts.order == [("A", 1, 1), ("A", 1, 3), ("A", 1, 4), ("A", 1, 2)]
     assert late.tally.late == 1
     assert late.outbound.acks == {("A", 1): 4}
+
+
+def test_what_waits_and_cannot_be_read_any_more_keeps_nobody_waiting(bench: Bench) -> None:
+    """Another version of this program took it in."""
+    add_station(bench.engine, "B")
+    bench.take(insert("A", 1), insert("A", 3), insert("A", 4), insert("B", 1), insert("B", 3))
+    _execute(bench.engine, "UPDATE device_event SET raw = '{}' WHERE seq = 3 AND station_id = 1")
+    bench.later(0.6)
+    assert bench.later(3.5).tally.dead == {"malformed": 1}
+    assert bench.facts.order == [("A", 1, 1), ("B", 1, 1), ("A", 1, 4), ("B", 1, 3)]
+    assert bench.rows("SELECT station_code, payload = '{}' FROM dead_letter") == [("A", True)]
+    assert bench.rows("SELECT seq FROM device_event WHERE applied_at IS NULL") == [(3,)]
 
 
 def test_lost_events_are_not_waited_for(bench: Bench) -> None:
@@ -242,6 +257,28 @@ def test_what_is_refused_with_the_commit_goes_alone_too(bench: Bench) -> None:
     ]
 
 
+def test_whoever_looks_for_the_message_at_fault_says_before_each_try_that_it_is_alive(bench: Bench) -> None:
+    """Each may wait for a lock as long as the database lets it, and the watchdog waits for no more than a few."""
+    codes = "ABCDEFGH"
+    for code in codes[1:]:
+        add_station(bench.engine, code)
+    bench.take(*(insert(code, 1) for code in codes))
+    bench.engine.dispose()
+
+    @listens_for(bench.engine, "connect")
+    def hurry(driver: Any, _: object) -> None:
+        driver.cursor().execute("SET lock_timeout = '100ms'")
+        driver.commit()
+
+    tries: list[int] = []
+    with bench.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT FROM device_stream WHERE station_id = 1 FOR UPDATE")
+        done = bench.ingest.process_stubborn([insert(code, 2) for code in codes], lambda: tries.append(1))
+    assert done.tally.dead == {"database_55P03": 1}
+    assert bench.facts.order[8:] == [(code, 1, 2) for code in codes[1:]]
+    assert len(tries) == 7, "all, 4, 2, 1, and what is left of each half"
+
+
 def test_bad_frames_and_strangers_are_kept_and_disturb_nobody(bench: Bench) -> None:
     garbage = Received("vb/v1/A/up/event", b"\x00\xff", None, 1, 1, 1, 0.0)
     nowhere = Received("elsewhere", b"{}", None, 1, 1, 1, 0.0)
@@ -267,6 +304,17 @@ def test_a_slot_beyond_the_cabinet_is_refused(bench: Bench, seq: int) -> None:
     assert done.tally.dead == {"no_such_slot": 1}
     assert bench.facts.order == []
     assert done.outbound.acks == {("A", 1): seq}
+
+
+@pytest.mark.parametrize("message", [lock("A", 2, slot=5), insert("A", 2, slot=5)])
+def test_a_slot_that_was_just_added_is_known_at_once(bench: Bench, message: Received) -> None:
+    bench.take(lock("A", 1))
+    _execute(bench.engine, "UPDATE station SET slot_count = 5")
+    with Session(bench.engine) as session:
+        session.add(StationSlot(station_id=1, number=5))
+        session.commit()
+    assert bench.take(message).tally.dead == {}
+    assert bench.facts.order == [("A", 1, 2)] or bench.one("SELECT lock_seq FROM station_slot WHERE number = 5") == 2
 
 
 def test_times_are_corrected_and_never_later_than_the_receipt(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from device_gateway.guard import FORGED, REPLAYED, UNSIGNED, Guard, Keyring
+from device_gateway.ingest import Alive
 from device_gateway.received import Received
 from firmware_protocol.dialect import Published
 from firmware_protocol.dialects.native import sealed
@@ -167,11 +168,11 @@ def test_a_batch_that_is_tried_again_is_no_replay(world: World) -> None:
     batch = [world.signed(insert("S", 1)), insert("S", 1)]
     process, calls = world.bench.ingest.process, []
 
-    def away_once(part: list[Received]) -> object:
+    def away_once(part: list[Received], alive: Alive) -> object:
         calls.append(len(part))
         if len(calls) == 1:
             raise OperationalError("", {}, Exception("away"))
-        return process(part)
+        return process(part, alive)
 
     guard._inner.process = away_once  # type: ignore[assignment,method-assign]
     with pytest.raises(OperationalError):
