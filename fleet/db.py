@@ -77,11 +77,16 @@ def text_enum(enum: type[StrEnum], length: int) -> Enum:
 
 
 def uuid_pk() -> Any:
+    """The primary key of people, rentals and money: `new_id`, unless it is given."""
     return mapped_column(Uuid(), primary_key=True, default=new_id)
 
 
 def create_engine_from(url: str, *, pool_size: int = 10, max_overflow: int = 20, name: str = "voltbay") -> Engine:
-    """Engine for `postgresql://…`; every connection speaks UTC and gives up on locks instead of piling up."""
+    """Engine for `postgresql://…`; every connection speaks UTC and gives up on locks after 10 s instead of piling up.
+
+    At most `pool_size` + `max_overflow` connections at once; whoever needs one more waits 30 s, then TimeoutError of
+    SQLAlchemy. `name` is what PostgreSQL shows of them.
+    """
     if url.startswith(("postgres://", "postgresql://")):
         url = "postgresql+psycopg2://" + url.split("://", 1)[1]
     engine = create_engine(

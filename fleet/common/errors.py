@@ -33,6 +33,8 @@ class Conflict(FleetError):
 
 
 class Forbidden(FleetError):
+    """The caller is known, and may not do this."""
+
     code = "forbidden"
 
 

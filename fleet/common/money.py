@@ -36,7 +36,11 @@ def share(amount_minor: int, basis_points: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Money:
+    """An amount that may be negative. Adding and taking away are exact, and raise ValueError for two currencies."""
+
+    #: Cents, yen, fils: whatever is the currency's smallest unit.
     amount_minor: int
+    #: ISO 4217, upper case; ValueError otherwise.
     currency: str
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ class DomainEvent:
     name: ClassVar[str]
 
     def payload(self) -> dict[str, Any]:
+        """As JSON holds it: ids as text, instants in ISO 8601."""
         return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
@@ -67,6 +68,7 @@ def claim_waiting(session: Session, limit: int, *, without: Collection[str] = ()
 
 
 def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
+    """They were handed to the queue, once more."""
     if not ids:
         return
     session.execute(
@@ -78,6 +80,7 @@ def mark_dispatched(session: Session, ids: list[int], now: datetime) -> None:
 
 
 def mark_settled(session: Session, ids: list[int], now: datetime) -> None:
+    """Nothing is left to do for them."""
     if not ids:
         return
     session.execute(

@@ -21,17 +21,30 @@ from fleet.db import Base, text_enum, uuid_pk
 from fleet.payments.approval_models import TwoPeople, two_people_rules
 
 
+# Which side of each is its normal one: `rules.NORMAL_SIDE`.
 class AccountKind(StrEnum):
+    """Whose money it is, or what the house earned or gave it for."""
+
+    #: A rider's money.
     WALLET = "wallet"
+    #: A rider's points money: pays for rentals, and is never paid out.
     BONUS = "bonus"
+    #: What riders pay for use, net of tax.
     REVENUE = "revenue"
     UNLOCK_FEES = "unlock_fees"
+    #: For banks that were kept.
     BUYOUT_REVENUE = "buyout_revenue"
+    #: What the house owes one partner.
     PARTNER_PAYABLE = "partner_payable"
+    #: What the house owes the tax office.
     TAX = "tax"
+    #: What the payment provider holds for the house.
     PROVIDER_CLEARING = "provider_clearing"
+    #: What was given back although it had been earned.
     REFUNDS = "refunds"
+    #: Losses: disputes that are lost, debts that are given up.
     WRITE_OFF = "write_off"
+    #: What operators gave riders, less what they took.
     ADJUSTMENTS = "adjustments"
     SUBSCRIPTIONS = "subscriptions"
     #: What partners earned of rentals, as the house's expense.
@@ -43,11 +56,14 @@ class AccountKind(StrEnum):
 
 
 class NormalSide(StrEnum):
+    """The side on which an account grows."""
+
     DEBIT = "debit"
     CREDIT = "credit"
 
 
 class TransferState(StrEnum):
+    #: Held: set aside, not moved.
     PENDING = "pending"
     POSTED = "posted"
     VOIDED = "voided"

@@ -10,15 +10,27 @@ from fleet.db import Base, text_enum, uuid_pk
 from fleet.stations.models import PowerBank, Station
 
 
+# Which may follow which: `rules.TRANSITIONS`.
 class RentalState(StrEnum):
+    """How far a rental is: ejecting, eject_unknown, active and overdue are open, all others closed."""
+
+    #: The cabinet has been asked for a bank, or will be at once; the money is set aside.
     EJECTING = "ejecting"
+    #: It did not answer in time: only its slots can tell what it did.
     EJECT_UNKNOWN = "eject_unknown"
+    #: The bank has left and is the rider's to use.
     ACTIVE = "active"
+    #: The same, after `overdue_at`: late fees count.
     OVERDUE = "overdue"
+    #: The bank is back; what it cost is charged, or owed.
     COMPLETED = "completed"
+    #: Called off free of charge: before a bank left, or once it was back at once.
     CANCELLED = "cancelled"
+    #: No bank left, as far as anybody knows: nothing is charged. One that proves to have left makes it ACTIVE.
     EJECT_FAILED = "eject_failed"
+    #: The bank was kept for too long and counts as bought or lost. One that comes back makes it COMPLETED.
     BOUGHT_OUT = "bought_out"
+    #: Somebody has to decide: the rider, or the rider's bank, disputes what was charged.
     DISPUTED = "disputed"
 
 
@@ -50,6 +62,8 @@ class StartEvidence(StrEnum):
 
 
 class Rental(Base):
+    """One bank, or in an exchange two, with one rider. Amounts in minor units of `currency`."""
+
     __tablename__ = "rental"
     __table_args__ = (
         # One open rental per bank, and at most the allowed number per rider (open_place 1..n), whatever the code does.
@@ -158,6 +172,8 @@ class RentalEvent(Base):
 
 
 class SwapState(StrEnum):
+    """How far an exchange is: waiting, ejecting, then one of the others."""
+
     #: Another bank is kept; the rider's is not back yet.
     WAITING = "waiting"
     #: The rider's bank is back, the other one is on its way.

@@ -29,6 +29,8 @@ class StationStatus(StrEnum):
 
 
 class PowerBankState(StrEnum):
+    """What may be done with a bank. In which slot it is, if in any, is another matter."""
+
     AVAILABLE = "available"
     RENTED = "rented"
     #: Left its slot and nobody knows with whom.
@@ -40,6 +42,8 @@ class PowerBankState(StrEnum):
 
 
 class MovementKind(StrEnum):
+    """How a bank came or went. The last two are seen afterwards, and dated no earlier than what is known."""
+
     INSERTED = "inserted"
     EJECTED = "ejected"
     #: An inventory showed it where no event had told of it.
@@ -83,6 +87,8 @@ class Venue(Base):
 
 
 class Station(Base):
+    """A cabinet, and the place where it stands in degrees of WGS 84."""
+
     __tablename__ = "station"
     __table_args__ = (
         CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
@@ -155,6 +161,7 @@ class StationSlot(Base):
     power_bank_id: Mapped[int | None] = mapped_column(ForeignKey("power_bank.id"), unique=True)
     #: Set by an operator or by the health rules; inventories never clear it.
     disabled_reason: Mapped[str | None] = mapped_column(String(200))
+    #: 100 is best. Incidents take from it, and below `rules.HEALTHY` no bank is given from here.
     health_score: Mapped[int] = mapped_column(default=100, server_default="100")
     fault: Mapped[str | None] = mapped_column(String(32))
     #: The event `fault` comes from: faults move beside what the slot holds.
@@ -180,6 +187,8 @@ class StationSlot(Base):
 
 
 class PowerBank(Base):
+    """One bank, by the serial on its label. Charge and health in per cent, as cabinets tell them; None: never told."""
+
     __tablename__ = "power_bank"
     __table_args__ = (CheckConstraint("charge_pct BETWEEN 0 AND 100", name="charge_pct"),)
 
