@@ -193,8 +193,8 @@ def _own_rental(rental_id: UUID, runtime: RuntimeDep, user: WaitingUser) -> Rent
     responses=stream_responses("Events `rental`, each with the whole rental: at once, then at every change", 401, 404),
 )
 async def rental_events(
-    runtime: RuntimeDep, rental: Annotated[Rental, Depends(_own_rental)]
+    runtime: RuntimeDep, claims: Claims, rental: Annotated[Rental, Depends(_own_rental)]
 ) -> AsyncIterator[ServerSentEvent]:
     """The stream ends when the rental is closed, or after 15 minutes: then come back."""
-    async for event in events.stream(runtime, rental):
+    async for event in events.stream(runtime, claims, rental):
         yield event

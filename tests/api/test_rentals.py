@@ -443,6 +443,18 @@ def test_events_follow_the_rental_to_its_end(city: Live) -> None:
             assert events.get(timeout=10) is None
 
 
+def test_events_end_for_who_is_signed_out(city: Live) -> None:
+    with signed_in(city) as person:
+        give_money(city, person)
+        rental = start(person).json()
+        headers = {"Authorization": f"Bearer {person.tokens.access_token}"}
+        with stream(city, f"/api/v1/rental/{rental['id']}/events", headers) as events:
+            assert next_of(events) == ("rental", rental)
+            assert person.http.post("/api/v1/user/auth/sign-out").status_code == 204
+            Cabinet(city).ejects(UUID(rental["id"]))
+            assert next_of(events) is None
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
