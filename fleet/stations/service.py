@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,8 @@ from fleet.stations.specs import (
     h3_cell,
 )
 
+_ONE_AT_A_TIME: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('station.import', 0))")
+
 
 def create_station(session: Session, spec: StationSpec, now: datetime) -> Station:
     """The station of that code, made or brought to `spec`, with its slots. Raises InvalidInput with the field."""
@@ -41,6 +43,8 @@ def import_stations(session: Session, rows: Iterable[StationSpec | ImportProblem
 
     `rows` may hold problems of parsing already; both are counted as rows, from 1.
     """
+    # What is new, and whose hardware id it is, cannot be locked: two at once would find it new both.
+    session.execute(_ONE_AT_A_TIME)
     report = ImportReport()
     good = _sound(session, list(rows), report)
     known = _locked(session, [spec.code for _, spec in good])

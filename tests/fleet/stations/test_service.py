@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from fleet.common.errors import InvalidInput
 from fleet.common.models import Country
+from fleet.db import session_scope
 from fleet.stations.errors import SlotNotFound, StationNotFound
 from fleet.stations.models import PowerBank, Station, StationSlot, StationStatus
 from fleet.stations.service import (
@@ -18,8 +19,10 @@ from fleet.stations.service import (
     set_slot_disabled,
     set_status,
 )
-from fleet.stations.specs import ImportProblem, StationSpec, parse_row
+from fleet.stations.specs import ImportProblem, ImportReport, StationSpec, parse_row
+from tests.databases import Database
 from tests.factories import add_station
+from tests.fleet.parallel import together, wide_engine
 
 ROW = {"code": "ZRH-1", "name": "Main station", "lat": "47.3779", "lon": "8.5402", "slots": "12", "city": "Zürich"}
 
@@ -118,6 +121,25 @@ def test_one_code_twice_in_one_import(session: Session, now: datetime) -> None:
     report = import_stations(session, [spec(), spec(name="other")], now)
     assert report.problems == [ImportProblem(2, "ZRH-1", "code", "station ZRH-1 is there twice")]
     assert session.scalars(select(Station.name)).one() == "Main station"
+
+
+def test_twenty_imports_at_once_are_one(clean_database: Database, now: datetime) -> None:
+    rows = [
+        spec(code="A", slots=2, hardware_id="7001", country=None),
+        spec(code="B", slots=3, country=None),
+    ]
+    with wide_engine(clean_database.url, 20) as engine:
+
+        def run(_: int) -> ImportReport:
+            with session_scope(engine) as session:
+                return import_stations(session, rows, now)
+
+        outcomes = together(20, run)
+        assert [each for each in outcomes if isinstance(each, Exception)] == []
+        reports = [each for each in outcomes if isinstance(each, ImportReport)]
+        assert (sum(each.created for each in reports), sum(each.unchanged for each in reports)) == (2, 38)
+        with session_scope(engine) as session:
+            assert session.scalar(select(func.count()).select_from(StationSlot)) == 5
 
 
 def test_status(session: Session, now: datetime) -> None:
