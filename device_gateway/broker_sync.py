@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from device_gateway import faults
 from device_gateway.backoff import Backoff
 from device_gateway.evict import Evictor
+from device_gateway.listening import listen
 from fleet.common.notify import Channel
 from fleet.common.vault import Vault
 from fleet.db import session_scope
@@ -179,13 +180,7 @@ class BrokerSync(Thread):
 
     def _listen(self) -> Any:
         if self._listener is None:
-            connection = self._engine.raw_connection()
-            driver: Any = connection.driver_connection
-            connection.detach()
-            driver.set_session(autocommit=True)
-            with driver.cursor() as cursor:
-                cursor.execute(f"LISTEN {Channel.CREDENTIAL.value}")
-            self._listener = driver
+            self._listener = listen(self._engine, Channel.CREDENTIAL)
         return self._listener
 
     def _close(self) -> None:

@@ -17,6 +17,7 @@ from device_gateway import claims, faults
 from device_gateway.backoff import Backoff
 from device_gateway.claims import Claimant, Order
 from device_gateway.duties import Timer
+from device_gateway.listening import listen
 from device_gateway.metrics import Metrics
 from device_gateway.post import Outlet
 from fleet.common.notify import Channel
@@ -146,14 +147,7 @@ class Dispatcher(Thread):
 
     def _listen(self) -> Any:
         if self._listener is None:
-            connection = self._engine.raw_connection()
-            driver: Any = connection.driver_connection
-            # Out of the pool: it lives as long as this thread, and belongs to nobody else.
-            connection.detach()
-            driver.set_session(autocommit=True)
-            with driver.cursor() as cursor:
-                cursor.execute(f"LISTEN {Channel.DEVICE_COMMAND.value}")
-            self._listener = driver
+            self._listener = listen(self._engine, Channel.DEVICE_COMMAND)
         return self._listener
 
     def _close(self) -> None:
