@@ -139,6 +139,9 @@ def test_declared_error(name: str, encoding: Encoding) -> None:
 BYTES: dict[str, tuple[bytes, type[ProtocolError], str]] = {
     "nothing": (b"", FrameTruncated, "expected a JSON object or a CBOR map, got an empty payload"),
     "spaces": (b"  ", FrameTruncated, "byte 2: JSON ends too early"),
+    "json cut behind a sign": (b'{"seq":-', FrameTruncated, "byte 8: JSON ends too early, after "),
+    "json cut behind a point": (b'{"seq":31.', FrameTruncated, "byte 10: JSON ends too early, after "),
+    "json and one byte": (b"{}x", MalformedFrame, "byte 2: not JSON: trailing characters, got b'x'"),
     "json cut": (b'{"v":1,"bo', FrameTruncated, 'byte 10: JSON ends too early, after \'{"v":1,"bo\''),
     "json array": (
         b"[1]",

@@ -81,10 +81,11 @@ def syntax_error(payload: bytes, error: Exception) -> ProtocolError:
     lone = _LONE_SURROGATE.search(payload)
     if lone is not None:
         return MalformedFrame(f"byte {lone.start()}: half of a surrogate pair, got {quote(lone.group())}")
-    if "truncated" in reason:
+    at = _BYTE.search(reason)
+    cut = at is not None and int(at[1]) == len(payload) and "trailing" not in reason  # behind a sign or a point
+    if cut or "truncated" in reason:
         tail = payload[-16:].decode(errors="replace")
         return FrameTruncated(f"byte {len(payload)}: JSON ends too early, after {tail!r}")
-    at = _BYTE.search(reason)
     what = _BYTE.sub("", reason).removeprefix("JSON is malformed: ").strip()
     if at is None:
         return MalformedFrame(f"not JSON: {what}")
