@@ -148,7 +148,7 @@ class SlotSample(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SlotTelemetry(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="slot_telemetry"):
-    """Measurements of the slots that hold a bank. Sent every `telemetry_s` of the welcome."""
+    """Measurements of the slots that hold a bank. Sent every `telemetry_s` of the welcome, unless no slot holds one."""
 
     stream: ClassVar[Stream] = Stream.SAMPLE
     slots: Annotated[

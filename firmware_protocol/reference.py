@@ -35,14 +35,24 @@ def _number(word: str, low: float | None, high: float | None) -> str:
     return f"{word} {'-2^63' if low < -MAX_COUNTER else f'{low:g}'} to {shown}"
 
 
-def _text(info: inspect.StrType) -> str:
+def _pattern(info: inspect.Type) -> str:
+    """A text's own, or the one in its notes, where its message looks at all of them at once."""
+    while isinstance(info, inspect.Metadata):
+        if found := (info.extra_json_schema or {}).get("pattern"):
+            return str(found)
+        info = info.type
+    return (isinstance(info, inspect.StrType) and info.pattern) or ""
+
+
+def _text(info: inspect.StrType, pattern: str) -> str:
     bound = f"{info.min_length or 0} to {info.max_length} characters" if info.max_length else ""
-    pattern = f"`{info.pattern.removesuffix('(?!' + chr(92) + 'n)')}`" if info.pattern else ""
-    return ", ".join(part for part in ("text", bound, pattern) if part)
+    shown = f"`{pattern.removesuffix('(?!' + chr(92) + 'n)')}`" if pattern else ""
+    return ", ".join(part for part in ("text", bound, shown) if part)
 
 
 def describe_type(info: inspect.Type) -> str:  # noqa: C901, PLR0911  # one branch for each kind of type
     """One type in the words of the specification."""
+    pattern = _pattern(info)
     info, _ = _plain(info)
     match info:
         case inspect.IntType():
@@ -54,7 +64,7 @@ def describe_type(info: inspect.Type) -> str:  # noqa: C901, PLR0911  # one bran
         case inspect.BytesType():
             return f"bytes, at most {info.max_length}"
         case inspect.StrType():
-            return _text(info)
+            return _text(info, pattern)
         case inspect.EnumType():
             return "one of " + ", ".join(f"`{value}`" for value in info.cls)
         case inspect.StructType():

@@ -46,6 +46,13 @@ def test_the_reference_is_current() -> None:
     assert reference.with_reference(TEXT) == TEXT, "run: python -m firmware_protocol.reference"
 
 
+def test_a_serial_is_bounded_the_same_wherever_one_is_told() -> None:
+    """In a sample too, whose serials are held against the pattern all at once."""
+    rows = re.findall(r"^\| `serial` \| (.*?) \|", TEXT, re.MULTILINE)
+    assert len(rows) > 5
+    assert {row.removesuffix(" or null") for row in rows} == {"text, 1 to 64 characters, `^[A-Za-z0-9._:-]+$`"}
+
+
 def test_every_message_has_an_example() -> None:
     types = [type_name(cls) for cls in (*UP_MESSAGES, *COMMANDS, *CONTROLS)]
     assert sorted(example.type for example in PRINTED) == sorted(types)
