@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psycopg2
 import typer
-from redis import Redis
-from redis.exceptions import RedisError
 from rich.table import Table
 
 from cli import migrations
@@ -21,10 +19,10 @@ from cli.embedded.errors import ProgramMissing
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
 from cli.embedded.mqtt_probe import mqtt_problem
-from cli.embedded.ports import is_free
+from cli.embedded.ports import problem_of
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
-from cli.probes import database_report
+from cli.probes import database_report, redis_problem
 from cli.running import RunState, adopt, default_home, find_running
 from fleet.settings import Settings
 
@@ -83,7 +81,7 @@ def examine(home: Home, state: RunState | None, settings: Settings) -> Iterator[
     else:
         yield _program("Redis", EmbeddedRedis(home).program)
     if "mqtt_url" in given:
-        problem = mqtt_problem(settings.mqtt_url.get_secret_value())
+        problem = mqtt_problem(settings.mqtt_url.get_secret_value(), settings.mqtt_ca_file)
         yield Finding("broker", Verdict.MISSING if problem else Verdict.OK, problem or "answers")
     else:
         yield _program("Mosquitto", EmbeddedMosquitto(home).program)
@@ -146,7 +144,7 @@ def _program(what: str, find: Callable[[], Path]) -> Finding:
 def _database(url: str) -> Iterator[Finding]:
     try:
         report = database_report(url)
-    except psycopg2.OperationalError as error:
+    except psycopg2.Error as error:
         yield Finding("PostgreSQL", Verdict.MISSING, f"DATABASE_URL does not answer: {str(error).strip()}")
         return
     yield Finding("PostgreSQL", Verdict.OK, f"{report.version} answers")
@@ -160,11 +158,9 @@ def _database(url: str) -> Iterator[Finding]:
 
 
 def _redis(url: str) -> Finding:
-    try:
-        with Redis.from_url(url, socket_timeout=3) as client:
-            client.ping()
-    except RedisError as error:
-        return Finding("Redis", Verdict.MISSING, f"REDIS_URL does not answer: {error}")
+    problem = redis_problem(url)
+    if problem is not None:
+        return Finding("Redis", Verdict.MISSING, f"REDIS_URL does not answer: {problem}")
     return Finding("Redis", Verdict.OK, "answers")
 
 
@@ -172,11 +168,12 @@ def _http(state: RunState | None, settings: Settings) -> Finding:
     if state is not None:
         return Finding("system", Verdict.OK, f"running at {state.url}")
     port = settings.http_port
-    if is_free(port, settings.http_host):
+    problem = problem_of(port, settings.http_host)
+    if problem is None:
         return Finding("HTTP port", Verdict.OK, f"{port} is free")
     if "http_port" in settings.model_fields_set:
-        return Finding("HTTP port", Verdict.MISSING, f"{port} is taken; set VOLTBAY_HTTP_PORT to another")
-    return Finding("HTTP port", Verdict.NOTE, f"{port} is taken: another will be chosen")
+        return Finding("HTTP port", Verdict.MISSING, f"{port} {problem}; set VOLTBAY_HTTP_PORT to another")
+    return Finding("HTTP port", Verdict.NOTE, f"{port} {problem}: another will be chosen")
 
 
 def _codes(settings: Settings) -> Finding:

@@ -1,13 +1,16 @@
 """The `voltbay` command. Each module holds one command, or one group of them."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import typer
+from pydantic import ValidationError
 
 from cli.lazy import Lazy, LazyGroup
 
 _PROCESS = {"rich_help_panel": "Processes"}
+#: Variables without our prefix.
+_PLAIN = frozenset({"DATABASE_URL", "REDIS_URL", "MQTT_URL"})
 
 
 class Voltbay(LazyGroup):
@@ -50,6 +53,25 @@ class Voltbay(LazyGroup):
         "cases": Lazy("cli.cases"),
         "fleet": Lazy("cli.fleet_views"),
     }
+
+    def invoke(self, ctx: Any) -> Any:
+        """A setting that makes no sense is a line for whoever set it, not a fault of ours."""
+        try:
+            return super().invoke(ctx)
+        except ValidationError as error:
+            if error.title != "Settings":
+                raise
+            for wrong in error.errors(include_url=False, include_input=False):
+                typer.echo(f"voltbay: {_variable(wrong['loc'])}{wrong['msg'].removeprefix('Value error, ')}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _variable(place: tuple[int | str, ...]) -> str:
+    """How the environment calls a field; nothing for what is wrong with several together."""
+    if not place:
+        return ""
+    name = str(place[0]).upper()
+    return f"{name if name in _PLAIN else f'VOLTBAY_{name}'}: "
 
 
 app = typer.Typer(

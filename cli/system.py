@@ -15,10 +15,11 @@ from pydantic import SecretStr
 from cli.banner import banner
 from cli.embedded.home import Home
 from cli.embedded.identity import write_identity
-from cli.embedded.ports import LOOPBACK, is_free
+from cli.embedded.ports import LOOPBACK
 from cli.embedded.service import tail
 from cli.embedded.stack import EmbeddedStack, StackOptions
 from cli.migrations import upgrade
+from cli.preflight import refuse_what_cannot_work
 from cli.processes import APPLICATION, command_of
 from cli.readiness import NotReady, wait_until_ready
 from cli.running import RunState
@@ -45,12 +46,6 @@ class SystemOptions:
     ready_timeout_s: float = 60.0
 
 
-class PortTaken(Exception):
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(f"port {port} (VOLTBAY_HTTP_PORT) is taken")
-
-
 class _StopAsked(BaseException):
     """SIGINT or SIGTERM before the processes run; afterwards the supervisor has the signals."""
 
@@ -74,10 +69,11 @@ class System:
         self._relink_port = 0
 
     def run(self) -> str | None:
-        """None after an orderly stop, else why it ended. Raises EmbeddedError and PortTaken before anything runs."""
+        """None after an orderly stop, else why it ended. Raises EmbeddedError and CannotStart before anything runs."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _stop_asked)
         try:
+            refuse_what_cannot_work(self.settings, self.home)
             with self.stack:
                 self._prepare()
                 self._supervise()
@@ -135,11 +131,9 @@ class System:
         write_identity(self.settings.model_copy(update=chosen), database_url, folder)
 
     def _choose_http_port(self) -> int:
-        if "http_port" not in self.settings.model_fields_set:
-            return self.home.port("http", wanted=_PREFERRED_HTTP_PORT)
-        if not is_free(self.settings.http_port, self.settings.http_host):
-            raise PortTaken(self.settings.http_port)
-        return self.settings.http_port
+        if "http_port" in self.settings.model_fields_set:
+            return self.settings.http_port
+        return self.home.port("http", wanted=_PREFERRED_HTTP_PORT)
 
     def _supervise(self) -> None:
         mirror = self._output if self.options.verbose else None

@@ -1,9 +1,12 @@
+import logging
 from typing import Annotated
 
+import structlog
 import typer
 
 from cli.embedded.errors import EmbeddedError
-from cli.system import PortTaken, System, SystemOptions
+from cli.preflight import CannotStart
+from cli.system import System, SystemOptions
 from fleet.settings import Settings
 
 
@@ -22,6 +25,8 @@ def up(  # noqa: PLR0917  # typer gives them by name
     DATABASE_URL, REDIS_URL and MQTT_URL each replace the embedded service; VOLTBAY_HOME (default .voltbay) holds the
     data, VOLTBAY_HTTP_PORT (default 8000, or a free one) is the API's port.
     """
+    # What goes well is told once, below; the processes have logs of their own.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     options = SystemOptions(
         stations=stations,
         seed=seed,
@@ -32,7 +37,7 @@ def up(  # noqa: PLR0917  # typer gives them by name
     )
     try:
         failure = System(Settings(), options).run()
-    except (EmbeddedError, PortTaken) as error:
+    except (EmbeddedError, CannotStart) as error:
         failure = str(error)
     if failure is not None:
         typer.echo(f"voltbay: {failure}", err=True)

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fleet.addresses import database_address, mqtt_address, redis_address
+
 #: Usable on a laptop only; `Settings` refuses it in production.
 DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"  # noqa: S105  # refused outside development
 
@@ -41,20 +43,25 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="VOLTBAY_", env_file=None, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix="VOLTBAY_",
+        env_file=None,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it is the environment, passwords and all
     )
 
     environment: Environment = Environment.DEVELOPMENT
     home: Path = Path(".voltbay")
-    database_url: SecretStr = Field(
+    database_url: Annotated[SecretStr, AfterValidator(database_address)] = Field(
         SecretStr("postgresql://postgres@127.0.0.1:5432/voltbay"),
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
     )
-    redis_url: SecretStr = Field(
+    redis_url: Annotated[SecretStr, AfterValidator(redis_address)] = Field(
         SecretStr("redis://127.0.0.1:6379/0"), validation_alias=AliasChoices("REDIS_URL", "redis_url")
     )
     #: mqtt://user:password@host:port, or mqtts:// for TLS.
-    mqtt_url: SecretStr = Field(
+    mqtt_url: Annotated[SecretStr, AfterValidator(mqtt_address)] = Field(
         SecretStr("mqtt://127.0.0.1:1883"), validation_alias=AliasChoices("MQTT_URL", "mqtt_url")
     )
     mqtt_ca_file: Path | None = None
@@ -63,7 +70,7 @@ class Settings(BaseSettings):
     device_networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
 
     http_host: str = "127.0.0.1"
-    http_port: int = 8000
+    http_port: int = Field(8000, ge=1, le=65_535)
     #: How riders' apps and payment providers reach the API.
     public_url: str | None = None
     metrics_port: int | None = None

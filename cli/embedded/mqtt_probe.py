@@ -1,5 +1,6 @@
 import ssl
 import threading
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as mqtt
@@ -10,15 +11,18 @@ from paho.mqtt.reasoncodes import ReasonCode
 _ANSWER_S = 3.0
 
 
-def mqtt_problem(url: str) -> str | None:
-    """None when the broker at mqtt://user:password@host:port lets that user in (MQTT 5), else what is wrong."""
+def mqtt_problem(url: str, ca_file: Path | None = None) -> str | None:
+    """None when the broker at mqtt://user:password@host:port lets that user in (MQTT 5), else what is wrong.
+
+    `ca_file`: authorities to believe, for mqtts://; without it the system's.
+    """
     parts = urlsplit(url)
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     if parts.username:
         client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
     tls = parts.scheme == "mqtts"
     if tls:
-        client.tls_set_context(ssl.create_default_context())
+        client.tls_set_context(ssl.create_default_context(cafile=ca_file))
     answers: list[ReasonCode] = []
     answered = threading.Event()
 

@@ -1,5 +1,6 @@
 """Ports that stay free while nobody listens on them."""
 
+import errno
 import random
 import socket
 import sys
@@ -15,13 +16,18 @@ _claims: dict[int, tuple[str, socket.socket]] = {}
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server that reuses addresses (all of ours do) could listen there now."""
+    return problem_of(port, host) is None
+
+
+def problem_of(port: int, host: str = LOOPBACK) -> str | None:
+    """What keeps a server from listening there, as the end of a sentence that begins with the port; None when free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return "is taken" if error.errno == errno.EADDRINUSE else f"cannot be had at {host}: {error.strerror}"
+    return None
 
 
 def claim(port: int, owner: str) -> bool:

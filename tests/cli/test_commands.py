@@ -53,6 +53,25 @@ def test_doctor_names_every_address_that_does_not_answer(tmp_path: Path) -> None
     assert "the broker does not answer" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("VOLTBAY_HTTP_PORT", "99999", "less than or equal to 65535"),
+        ("DATABASE_URL", "nonsense", "expected postgresql://"),
+        ("REDIS_URL", "redis://h:port/0", "expected redis://"),
+        ("MQTT_URL", "127.0.0.1:1883", "expected mqtt://"),
+        ("VOLTBAY_ENVIRONMENT", "production", "set VOLTBAY_SECRET_KEY"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_line(tmp_path: Path, variable: str, value: str, says: str) -> None:
+    done = _voltbay("doctor", home=tmp_path, **{variable: value})
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("voltbay: ")
+    assert says in line
+    assert variable in line or variable == "VOLTBAY_ENVIRONMENT"
+
+
 def test_doctor_tells_a_refused_password_from_a_silent_broker(tmp_path: Path, mqtt_url: str) -> None:
     wrong = mqtt_url.replace("mqtt://gateway:", "mqtt://gateway:not")
     assert "the broker refuses" in _voltbay("doctor", home=tmp_path, MQTT_URL=wrong).stdout

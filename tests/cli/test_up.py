@@ -55,6 +55,7 @@ class _Up:
             seen.append(line)
             if found := re.fullmatch(r"voltbay is up: (http://\S+)\n", line):
                 self.url = found[1]
+                assert seen == [line]  # nothing before it
                 return
             assert time.monotonic() < deadline, "".join(seen)
         raise AssertionError(f"ended with {self.process.wait()}: {''.join(seen)}")
@@ -220,3 +221,4 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path) -> No
             output = system.process.communicate(timeout=_READY_S)[0]
     assert system.process.returncode == 1
     assert f"port {port} (VOLTBAY_HTTP_PORT) is taken" in output
+    assert list(tmp_path.iterdir()) == []  # and nothing was started for that
