@@ -1,6 +1,12 @@
 """Alembic's entry. The address comes from DATABASE_URL (fleet.settings) or from the caller's `sqlalchemy.url`."""
 
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 from alembic import context
+from alembic.operations.ops import MigrationScript
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from fleet.db import create_engine_from
@@ -16,6 +22,20 @@ def include_name(name: str | None, kind: str, _parents: object) -> bool:
     return not (kind == "table" and name is not None and any(mark in name for mark in PARTITION_MARKS))
 
 
+def dated(_context: MigrationContext, _revision: object, scripts: list[MigrationScript]) -> None:
+    """A new revision is called after its day and its number within it, unless `--rev-id` says how."""
+    for script in scripts:
+        if re.fullmatch(r"[0-9a-f]{12}", script.rev_id or ""):  # Alembic's own choice
+            known = context.script.walk_revisions()
+            script.rev_id = next_revision(datetime.now(UTC), (each.revision for each in known))
+
+
+def next_revision(now: datetime, known: Iterable[str]) -> str:
+    day = f"{now:%Y%m%d}"
+    taken = [int(number) for when, _, number in (each.partition("_") for each in known) if when == day]
+    return f"{day}_{max(taken, default=0) // 10 * 10 + 10}"
+
+
 def configure(connection: Connection) -> None:
     context.configure(
         connection=connection,
@@ -24,6 +44,7 @@ def configure(connection: Connection) -> None:
         compare_type=True,
         compare_server_default=False,
         transaction_per_migration=True,
+        process_revision_directives=dated,
     )
 
 
