@@ -19,29 +19,30 @@ from starlette.routing import BaseRoute
 
 from api import docs, errors, openapi
 from api.admin.endpoints import ROUTERS as ADMIN
-from api.alert_metrics import alert_metrics
-from api.certificate_metrics import certificate_metrics
 from api.config.endpoints import router as config
-from api.database_metrics import DatabaseMetrics
 from api.devices.downloads import Downloads
 from api.devices.firmware import router as firmware
 from api.devices.logs import router as device_logs
 from api.devices.provisioning import router as provisioning
 from api.devices.volinks import router as volinks
+from api.gauges.alerts import alert_metrics
+from api.gauges.certificates import certificate_metrics
+from api.gauges.database import DatabaseMetrics
+from api.gauges.jobs import job_metrics
+from api.gauges.money import money_metrics
+from api.gauges.proof import proof_metrics
+from api.gauges.subscriptions import subscription_metrics
 from api.health.endpoints import router as health
 from api.hub import Hub
-from api.job_metrics import job_metrics
 from api.listener import Listener
 from api.metrics import Metrics
 from api.middleware import Edge, Gate
-from api.money_metrics import money_metrics
 from api.paging import Cursors
 from api.partners.commands import router as partner_commands
 from api.partners.endpoints import router as partners
 from api.partners.payout_accounts import router as partner_payout_accounts
 from api.partners.vendors import router as vendors
 from api.payments.routers import ROUTERS as PAYMENTS
-from api.proof_metrics import proof_metrics
 from api.ratelimit import RateLimiter
 from api.rentals.routers import ROUTERS as RENTALS
 from api.routing import Table
@@ -49,7 +50,6 @@ from api.runtime import Runtime
 from api.sandbox.endpoints import router as sandbox
 from api.sandbox.payments import router as sandbox_bank
 from api.stations.endpoints import router as stations
-from api.subscription_metrics import subscription_metrics
 from api.subscriptions.endpoints import router as subscriptions
 from api.users.endpoints import router as users
 from fleet.db import create_engine_from
