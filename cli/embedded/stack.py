@@ -103,6 +103,8 @@ class EmbeddedStack:
         raise_open_files_limit()
         try:
             for service in self.services:
+                service.program()  # what is missing is said before anything is started
+            for service in self.services:
                 if service is self.mosquitto and self.options.before_broker is not None:
                     self.mosquitto.data.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self.options.before_broker(self.database_url, self.mosquitto.identity)

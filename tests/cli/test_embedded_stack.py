@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.embedded.errors import HomeInUse
+from cli.embedded.errors import HomeInUse, ProgramMissing
+from cli.embedded.mosquitto import EmbeddedMosquitto
 from cli.embedded.stack import EmbeddedStack, StackOptions, without_credentials
 
 _HOLDER = """
@@ -52,6 +53,19 @@ def test_one_home_has_one_owner(tmp_path: Path) -> None:
     options = StackOptions(database_url="postgresql://elsewhere/x", mqtt_url="mqtt://elsewhere")
     with EmbeddedStack(tmp_path, options), pytest.raises(HomeInUse, match=rf"process {os.getpid()}\)"):
         EmbeddedStack(tmp_path, options).start()
+
+
+class _NotInstalled(EmbeddedMosquitto):
+    def program(self) -> Path:
+        raise ProgramMissing("mosquitto", "install it")
+
+
+def test_what_is_not_installed_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path)
+    stack.mosquitto = _NotInstalled(stack.home)
+    with pytest.raises(ProgramMissing, match="install it"):
+        stack.start()
+    assert not (tmp_path / "postgres").exists()
 
 
 def test_a_given_address_replaces_the_service(tmp_path: Path) -> None:
