@@ -43,7 +43,24 @@ def simulate(  # noqa: PLR0917  # typer gives them by name
         http_url=http_url,
         relink=relink,
     )
+    if mqtt is None:
+        _refuse_the_running_systems(options)
     raise typer.Exit(run(options))
+
+
+def _refuse_the_running_systems(options: SimulatorOptions) -> None:
+    """Two cabinets of one name take each other's session, and the backend restarts whichever is there."""
+    state = find_running(default_home())
+    if state is None or state.control_url is None or options.codes_file is not None:
+        return
+    twice = sorted({station.code for station in options.fleet().stations} & set(state.stations))
+    if twice:
+        typer.echo(
+            f"voltbay: the running system simulates {twice[0]} itself ({state.control_url}); start it with more "
+            "--stations, or with --no-simulators",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 def _broker() -> str:

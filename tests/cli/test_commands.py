@@ -9,6 +9,7 @@ import pytest
 
 from cli.embedded.home import Home
 from cli.embedded.ports import free_port
+from cli.running import RunState
 from tests.databases import Database
 
 _ROOT = Path(__file__).parents[2]
@@ -127,6 +128,25 @@ def test_simulate_refuses_a_range_that_makes_no_sense(tmp_path: Path) -> None:
     done = _voltbay("simulate", "--eject-ms", "9-1", home=tmp_path)
     assert done.returncode == 2
     assert "9-1" in done.stderr
+
+
+def test_simulate_leaves_the_running_systems_cabinets_alone(tmp_path: Path) -> None:
+    """Two of one name take each other's session."""
+    home = Home(tmp_path)
+    home.lock()
+    RunState(
+        pid=1,
+        url="",
+        device_mqtt_url=f"mqtt://127.0.0.1:{free_port()}",
+        control_url="http://127.0.0.1:1",
+        stations=["VB-0002"],
+        environment={},
+        pids={},
+    ).save(home)
+    done = _voltbay("simulate", home=tmp_path)
+    home.unlock()
+    assert done.returncode == 1
+    assert "simulates VB-0002 itself" in done.stderr
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
