@@ -30,11 +30,16 @@ def add_method(body: MethodIn, runtime: RuntimeDep, user: WaitingUser, now: Now,
     stored = once.stored(runtime.engine, now)
     if stored is not None:
         return replay(stored)
-    method = methods.add(
-        lambda: session_scope(runtime.engine), user_id=user.id, token=body.token, provider=runtime.provider, now=now
+    provider = runtime.provider
+    saved = methods.at_provider(
+        lambda: session_scope(runtime.engine), user_id=user.id, token=body.token, provider=provider
     )
     with session_scope(runtime.engine) as session:
-        return once.answer(session, now, lambda: MethodOut.model_validate(method), status=201)
+
+        def work() -> MethodOut:
+            return MethodOut.model_validate(methods.keep(session, user.id, provider.name, saved, now))
+
+        return once.answer(session, now, work, status=201)
 
 
 @router.post("/method/{method_id}/default", operation_id="set_default_payment_method",

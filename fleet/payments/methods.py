@@ -77,9 +77,16 @@ def locked(session: Session, user_id: UUID, method_id: UUID, *, share: bool = Fa
 def add(
     transactions: Transactions, *, user_id: UUID, token: str, provider: PaymentProvider, now: datetime
 ) -> PaymentMethod:
-    """Save what the app's one-time `token` stands for; the first one is the default. The same card again is one row.
+    """`at_provider` and `keep`, for callers who have nothing else to do in the transaction that keeps it."""
+    saved = at_provider(transactions, user_id=user_id, token=token, provider=provider)
+    with transactions() as session:
+        return keep(session, user_id, provider.name, saved, now)
 
-    Raises PaymentMethodRefused, TooManyPaymentMethods, ProviderUnavailable (nothing was kept).
+
+def at_provider(transactions: Transactions, *, user_id: UUID, token: str, provider: PaymentProvider) -> SavedMethod:
+    """Have the provider save what the app's one-time `token` stands for; nothing of ours is kept yet.
+
+    Raises PaymentMethodRefused, TooManyPaymentMethods, ProviderUnavailable.
     """
     with transactions() as session:
         _check_room(session, user_id)
@@ -89,15 +96,11 @@ def add(
             .limit(1)
         )
     try:
-        saved = provider.save_method(user_id, token, customer)
+        return provider.save_method(user_id, token, customer)
     except ProviderRefused as error:
         raise PaymentMethodRefused(f"the card cannot be saved: {error}", reason=error.code) from error
     except OutcomeUnknown as error:
         raise ProviderUnavailable("the payment provider does not answer; try again") from error
-    with transactions() as session:
-        session.get_one(User, user_id, with_for_update={"key_share": True})  # one first card, and not one too many
-        _check_room(session, user_id)
-        return _keep(session, user_id, provider.name, saved, now)
 
 
 def _check_room(session: Session, user_id: UUID) -> None:
@@ -105,7 +108,13 @@ def _check_room(session: Session, user_id: UUID) -> None:
         raise TooManyPaymentMethods(f"{METHODS_MAX} payment methods are saved already", limit=METHODS_MAX)
 
 
-def _keep(session: Session, user_id: UUID, provider: str, saved: SavedMethod, now: datetime) -> PaymentMethod:
+def keep(session: Session, user_id: UUID, provider: str, saved: SavedMethod, now: datetime) -> PaymentMethod:
+    """The row of what a provider saved; the first one is the default. The same again is one row.
+
+    Raises TooManyPaymentMethods.
+    """
+    session.get_one(User, user_id, with_for_update={"key_share": True})  # one first card, and not one too many
+    _check_room(session, user_id)
     first = not methods_of(session, user_id)
     made = session.scalars(
         insert(PaymentMethod)

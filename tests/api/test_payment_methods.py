@@ -1,5 +1,6 @@
 """Saved cards and the bank's page over HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
@@ -38,6 +39,16 @@ def test_a_card_is_saved_used_and_forgotten(live: Live) -> None:
         assert person.http.delete(f"/api/v1/payment/method/{other}").status_code == 204
         gone = person.http.delete(f"/api/v1/payment/method/{other}")
         assert (gone.status_code, gone.json()["code"]) == (404, "payment_method_not_found")
+
+
+def test_one_key_ten_times_at_once_saves_one_card(live: Live) -> None:
+    with signed_in(live) as person:
+        key = uuid4().hex
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: save(person, key=key), range(10)))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert len(person.http.get("/api/v1/payment/method").json()["items"]) == 1
 
 
 def test_a_refused_card_says_why(live: Live) -> None:
