@@ -18,7 +18,7 @@ from tests.api.world import add_station, add_tariff, give_money
 _LEFT_OUT: Final = {"rental_events", "station_events", "sign_out"}
 _CODE: Final = "ZRH-0001"
 #: What is taken for granted by nobody; lists, text and numbers where something else is meant.
-_WRONG: Final = (None, "", "\0", "x\ud800", "x" * 5000, -1, 10**30, [], {"\0": "\0"})
+_WRONG: Final[tuple[Any, ...]] = (None, "", "\0", "x\ud800", "x" * 5000, -1, 10**30, [], {"\0": "\0"})
 
 Document = dict[str, Any]
 
