@@ -18,7 +18,7 @@ class Metrics:
         self.applied = Counter("voltbay_gateway_applied", "messages applied", ["type"], registry=registry)
         self.duplicates = Counter("voltbay_gateway_duplicates", "repeated messages", ["type"], registry=registry)
         self.dead = Counter("voltbay_gateway_dead_letters", "messages refused", ["code"], registry=registry)
-        self.dropped = Counter("voltbay_gateway_dropped", "samples dropped: buffer full", registry=registry)
+        self.dropped = Counter("voltbay_gateway_dropped", "messages dropped: buffer full", registry=registry)
         self.late = Counter("voltbay_gateway_late", "events applied after their turn", registry=registry)
         self.gaps = Counter("voltbay_gateway_gaps", "gaps by what was done", ["action"], registry=registry)
         self.retries = Counter("voltbay_gateway_batch_retries", "batches tried again", ["lane"], registry=registry)

@@ -193,8 +193,6 @@ class Reorder:
         for key, each in fresh.items():
             if key not in known:
                 work.store(_tag(each), each, applied=key in turn)
-            if key in turn:
-                work.tally.applied[_tag(each)] += 1
         inbox.insert(work.session, work.rows)
         work.rows.clear()
         stored = [key for key in ready if key not in fresh or key in known]
@@ -208,6 +206,7 @@ class Reorder:
             assert cursor is not None
             each = fresh.get(key) or stored.get(key)
             if each is not None:
+                work.tally.applied[_tag(each)] += 1
                 work.apply(each, cursor, self._lines.get(key[0], _NOTHING))
 
     def _load(self, keys: list[Key]) -> dict[Key, Arrived]:

@@ -144,10 +144,10 @@ class Board:
 
     def _repeat_unacknowledged(self, now_ms: int) -> None:
         """The broker took it, and yet it may have been lost behind the broker: protocol 7.7."""
-        self._repeat_planned = False
         for entry in list(self.journal):
             if entry.sent_ms <= now_ms - UNACKNOWLEDGED_MS:
                 self.send_event(entry, now_ms, replayed=True)
+        self._repeat_planned = False  # only now: what was just sent again must not put off what is due before it
         if oldest := min((entry.sent_ms for entry in self.journal), default=None):
             self._repeat_at(oldest + UNACKNOWLEDGED_MS)
 

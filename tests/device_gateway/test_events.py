@@ -127,7 +127,9 @@ def _execute(engine: Engine, statement: str) -> None:
 def test_an_event_behind_a_gap_waits_and_goes_on_when_it_fills(bench: Bench) -> None:
     assert bench.take(insert("A", 1), insert("A", 3), insert("A", 4)).outbound.acks == {("A", 1): 1}
     assert bench.facts.order == [("A", 1, 1)]
-    assert bench.take(insert("A", 2)).outbound.acks == {("A", 1): 4}
+    filled = bench.take(insert("A", 2))
+    assert filled.outbound.acks == {("A", 1): 4}
+    assert filled.tally.applied["power_bank_inserted"] == 3
     assert bench.facts.order == [("A", 1, seq) for seq in (1, 2, 3, 4)]
     assert bench.one("SELECT count(*) FROM device_event WHERE applied_at IS NULL") == 0
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from device_gateway.watchdog import EXIT_CODE
 from tests.databases import Database
 from tests.device_gateway.cabinet import Cabinet, eventually
 from tests.device_gateway.support import add_station, lock
@@ -23,10 +24,8 @@ def metrics_port() -> int:
 
 
 @pytest.fixture
-def process(
-    clean_database: Database, mqtt_url: str, group: str, metrics_port: int
-) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = {
+def environment(clean_database: Database, mqtt_url: str, group: str, metrics_port: int) -> dict[str, str]:
+    return {
         **os.environ,
         "DATABASE_URL": clean_database.url,
         "MQTT_URL": mqtt_url,
@@ -34,6 +33,10 @@ def process(
         "VOLTBAY_GATEWAY_NAME": f"{group}-one",
         "VOLTBAY_METRICS_PORT": str(metrics_port),
     }
+
+
+@pytest.fixture
+def process(environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen([sys.executable, "-m", "device_gateway"], env=environment)
     yield process
     if process.poll() is None:
@@ -63,3 +66,21 @@ def test_it_runs_until_told_and_leaves_in_good_order(
     assert 'voltbay_gateway_applied_total{type="slot_locked"} 1.0' in metrics(metrics_port)
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
+
+
+@pytest.mark.parametrize("thread", ["dispatcher:Dispatcher._work", "mqtt:Link._read"])
+def test_a_thread_that_dies_takes_the_process_with_it(environment: dict[str, str], thread: str) -> None:
+    """It finds a bug in its work: whoever keeps processes alive starts a whole gateway again."""
+    module, _, method = thread.partition(":")
+    broken = f"""
+import device_gateway.{module} as broken
+from device_gateway.main import main
+
+def find_a_bug(*_, **__):
+    raise ZeroDivisionError
+
+broken.{method} = find_a_bug
+raise SystemExit(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", broken], env=environment, timeout=120, check=False)
+    assert ended.returncode == EXIT_CODE

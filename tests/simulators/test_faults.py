@@ -251,6 +251,19 @@ def test_a_lost_event_comes_again_by_itself_after_a_minute() -> None:
     assert bench.take() == []
 
 
+def test_each_lost_event_comes_again_a_minute_after_it_was_sent() -> None:
+    bench = faulty(Fault(kind=FaultKind.DROP_EVENTS))
+    for slot, _ in bench.occupied[:2]:
+        bench.cabinet.remove(slot, bench.now_ms)
+        bench.run(10_000)
+    bench.run(39_999)
+    for seq in (2, 3):
+        assert bench.take() == []
+        bench.run(1)
+        assert [frame.seq for frame in bench.take()] == [seq]
+        bench.run(9_999)
+
+
 def test_garbage_comes_beside_the_real_frames() -> None:
     bench = faulty(Fault(kind=FaultKind.GARBAGE))
     before = len(bench.raw)
