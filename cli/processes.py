@@ -4,6 +4,9 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+import typer
 
 from cli.running import adopt, default_home, find_running
 from fleet.settings import Settings
@@ -35,11 +38,21 @@ def _runner(name: str, what: str) -> Callable[[], None]:
         state = find_running(home)
         if state is not None:
             adopt(state)
+            if name == "gateway" and Settings().gateway_name is None:
+                _refuse_the_running_gateways_name()
         command = command_of(name, home=Path(Settings().home).absolute())
         os.execv(command[0], command)  # noqa: S606  # this process becomes that one, signals and all
 
     run.__doc__ = f"Run one process: {what}."
     return run
+
+
+def _refuse_the_running_gateways_name() -> NoReturn:
+    """The broker keeps one session for a name: two gateways would take it from each other without end."""
+    typer.echo(
+        "voltbay: a gateway runs here under this machine's name; name this one with VOLTBAY_GATEWAY_NAME", err=True
+    )
+    raise typer.Exit(1)
 
 
 # One command per process: `voltbay gateway`, … They run beside a running system, or alone by the environment.

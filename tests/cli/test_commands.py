@@ -130,8 +130,12 @@ def test_simulate_refuses_a_range_that_makes_no_sense(tmp_path: Path) -> None:
     assert "9-1" in done.stderr
 
 
-def test_simulate_leaves_the_running_systems_cabinets_alone(tmp_path: Path) -> None:
-    """Two of one name take each other's session."""
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("simulate", "simulates VB-0002 itself"), ("gateway", "name this one with VOLTBAY_GATEWAY_NAME")],
+)
+def test_what_runs_already_is_not_started_a_second_time(tmp_path: Path, command: str, says: str) -> None:
+    """Two of one name take each other's session at the broker."""
     home = Home(tmp_path)
     home.lock()
     RunState(
@@ -141,12 +145,12 @@ def test_simulate_leaves_the_running_systems_cabinets_alone(tmp_path: Path) -> N
         control_url="http://127.0.0.1:1",
         stations=["VB-0002"],
         environment={},
-        pids={},
+        pids={"gateway": 1},
     ).save(home)
-    done = _voltbay("simulate", home=tmp_path)
+    done = _voltbay(command, home=tmp_path)
     home.unlock()
-    assert done.returncode == 1
-    assert "simulates VB-0002 itself" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert says in done.stderr
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
