@@ -120,10 +120,9 @@ def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:
     """A row of a CSV or JSON import; empty cells count as absent, unknown columns are left alone."""
     values: dict[str, Any] = {}
     for name, columns in _COLUMNS.items():
-        cell = next((row[column] for column in columns if row.get(column) not in (None, "")), None)
-        if cell is None:
+        text = next(filter(None, (_cell(row.get(column)) for column in columns)), "")
+        if not text:
             continue
-        text = str(cell).strip()
         if unkeepable(text):
             return ImportProblem(0, values.get("code"), name, NO_TEXT)
         try:
@@ -134,6 +133,10 @@ def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:
     if missing:
         return ImportProblem(0, values.get("code"), missing[0], f"{missing[0]} is missing")
     return StationSpec(**values)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def check_spec(spec: StationSpec, countries: Collection[str]) -> ImportProblem | None:

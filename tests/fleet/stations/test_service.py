@@ -85,6 +85,7 @@ def test_a_slot_in_use_does_not_go_away(session: Session, now: datetime) -> None
         ({"code": ""}, "code"),
         ({"code": "a b"}, "code"),
         ({"name": ""}, "name"),
+        ({"name": " \t"}, "name"),
         ({"name": "x" * 201}, "name"),
         ({"lat": "north"}, "latitude"),
         ({"lat": "90.1"}, "latitude"),
