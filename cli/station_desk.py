@@ -13,7 +13,7 @@ import typer
 
 from cli.desk import AsJson, Desk, Limit, Reason, desk, print_json, print_table
 from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, UnlockSlot
-from firmware_protocol.dialects.registry import capabilities_of
+from firmware_protocol.dialects.registry import CAPABILITIES, capabilities_of
 from fleet.common.errors import InvalidInput
 from fleet.devices import availability, orders
 from fleet.rentals.records import histories
@@ -101,7 +101,7 @@ def import_stations(
     """
     with desk() as at:
         rows = read_rows(file.read_bytes(), as_csv=file.suffix.lower() != ".json")
-        report = service.import_stations(at.session, [parse_row(row) for row in rows], at.now)
+        report = service.import_stations(at.session, [parse_row(row, CAPABILITIES) for row in rows], at.now)
         done = {name: getattr(report, name) for name in ("created", "updated", "unchanged")}
         detail = {"rows": done, "refused": len(report.problems), "console": at.actor.console}
         audit.record(at.session, action="station.import", now=at.now, detail=detail)

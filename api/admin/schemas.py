@@ -1,12 +1,13 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from api.payments.schemas import WalletOut
 from api.rentals.schemas import RentalOut
 from api.schemas import Input, Instant, Schema
 from api.stations.schemas import SlotOut, StationSummary
+from firmware_protocol.dialects.registry import CAPABILITIES
 from fleet.devices.models import CommandState, DeadLetterState
 from fleet.rentals.cases.models import CaseState, OrphanBankCase
 from fleet.rentals.models import Rental
@@ -28,6 +29,12 @@ HardwareId = Annotated[
 Reason = Annotated[str, Field(min_length=3, max_length=300, examples=["goodwill after a jammed slot"])]
 #: One that is kept with a bank or a credential.
 ShortReason = Annotated[str, Field(min_length=3, max_length=200, examples=["cabinet stolen"])]
+
+
+def _spoken(dialect: str) -> str:
+    if dialect not in CAPABILITIES:
+        raise ValueError(f"there are {', '.join(CAPABILITIES)}")
+    return dialect
 
 
 def _absent() -> Any:
@@ -55,7 +62,7 @@ class StationIn(Input):
     address: Annotated[str | None, Field(max_length=300)] = None
     city: Annotated[str | None, Field(max_length=100)] = None
     country: Annotated[str | None, Field(pattern="^[A-Z]{2}$")] = None
-    dialect: Annotated[str, Field(max_length=32)] = "native"
+    dialect: Annotated[str, Field(max_length=32), AfterValidator(_spoken)] = "native"
     time_zone: Annotated[str, Field(max_length=64)] = "UTC"
     hardware_model: Annotated[str | None, Field(max_length=100)] = None
     hardware_id: HardwareId = None

@@ -22,6 +22,7 @@ from api.problems import problems
 from api.runtime import Runtime
 from api.schemas import Cursor, Limit, Page
 from api.v1 import area
+from firmware_protocol.dialects.registry import CAPABILITIES
 from fleet.stations import operators, queries, service
 from fleet.stations.models import Station
 from fleet.stations.specs import StationSpec, parse_row, read_rows
@@ -187,7 +188,7 @@ def import_stations(request: Request, body: Annotated[bytes, Depends(_raw_body)]
     """Rows with problems change nothing and are named; the others are done. The same file again changes nothing."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     rows = read_rows(body, as_csv=content_type == _CSV)
-    report = service.import_stations(acts.session, [parse_row(row) for row in rows], acts.now)
+    report = service.import_stations(acts.session, [parse_row(row, CAPABILITIES) for row in rows], acts.now)
     done = ImportOut.model_validate(report)
     acts.record("station.import", detail={"rows": done.model_dump(exclude={"problems"}), "refused": len(done.problems)})
     return done

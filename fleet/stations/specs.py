@@ -116,8 +116,10 @@ def read_rows(body: bytes, *, as_csv: bool) -> list[dict[str, Any]]:
     return found
 
 
-def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:
-    """A row of a CSV or JSON import; empty cells count as absent, unknown columns are left alone."""
+def parse_row(row: Mapping[str, object], dialects: Collection[str] = ()) -> StationSpec | ImportProblem:
+    """A row of a CSV or JSON import; empty cells count as absent, unknown columns are left alone. `dialects`: those
+    that this build speaks; none: it does not matter.
+    """
     values: dict[str, Any] = {}
     for name, columns in _COLUMNS.items():
         text = next(filter(None, (_cell(row.get(column)) for column in columns)), "")
@@ -132,7 +134,11 @@ def parse_row(row: Mapping[str, object]) -> StationSpec | ImportProblem:
     missing = [name for name in ("code", "name", "latitude", "longitude", "slots") if name not in values]
     if missing:
         return ImportProblem(0, values.get("code"), missing[0], f"{missing[0]} is missing")
-    return StationSpec(**values)
+    spec = StationSpec(**values)
+    if dialects and spec.dialect not in dialects:
+        message = f"{spec.dialect!r} is no dialect: there are {', '.join(dialects)}"
+        return ImportProblem(0, spec.code, "dialect", message)
+    return spec
 
 
 def _cell(value: object) -> str:

@@ -112,6 +112,7 @@ def test_station_is_made_changed_and_taken_out_of_use(live: Live) -> None:
         ("POST", "station", {**NEW, "time_zone": "Mars/Olympus"}, 422, "time_zone"),
         ("POST", "station", {**NEW, "country": "ZZ"}, 422, "country"),
         ("POST", "station", {**NEW, "slots": 0}, 422, "body.slots"),
+        ("POST", "station", {**NEW, "dialect": "nativ"}, 422, "body.dialect"),
         ("PATCH", "station/NOPE", {"name": "x"}, 404, None),
         ("PATCH", "station/NOPE/slot/1", {"disabled_reason": None}, 404, None),
     ],
@@ -130,11 +131,16 @@ def import_(boss: httpx.Client, body: str, content_type: str) -> httpx.Response:
 
 
 def test_import_from_csv_does_the_good_rows_and_names_the_others(live: Live) -> None:
-    rows = "\ufeffcode,name,lat,lon,slots,city\nA-1,One,47.1,8.1,4,Zug\nA-2,Two,abc,8.1,4,Zug\n,Three,47.1,8.1,4,Zug\n"
+    rows = (
+        "\ufeffcode,name,lat,lon,slots,city,dialect\nA-1,One,47.1,8.1,4,Zug,volinks\nA-2,Two,abc,8.1,4,Zug,\n"
+        ",Three,47.1,8.1,4,Zug,\nA-4,Four,47.1,8.1,4,Zug,Volinks\n"
+    )
     with operator(live) as boss:
         first = import_(boss.http, rows, "text/csv; charset=utf-8").json()
         assert (first["created"], first["updated"], first["unchanged"]) == (1, 0, 0)
-        assert [(problem["row"], problem["field"]) for problem in first["problems"]] == [(2, "latitude"), (3, "code")]
+        assert [(problem["row"], problem["field"]) for problem in first["problems"]] == [
+            (2, "latitude"), (3, "code"), (4, "dialect"),
+        ]  # fmt: skip
         again = import_(boss.http, rows, "text/csv").json()
         assert (again["created"], again["unchanged"]) == (0, 1)
     assert acts(live) == ["station.import"] * 2
