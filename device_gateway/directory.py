@@ -90,4 +90,4 @@ class Directory:
     def _forget_hardware(self, before: StationRef) -> None:
         """The cabinet was exchanged: the old one is nobody's, unless it is another station's by now."""
         if before.hardware_id is not None and self._by_hardware.get(before.hardware_id) is before:
-            del self._by_hardware[before.hardware_id]
+            self._by_hardware.pop(before.hardware_id, None)  # another thread may have been faster

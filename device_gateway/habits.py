@@ -29,7 +29,8 @@ class Habits:
 
     def heard(self, station_ids: Collection[int]) -> None:
         """Stations that said anything: what their dialect says of them holds before their first heartbeat."""
-        self._due.update(station_ids - self._told.keys() if isinstance(station_ids, set) else station_ids)
+        unknown = station_ids - self._told.keys() if isinstance(station_ids, set) else station_ids
+        self._due.update(unknown)
 
     def beats(self, samples: Iterable[tuple[int, float, Heartbeat | SlotTelemetry]]) -> None:
         """(station, seconds by its own clock as corrected, message), in any order."""
@@ -47,7 +48,7 @@ class Habits:
         """What should be written now; `written` when it is."""
         due, self._due = self._due, set()
         found = []
-        for station_id in due:
+        for station_id in list(due):  # a lane that has it in hand may still add to it
             ref = self._directory.by_id(station_id)
             if ref is None:
                 continue

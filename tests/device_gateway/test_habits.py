@@ -1,5 +1,8 @@
 """What a gateway finds out of stations' ways, and when it writes that down."""
 
+from collections.abc import Set as AbstractSet
+from threading import Event, Thread
+
 import pytest
 
 from device_gateway import dialects
@@ -76,3 +79,31 @@ def test_a_cabinets_temperature_is_news_by_whole_degrees(habits: Habits) -> None
 def test_stations_that_nobody_knows_are_left_alone(habits: Habits) -> None:
     habits.heard({99})
     assert habits.news() == []
+
+
+def test_who_hears_of_stations_while_the_news_is_gone_through_disturbs_nobody(habits: Habits) -> None:
+    """Lanes hear, upkeep looks for news."""
+    reached, go = Event(), Event()
+
+    class Held(set[int]):
+        """Whoever takes something from it stops in the middle."""
+
+        def __sub__(self, other: AbstractSet[object]) -> set[int]:
+            reached.set()
+            go.wait(10)
+            return super().__sub__(other)
+
+    lane = Thread(target=lambda: habits.heard(Held({SLOW_ONE})))
+    known = habits._directory.by_id
+
+    def by_id(station_id: int) -> StationRef | None:
+        go.set()
+        lane.join(10)
+        return known(station_id)
+
+    habits._directory.by_id = by_id  # type: ignore[method-assign]
+    habits.heard({NATIVE_ONE})
+    lane.start()
+    reached.wait(10)
+    assert [each.station_id for each in habits.news()] == [NATIVE_ONE]
+    assert [each.station_id for each in habits.news()] == [SLOW_ONE]
