@@ -122,13 +122,13 @@ class Dispatcher(Thread):
 
     def _publish(self, orders: Sequence[Order], action: str) -> None:
         for order in orders:
-            remaining = (order.deadline - self._clock()).total_seconds()
-            if remaining <= 0:
+            # Whole seconds, rounded down so that it never outlives the deadline; 0 would mean at once.
+            remaining = int((order.deadline - self._clock()).total_seconds())
+            if remaining < 1:
                 # It stays SENT: nobody published it, and the sweep finds out by the inventory like for any silence.
                 self._metrics.commands.labels("too_late").inc()
                 continue
-            # Whole seconds, rounded down so that it never outlives the deadline; 0 would mean at once.
-            self._link.publish(order.message, max(1, int(remaining)))
+            self._link.publish(order.message, remaining)
             self._metrics.commands.labels(action).inc()
 
     def _wait(self) -> bool:

@@ -1,13 +1,21 @@
 """Commands to cabinets, over a real broker."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from device_gateway.claims import Order
+from device_gateway.dispatcher import Dispatcher
+from device_gateway.metrics import Metrics
+from device_gateway.received import Received
 from firmware_protocol.commands import Command, EjectPowerBank, LockSlot, PlaySound
+from firmware_protocol.dialect import Published
 from firmware_protocol.messages import CommandResult
 from firmware_protocol.types import CommandOutcome
 from fleet.common.clock import utc_now
@@ -141,3 +149,29 @@ def test_a_command_past_its_deadline_is_not_sent(
     eventually(lambda: of_kind(cabinet, LockSlot))
     assert [each for each, _ in of_kind(cabinet, LockSlot)] == [str(good)]
     assert orders.get(late).state is CommandState.QUEUED
+
+
+@dataclass
+class _Written:
+    """Writes down what is to leave, and with which expiry."""
+
+    expiries: list[int | None] = field(default_factory=list)
+    connected_since: datetime | None = None
+
+    def publish(self, message: Published, expiry_s: int | None = None) -> None:
+        del message
+        self.expiries.append(expiry_s)
+
+    def acknowledge(self, batch: Iterable[Received]) -> None:
+        raise AssertionError(batch)
+
+
+def test_no_order_expires_after_its_deadline(engine: Engine, now: datetime) -> None:
+    """Its last part of a second is not worth sending it: an expiry has whole ones."""
+    registry, outlet = CollectorRegistry(), _Written()
+    dispatcher = Dispatcher(engine, outlet, Metrics(registry), name="g", clock=lambda: now)
+    message = Published(topic="t", payload=b"", qos=1)
+    left = (-1.0, 0.0, 0.9, 1.0, 1.9, 20.0)
+    dispatcher._publish([Order(message, now + timedelta(seconds=each), "eject_power_bank") for each in left], "sent")
+    assert outlet.expiries == [1, 1, 20]
+    assert registry.get_sample_value("voltbay_gateway_commands_total", {"action": "too_late"}) == 3
