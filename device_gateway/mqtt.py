@@ -9,7 +9,7 @@ broker does, is that nothing is read while `is_full` says so (decision 0200).
 import select
 import socket
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Event, Thread, get_ident
 from time import monotonic, time
 from typing import Any, Final
@@ -28,6 +28,7 @@ from device_gateway.metrics import Metrics
 from device_gateway.paho_client import FleetClient, Plain
 from device_gateway.received import Received
 from firmware_protocol.dialect import Published
+from fleet.common.clock import utc_now
 
 _LOG: Final = structlog.get_logger(__name__)
 KEEPALIVE_S: Final = 30
@@ -258,7 +259,7 @@ class Link(Thread):
         if refused:
             _LOG.error("broker refused the subscription", reasons=refused)
             return
-        self.connected_since = datetime.now(UTC)
+        self.connected_since = utc_now()
         self._metrics.connected.set(1)
 
     def _on_disconnect(

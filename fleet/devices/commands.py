@@ -204,7 +204,7 @@ def settle_questions(
             if station_id == row.station_id:
                 _settle(row, result, now)
                 settled.add((station_id, result.command_id))
-    session.flush()
+    session.flush()  # many rows in one statement, and what the database refuses of them belongs to this call
     return settled
 
 

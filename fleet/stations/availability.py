@@ -206,7 +206,7 @@ def _take_free(session: Session, shape: Shape, values: Mapping[str, Any]) -> Off
     PostgreSQL also locks rows that another transaction changed in the meantime, and only then sees that they do not
     match any more. Holding those, in whatever order they came, while waiting for others would close circles.
     """
-    session.flush()
+    session.flush()  # or what waits to be written would be written under the savepoint
     # Nothing is written under it, so the session need not know.
     say(session, "SAVEPOINT free")
     found = _first(_free(shape), session, values)

@@ -137,7 +137,7 @@ def take_inventory(
             picture.take(new)
             picture.put(new, slot)
             changes.append(Change(MovementKind.FOUND, new, slot, entry.charge_pct, slot.proven_at))
-    session.flush()
+    session.flush()  # what slots hold, one by one, before their registers, which are written past the session
     _touch(session, picture, seen, fresh, after)
     return changes
 

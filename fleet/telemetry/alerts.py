@@ -137,7 +137,7 @@ def change_rule(session: Session, rule_id: int, spec: RuleSpec, now: datetime) -
     rule = get_rule(session, rule_id)
     _set(session, rule, spec, now)
     close_alerts_of(session, rule, "rule_changed" if spec.enabled else "rule_disabled", now)
-    session.flush()
+    session.flush()  # what the database refuses belongs to this call
     return rule
 
 

@@ -127,7 +127,7 @@ def _make_way(scene: Scene, rental: Rental, change: Change) -> None:
         return
     if other.state in RIDING:
         finish(scene, other, change)  # it must have come back unseen before it left again
-        scene.session.flush()
+        scene.session.flush()  # closed in the database before this one has the bank: one open rental per bank
         return
     ejects.lose_bank(
         scene.session, other, evidence=scene.evidence, at=scene.seen.at, policy=scene.policy, now=scene.now
