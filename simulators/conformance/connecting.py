@@ -181,6 +181,8 @@ def presence(bench: Bench) -> None:
     epoch = _epoch(row[at])
     online = [each for each in row[:at] if each.frame and isinstance(each.frame.message, Online)]
     mine = [each for each in online if _epoch(each) == epoch]
+    if not mine and bench.restarted_from is None:
+        raise NotRunHere("it did not restart, and was there before this run")
     if not mine:
         raise BrokenRequirement(f"no online of epoch {epoch} before its booted")
     if not mine[0].retained:

@@ -121,6 +121,20 @@ def test_a_cabinet_that_does_not_wait_for_its_welcome_fails(talker: Talker, mqtt
     assert "heartbeat" in gate.why
 
 
+class Settled(Talker):
+    """Online since before the run: only its `booted` comes again, until it is welcomed."""
+
+    def _boot_again(self, *_: Any) -> None:
+        self._say(Booted(epoch=1, firmware="1", hardware="settled", slots=4), 0)
+
+
+def test_what_a_cabinet_said_before_the_run_is_not_missed(mqtt_url: str, device_mqtt_url: str) -> None:
+    with contextlib.closing(Settled("CONF-4", device_mqtt_url)) as settled:
+        lines = plan.run(mqtt_url, settled.code, alone=True, patience=replace(LITTLE, boot_s=60))
+    (online,) = [line for line in lines if line.requirement == "6.4"]
+    assert (online.verdict, online.why) == (Verdict.NOT_RUN, "it did not restart, and was there before this run")
+
+
 def test_a_cabinet_that_forgets_why_it_started_before_anybody_heard_of_it_fails() -> None:
     must_keep_its_cause(ResetCause.BROWNOUT, ResetCause.BROWNOUT)
     with pytest.raises(BrokenRequirement, match="expected power_on, as no welcome came since the start, got reconnect"):
