@@ -1,7 +1,7 @@
 #!/bin/sh
 # A cabinet with four slots. Usage: sh cabinet.sh CODE [HOST [PORT]]
 CODE=${1:?station code} HOST=${2:-127.0.0.1} PORT=${3:-1883} SLOTS="1 2 3 4"
-mkdir -p "cabinet-$CODE/slot" "cabinet-$CODE/done" && cd "cabinet-$CODE" && touch journal && rm -f gate_is_open
+mkdir -p "cabinet-$CODE/slot" "cabinet-$CODE/done" && cd "cabinet-$CODE" && touch journal && rm -f gate_is_open answered
 
 now()   { echo "$(date +%s)000"; }
 next()  { n=$(($(cat "$1" 2>/dev/null || echo 0) + 1)); echo "$n" > "$1"; echo "$n"; }
@@ -67,7 +67,7 @@ obey() { # a frame from down/command
   esac
 }
 welcome() { # a frame from down/welcome (6.6)
-  if [ "$(field epoch "$1")" != "$epoch" ]; then return; fi
+  if [ "$(field epoch "$1")" != "$epoch" ]; then return; fi; touch answered
   if [ -n "$(field retry_after_s "$1")" ]; then sleep "$(field retry_after_s "$1")"; booted; return; fi
   if [ -f gate_is_open ]; then return; fi
   if [ "$(field boot_floor "$1")" -ge "$boot" ]; then
@@ -86,7 +86,8 @@ if [ "$epoch" -lt "$(date +%s)" ]; then epoch=$(date +%s); echo "$epoch" > epoch
     --will-payload "{\"v\":1,\"boot\":$boot,\"seq\":0,\"at\":null,\"type\":\"offline\",\"data\":{\"epoch\":$epoch}}" &
   sleep 1; echo subscribed; cat; } | while read -r topic text; do
   case $topic in
-    subscribed) publish state 1 "$(frame 0 online "{\"epoch\":$epoch}")" -r; booted ;;
+    subscribed) publish state 1 "$(frame 0 online "{\"epoch\":$epoch}")" -r; booted
+      until sleep "$((10 + $$ % 8))"; [ -f answered ]; do booted; done & ;; # (6.7)
     */down/welcome) welcome "$text" ;;
     */down/command) obey "$text" ;;
     */down/ack) awk -v b="$(field boot "$text")" -v t="$(field through "$text")" '!($1 == b && $2 <= t)' journal > rest; mv rest journal ;;

@@ -60,6 +60,7 @@ class Backend:
     def __init__(self, url: str) -> None:
         self.heard: queue.Queue[UpFrame] = queue.Queue()
         self.boot_floor = 0
+        self.knows_it = True
         parts = urlsplit(url)
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._client.username_pw_set(parts.username, parts.password)
@@ -94,7 +95,7 @@ class Backend:
     def _on_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         content_type = getattr(message.properties, "ContentType", None)
         frame = NATIVE.decode(message.topic, bytes(message.payload), content_type)
-        if isinstance(frame.message, Booted):
+        if isinstance(frame.message, Booted) and self.knows_it:
             welcome = Welcome(
                 epoch=frame.message.epoch, server_ms=now_ms(), heartbeat_s=1, telemetry_s=60, boot_floor=self.boot_floor
             )
@@ -188,6 +189,17 @@ def test_one_rental_from_the_page(cabinet: Cabinet, backend: Backend) -> None:
 
     cabinet.type("insert 4 PB00009001 31")
     assert backend.event().message == PowerBankInserted(slot=4, serial="PB00009001", charge_pct=31)
+
+
+def test_it_boots_again_until_somebody_knows_it(cabinet: Cabinet, backend: Backend) -> None:
+    """6.7: most often it is switched on before it is registered."""
+    backend.knows_it = False
+    cabinet.start()
+    while not isinstance(backend.next().message, Booted):
+        pass
+    backend.knows_it = True
+    assert isinstance(backend.next().message, Booted)
+    assert isinstance(backend.event().message, Inventory)
 
 
 def test_what_it_cannot_do_moves_nothing(cabinet: Cabinet, backend: Backend) -> None:
