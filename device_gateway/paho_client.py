@@ -127,6 +127,18 @@ def _lifetime(message: MQTTMessage) -> float:
     return float(getattr(message.properties, "MessageExpiryInterval", inf))
 
 
+def _still_of_use(message: MQTTMessage, until: float, now: float) -> bool:
+    """With an expiry from now on that is what is left; False when nothing is."""
+    if until == inf:
+        return True
+    left = int(until - now)
+    if left >= 1:
+        message.properties = properties = copy(message.properties)  # others share it
+        assert properties is not None  # or there were no expiry
+        properties.MessageExpiryInterval = left
+    return left >= 1
+
+
 def _content_type(properties: bytes) -> str | None:
     """MQTT 5, 3.3.2.3.9, when it is the only property."""
     if properties[0] != _CONTENT_TYPE or len(properties) < 3:
@@ -190,18 +202,31 @@ class FleetClient(Client):
         with self._out_message_mutex:
             for mid, until in self._until.items():
                 message = self._out_messages.get(mid)
-                if message is None or message.state is not MessageState.MQTT_MS_PUBLISH or until == inf:
+                if message is None or message.state is not MessageState.MQTT_MS_PUBLISH:
                     continue
-                left = int(until - now)
-                if left < 1:
+                if not _still_of_use(message, until, now):
                     del self._out_messages[mid]
                     dropped += 1
-                else:
-                    message.properties = properties = copy(message.properties)  # others share it
-                    assert properties is not None  # or there were no expiry
-                    properties.MessageExpiryInterval = left
             self._until.clear()
         return dropped
+
+    def _update_inflight(self) -> MQTTErrorCode:
+        """As `forget_outlived`, for what waited until fewer were under way; paho holds `_out_message_mutex`."""
+        now, outlived = time.monotonic(), list[int]()
+        free = self._max_inflight_messages - self._inflight_messages
+        for mid, message in self._out_messages.items():
+            if free <= 0:
+                break
+            if message.state is not MessageState.MQTT_MS_QUEUED:
+                continue
+            if _still_of_use(message, message.timestamp + _lifetime(message), now):
+                message.timestamp = now
+                free -= 1
+            else:
+                outlived.append(mid)
+        for mid in outlived:
+            del self._out_messages[mid]
+        return super()._update_inflight()
 
     def _messages_reconnect_reset_out(self) -> None:
         with self._out_message_mutex:
