@@ -35,12 +35,24 @@ class System:
             "REDIS_URL": queue.service.url,
             "VOLTBAY_HOME": str(home),
         }
+        self._logs = home / "processes"
+        self._logs.mkdir(parents=True)
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen([sys.executable, *arguments], env=self._environment, start_new_session=True)
+        with self._log(len(self._running)).open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], env=self._environment, start_new_session=True, stdout=log, stderr=log
+            )
         self._running.append(process)
         return process
+
+    def said(self, process: "subprocess.Popen[bytes]") -> str:
+        """What it has logged so far."""
+        return self._log(self._running.index(process)).read_text()
+
+    def _log(self, number: int) -> Path:
+        return self._logs / f"{number}.log"
 
     def ask_code(self, address: str) -> None:
         with session_scope(self.database.engine) as session:
@@ -55,6 +67,7 @@ class System:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            sys.stdout.write(self.said(process))  # shown with a test that fails
 
 
 @pytest.fixture
@@ -93,7 +106,7 @@ def test_code_reaches_the_inbox_whoever_dies_meanwhile(system: System) -> None:
     # Redis is gone: the event waits in PostgreSQL.
     system.queue.service.kill()
     system.ask_code("three@example.com")
-    time.sleep(1)  # long enough for the relay to try
+    until(lambda: "relay_waits" in system.said(relay))
     assert system.codes("three@example.com") == 0
     system.queue.service.start()
     until(lambda: system.codes("three@example.com") == 1)
