@@ -124,18 +124,19 @@ def _confirmed(intent_id: UUID, body: ConfirmIn, runtime: Runtime, user: User, n
     stored = once.stored(runtime.engine, now)
     if stored is not None:
         return replay(stored)
-    method_id = body.method_id
+    saved = None
     if user.guest and body.card is not None:
-        method_id = kept_cards.keep(
+        saved = kept_cards.at_provider(
             lambda: session_scope(runtime.engine), intent_id=intent_id, user_id=user.id, card=body.card,
-            provider=runtime.provider, now=now,
+            provider=runtime.provider,
         )  # fmt: skip
     intent = intents.confirm(
         lambda: session_scope(runtime.engine),
         intent_id=intent_id,
         user_id=user.id,
         card=body.card,
-        method_id=method_id,
+        method_id=body.method_id,
+        saved=saved,
         provider=runtime.provider,
         now=now,
         return_url=runtime.settings.after_payment_url,

@@ -21,6 +21,7 @@ from fleet.payments.providers.base import (
     PaymentProvider,
     ProviderCharge,
     ProviderRefused,
+    SavedMethod,
 )
 from fleet.payments.transactions import Transactions
 from fleet.payments.wallets import wallet_of
@@ -66,21 +67,24 @@ def confirm(
     user_id: UUID,
     card: str | None = None,
     method_id: UUID | None = None,
+    saved: SavedMethod | None = None,
     provider: PaymentProvider,
     now: datetime,
     return_url: str | None = None,
 ) -> PaymentIntent:
     """Charge `card` (a provider's token) or a saved card, or set the money aside; at most once, however often it is
-    called.
+    called. `saved`: the card as the provider has saved it, to be kept with the payment.
 
     The answer may be PROCESSING or UNKNOWN: a webhook or the janitor settles it. REQUIRES_ACTION: the rider goes to
-    `action_url`. Raises NotFound, IntentNotOpen, PaymentMethodNotFound, MethodLimitReached.
+    `action_url`. Raises NotFound, IntentNotOpen, PaymentMethodNotFound, MethodLimitReached, TooManyPaymentMethods.
     """
     with transactions() as session:
         intent = locked(session, intent_of(session, user_id, intent_id).id, now)
         if not _begin(intent, now):
             return intent
         token = card or ""
+        if saved is not None:
+            method_id = methods.keep(session, user_id, provider.name, saved, now).id
         if method_id is not None:
             token = methods.use(session, intent, method_id, now).token
         order = order_of(intent, return_url)

@@ -1,6 +1,7 @@
 """Riders without an account, over HTTP: what they may do, what they may not, and how they get an account."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -103,6 +104,19 @@ def test_a_guest_rents_by_card_and_has_the_receipt(city: Live) -> None:
         assert (receipt["total"]["amount_minor"], receipt["due"]["amount_minor"]) == (150, 0)
         assert [(each["purse"], each["amount"]["amount_minor"]) for each in receipt["paid_by"]] == [("card", 150)]
         assert guest.http.delete(f"{API}/payment/method/{card['id']}").status_code == 204
+
+
+def test_a_payment_that_is_confirmed_ten_times_at_once_keeps_one_card(city: Live) -> None:
+    with guest_of(city) as guest:
+        intent, key = guest.ask(), {"Idempotency-Key": uuid4().hex}
+
+        def confirm(_: int) -> httpx.Response:
+            path = f"{API}/payment/intent/{intent}/confirm"
+            return guest.http.post(path, json={"card": Card.SUCCEEDS}, headers=key)
+
+        with ThreadPoolExecutor(10) as pool:
+            assert {answer.status_code for answer in pool.map(confirm, range(10))} == {200}
+        assert len(guest.http.get(f"{API}/payment/method").json()["items"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from fleet.payments.intent_models import IntentState, PaymentIntent
 from fleet.payments.models import Wallet
 from fleet.payments.outgoing import money_out
 from fleet.payments.outgoing.models import MoneyOut
+from fleet.payments.providers.base import SavedMethod
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from fleet.payments.providers.sandbox.models import SandboxCharge
 from fleet.rentals.closing import charges, dues, guests
@@ -50,16 +51,15 @@ class Guest(Card402):
         return session_scope(self.town.engine)
 
     def confirm(self, intent: UUID, card: str = Card.SUCCEEDS) -> PaymentIntent:
-        method = kept_cards.keep(
-            self.transactions, intent_id=intent, user_id=self.rider, card=card, provider=self.provider,
-            now=self.town.now,
-        )  # fmt: skip
-        return self.pay(intent, method)
+        saved = kept_cards.at_provider(
+            self.transactions, intent_id=intent, user_id=self.rider, card=card, provider=self.provider
+        )
+        return self.pay(intent, None, saved)
 
-    def pay(self, intent: UUID, method: UUID | None) -> PaymentIntent:
+    def pay(self, intent: UUID, method: UUID | None, saved: SavedMethod | None = None) -> PaymentIntent:
         return intents.confirm(
             self.transactions, intent_id=intent, user_id=self.rider, method_id=method, card=Card.SUCCEEDS,
-            provider=self.provider, now=self.town.now,
+            saved=saved, provider=self.provider, now=self.town.now,
         )  # fmt: skip
 
     def begin(self, card: str = Card.SUCCEEDS) -> UUID:
