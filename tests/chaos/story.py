@@ -1,4 +1,4 @@
-"""One rental in which one process dies at one point. Nothing here sleeps until something is likely: each point is held
+"""One rental in which processes die at one point. Nothing here sleeps until something is likely: each point is held
 open (a lock, a frozen process, a slow motor) until the facts show that it was reached.
 """
 
@@ -19,6 +19,10 @@ from tests.system.waiting import until
 _TURNS_S = 1.0
 
 
+#: Who dies, at the same moment; brought back in this order.
+Targets = tuple[str, ...]
+
+
 class Point(StrEnum):
     BEFORE_START = "before the start"
     MID_START = "inside the start's transaction"
@@ -31,7 +35,7 @@ class Point(StrEnum):
 
 
 class Story:
-    """`happens(target, point)` ends with the bank back and everything running."""
+    """`happens(targets, point)` ends with the bank back and everything running."""
 
     def __init__(self, system: System, rider: Rider, stations: tuple[str, str]) -> None:
         self.system = system
@@ -39,7 +43,7 @@ class Story:
         self.out, self.back = stations
         self.key = str(uuid4())
         self.moves_before = system.cabinets.moves(self.out)
-        self._points: dict[Point, Callable[[str], None]] = {
+        self._points: dict[Point, Callable[[Targets], None]] = {
             Point.BEFORE_START: self._before_start,
             Point.MID_START: self._mid_start,
             Point.COMMITTED: self._committed,
@@ -50,8 +54,8 @@ class Story:
             Point.DURING_CLOSE: self._during_close,
         }
 
-    def happens(self, target: str, point: Point) -> None:
-        self._points[point](target)
+    def happens(self, targets: Targets, point: Point) -> None:
+        self._points[point](targets)
 
     def ends_well(self) -> None:
         """One rental, one bank that left and came back, one charge; the start's answer is the same for ever."""
@@ -77,13 +81,14 @@ class Story:
     def _return(self, active: Any) -> None:
         self.system.cabinets.fleet.insert(self.back, active["power_bank"])
 
-    def _rent_and_return(self, rental: Any) -> None:
+    def rents_and_returns(self, rental: Any) -> None:
+        """From the answer to the start until the bank is back."""
         self._return(self._until_active(rental))
 
-    def _before_start(self, target: str) -> None:
-        with self.system.dead(target):
+    def _before_start(self, targets: Targets) -> None:
+        with self.system.dead(*targets):
             self._try_to_start()
-        self._rent_and_return(self._start_again())
+        self.rents_and_returns(self._start_again())
 
     def _try_to_start(self) -> httpx.Response | None:
         """The first request, which may or may not be answered."""
@@ -92,38 +97,38 @@ class Story:
         except httpx.TransportError:
             return None
 
-    def _mid_start(self, target: str) -> None:
+    def _mid_start(self, targets: Targets) -> None:
         with ThreadPoolExecutor(1) as pool:
             with self.system.wallet_locked(self.rider.id):
                 starting: Future[Any] = pool.submit(self._try_to_start)
                 until(lambda: self.system.someone_waits_for_a_lock("api"), "the start waits for the wallet")
-                self.system.kill(target)
+                self.system.kill(*targets)
             starting.result(60)
-        self.system.restart(target)
-        self._rent_and_return(self._start_again())
+        self.system.restart(*targets)
+        self.rents_and_returns(self._start_again())
 
-    def _committed(self, target: str) -> None:
+    def _committed(self, targets: Targets) -> None:
         with self.system.frozen("gateway"):
             rental = self._start()
             assert self.system.command_of(rental["id"])[0] == "queued"
-            self.system.kill(target)
-        self.system.restart(target)
-        self._rent_and_return(rental)
+            self.system.kill(*targets)
+        self.system.restart(*targets)
+        self.rents_and_returns(rental)
 
-    def _published(self, target: str) -> None:
+    def _published(self, targets: Targets) -> None:
         rental = self._start_with_slow_motor()
-        with self.system.dead(target):
+        with self.system.dead(*targets):
             until(lambda: not self.system.cabinets.moving(self.out), "the motor has turned")
-        self._rent_and_return(rental)
+        self.rents_and_returns(rental)
 
-    def _event_on_its_way(self, target: str) -> None:
+    def _event_on_its_way(self, targets: Targets) -> None:
         rental = self._start_with_slow_motor()
         with self.system.frozen("gateway"):
             self.system.cabinets.wait_in_hands(rental["power_bank"])
             assert self.system.cabinets.journal(self.out) > 0, "nobody has acknowledged it"
-            self.system.kill(target)
-        self.system.restart(target)
-        self._rent_and_return(rental)
+            self.system.kill(*targets)
+        self.system.restart(*targets)
+        self.rents_and_returns(rental)
 
     def _start_with_slow_motor(self) -> Any:
         """Started, published, and the motor turns."""
@@ -132,23 +137,23 @@ class Story:
         until(lambda: self.system.cabinets.moving(self.out), "the motor turns")
         return rental
 
-    def _active(self, target: str) -> None:
+    def _active(self, targets: Targets) -> None:
         active = self._until_active(self._start())
-        with self.system.dead(target):
+        with self.system.dead(*targets):
             pass
         self._return(active)
 
-    def _during_return(self, target: str) -> None:
+    def _during_return(self, targets: Targets) -> None:
         active = self._until_active(self._start())
         with self.system.frozen("gateway"):
             self._return(active)
-            self.system.kill(target)
-        self.system.restart(target)
+            self.system.kill(*targets)
+        self.system.restart(*targets)
 
-    def _during_close(self, target: str) -> None:
+    def _during_close(self, targets: Targets) -> None:
         active = self._until_active(self._start())
         with self.system.wallet_locked(self.rider.id):
             self._return(active)
             until(lambda: self.system.someone_waits_for_a_lock("gateway"), "the close waits for the wallet")
-            self.system.kill(target)
-        self.system.restart(target)
+            self.system.kill(*targets)
+        self.system.restart(*targets)

@@ -3,8 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -31,6 +31,11 @@ class ManagedProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         assert not self.running, f"{self.name} runs already"
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -55,11 +60,6 @@ class ManagedProcess:
         self._process.terminate()
         return self._process.wait(_STOP_S)
 
-    def freeze(self) -> None:
-        """SIGSTOP: it holds all that it has, and does nothing with it."""
-        for process in self._tree():
-            process.suspend()
-
     def thaw(self) -> None:
         for process in self._tree():
             process.resume()
@@ -79,9 +79,26 @@ class ManagedProcess:
         assert self.running, f"{self.name} ended by itself:\n{tail(self.log, 40)}"
 
     def _tree(self) -> list[psutil.Process]:
-        assert self._process is not None
-        found = []
-        with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self._process.pid)
-            found = [root, *root.children(recursive=True)]
-        return found
+        return _tree_of(self.pid)
+
+
+def _tree_of(pid: int) -> list[psutil.Process]:
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        found = [root, *root.children(recursive=True)]
+    return found
+
+
+@contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """SIGSTOP of a process and its children: it holds all that it has, and does nothing with it. It may be killed."""
+    held = _tree_of(pid)
+    for process in held:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in held:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

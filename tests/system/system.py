@@ -24,7 +24,7 @@ from fleet.db import create_engine_from, session_scope
 from simulators.spec import FleetSpec
 from tests.plain_http import NO_TLS
 from tests.system.cabinets import Cabinets
-from tests.system.processes import ManagedProcess
+from tests.system.processes import ManagedProcess, suspended
 from tests.system.waiting import PATIENCE_S, until
 
 #: Started in this order, stopped in the other.
@@ -126,16 +126,21 @@ class System:
 
     # Death and resurrection.
 
-    def kill(self, name: str) -> None:
+    def kill(self, *names: str) -> None:
         """SIGKILL, at once."""
-        self._killed.add(name)
-        if name in SERVICES:
-            getattr(self.stack, name).kill()
-        else:
-            self.processes[name].kill()
+        for name in names:
+            self._killed.add(name)
+            if name in SERVICES:
+                getattr(self.stack, name).kill()
+            else:
+                self.processes[name].kill()
 
-    def restart(self, name: str) -> None:
-        """Start what was killed, on its old ports, and wait until it works."""
+    def restart(self, *names: str) -> None:
+        """Start what was killed, on its old ports, one after the other, and wait until it works."""
+        for name in names:
+            self._restart(name)
+
+    def _restart(self, name: str) -> None:
         began = utc_now()
         self._killed.discard(name)
         if name in SERVICES:
@@ -163,23 +168,20 @@ class System:
         return ended
 
     @contextmanager
-    def dead(self, name: str) -> Iterator[None]:
+    def dead(self, *names: str) -> Iterator[None]:
         """Killed for the length of the block."""
-        self.kill(name)
+        self.kill(*names)
         try:
             yield
         finally:
-            self.restart(name)
+            self.restart(*names)
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """Holds what it has and does nothing with it; killing it inside the block is fine."""
-        process = self.processes[name]
-        process.freeze()
-        try:
+        pid = getattr(self.stack, name).pid if name in SERVICES else self.processes[name].pid
+        with suspended(pid):
             yield
-        finally:
-            process.thaw()
 
     def _wait_ready(self, name: str, began: datetime) -> None:
         if name in SERVICES:
