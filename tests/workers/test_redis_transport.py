@@ -1,6 +1,7 @@
 """What the worker does with a task that outlives the connection it came by."""
 
 import logging
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -79,3 +80,20 @@ def test_a_subscription_that_was_cut_is_an_error_and_waits_for_nothing(redis_url
                 reading.result(20)
         finally:
             subscribed.connection.disconnect()
+
+
+def test_a_redis_that_is_gone_without_a_word_is_noticed_in_half_a_minute(redis_url: str) -> None:
+    """The kernel sees to it, and says here that it does."""
+    redis_transport.install()
+    options = app.conf.broker_transport_options
+    with Connection(redis_url, transport_options=options) as connection, connection.channel() as channel:
+        redis: Any = channel
+        redis.client.ping()
+        line = redis.client.connection_pool.get_connection()._sock
+        idle, interval, count, user_ms = (
+            line.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        )
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert idle + interval * count <= 30
+    assert 0 < user_ms <= 30_000
