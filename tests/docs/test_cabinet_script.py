@@ -33,6 +33,7 @@ from firmware_protocol.messages import (
     CommandResult,
     Heartbeat,
     Inventory,
+    JournalLost,
     JournalRange,
     Offline,
     Online,
@@ -43,6 +44,9 @@ from firmware_protocol.messages import (
     UpFrame,
 )
 from firmware_protocol.types import CommandOutcome
+from simulators.conformance import plan
+from simulators.conformance.bench import Patience
+from simulators.conformance.verdicts import Verdict
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 CODE = "SH-0001"
@@ -61,6 +65,7 @@ class Backend:
         self.heard: queue.Queue[UpFrame] = queue.Queue()
         self.boot_floor = 0
         self.knows_it = True
+        self.heartbeat_s = 1
         parts = urlsplit(url)
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._client.username_pw_set(parts.username, parts.password)
@@ -97,7 +102,11 @@ class Backend:
         frame = NATIVE.decode(message.topic, bytes(message.payload), content_type)
         if isinstance(frame.message, Booted) and self.knows_it:
             welcome = Welcome(
-                epoch=frame.message.epoch, server_ms=now_ms(), heartbeat_s=1, telemetry_s=60, boot_floor=self.boot_floor
+                epoch=frame.message.epoch,
+                server_ms=now_ms(),
+                heartbeat_s=self.heartbeat_s,
+                telemetry_s=60,
+                boot_floor=self.boot_floor,
             )
             self.send(NATIVE.encode_control(CODE, welcome))
         self.heard.put(frame)
@@ -200,6 +209,59 @@ def test_it_boots_again_until_somebody_knows_it(cabinet: Cabinet, backend: Backe
     backend.knows_it = True
     assert isinstance(backend.next().message, Booted)
     assert isinstance(backend.event().message, Inventory)
+
+
+def test_it_tells_what_it_no_longer_holds_and_sends_the_rest_again(cabinet: Cabinet, backend: Backend) -> None:
+    _, first = start(cabinet, backend)
+    for slot in (1, 2, 3):
+        cabinet.type(f"insert {slot} PB{slot} 90")
+        last = backend.event()
+    assert (first.seq, last.seq) == (1, 4)
+    backend.send(NATIVE.encode_control(CODE, Ack(boot=1, through=2)))
+    until_freed(cabinet, held=2)
+    backend.send(NATIVE.encode_control(CODE, Resend(ranges=(JournalRange(boot=1, first=1, last=9),))))
+    assert backend.next().message == JournalLost(boot=1, first=1, last=2)
+    again = [backend.next(), backend.next()]
+    assert [(frame.seq, frame.replayed) for frame in again] == [(3, True), (4, True)]
+    backend.send(NATIVE.encode_control(CODE, Resend(ranges=(JournalRange(boot=1, first=8, last=9),))))
+    cabinet.type("insert 4 PB4 90")
+    assert backend.next().seq == 5  # what it never made is not lost
+
+
+def test_the_conformance_kit_finds_nothing_wrong_with_it(cabinet: Cabinet, mqtt_url: str) -> None:
+    """What is printed as an example has to keep the rest of the document."""
+    cabinet.start()
+    cabinet.type("insert 1 PB1 80")
+    cabinet.type("insert 3 PB3 70")
+    patience = Patience(boot_s=60, withhold_s=0.5, silence_s=0.2)
+    lines = plan.run(mqtt_url, CODE, alone=True, ejects=True, patience=patience)
+    assert [(line.requirement, line.why) for line in lines if line.verdict is Verdict.FAILED] == []
+    assert sum(line.verdict is Verdict.PASSED for line in lines) > 25
+
+
+def until_freed(cabinet: Cabinet, *, held: int) -> None:
+    deadline = time.monotonic() + 20
+    while len(cabinet.journal()) != held:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_cannot_be_read_is_ignored(cabinet: Cabinet, backend: Backend) -> None:
+    """8.7: it answered with a frame that nobody could read."""
+    start(cabinet, backend)
+    for payload in (b"", b"\xff\x00", b'{"v":1,"type":"query_inventory","data":[]}'):
+        backend.send(Published(topic=f"vb/v1/{CODE}/down/command", payload=payload, qos=1))
+    backend.command("q-1", QueryInventory())
+    assert (backend.event().seq, backend.event().seq) == (2, 3)
+
+
+def test_a_second_welcome_renews_its_period(cabinet: Cabinet, backend: Backend) -> None:
+    """6.9."""
+    backend.heartbeat_s = 3600
+    booted, _ = start(cabinet, backend)
+    welcome = Welcome(epoch=booted.epoch, server_ms=now_ms(), heartbeat_s=1, telemetry_s=60)
+    backend.send(NATIVE.encode_control(CODE, welcome))
+    assert isinstance(backend.heard.get(timeout=20).message, Heartbeat)
 
 
 def test_what_it_cannot_do_moves_nothing(cabinet: Cabinet, backend: Backend) -> None:
