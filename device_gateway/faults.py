@@ -3,6 +3,7 @@
 from typing import Final
 
 import psycopg2
+from psycopg2.errors import ReadOnlySqlTransaction
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from firmware_protocol.errors import ProtocolError
@@ -15,6 +16,9 @@ INTERNAL: Final = "internal"
 def is_transient(error: BaseException) -> bool:
     """Another try may succeed: the database is away, or two transactions met (deadlock, lock timeout)."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, ReadOnlySqlTransaction):  # a replica that is to take over, and has not yet
         return True
     # Bulk statements go through the driver's own cursor, and their errors come as the driver's.
     return isinstance(error, OperationalError | InterfaceError | psycopg2.OperationalError | psycopg2.InterfaceError)

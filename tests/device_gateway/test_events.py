@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from sqlalchemy import Engine
 from sqlalchemy import insert as insert_into
 from sqlalchemy.event import listens_for
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InternalError, OperationalError
 from sqlalchemy.orm import Session
 
+from device_gateway import faults
 from device_gateway.received import Received
 from firmware_protocol.commands import Resend
 from firmware_protocol.dialects.native import NATIVE
@@ -279,6 +280,23 @@ def test_whoever_looks_for_the_message_at_fault_says_before_each_try_that_it_is_
     assert done.tally.dead == {"database_55P03": 1}
     assert bench.facts.order[8:] == [(code, 1, 2) for code in codes[1:]]
     assert len(tries) == 7, "all, 4, 2, 1, and what is left of each half"
+
+
+def test_a_database_that_only_reads_for_a_while_loses_nothing(bench: Bench) -> None:
+    """It is a replica that is to take over. What it refuses is nobody's fault, and it would keep no dead letter."""
+    bench.take(insert("A", 1))
+    name = bench.engine.url.database
+    for only_reads in ("on", "off"):
+        with bench.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("SET default_transaction_read_only = off")
+            connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {only_reads}')
+        bench.engine.dispose()
+        if only_reads == "on":
+            with pytest.raises(InternalError) as refused:
+                bench.take(insert("A", 2), insert("A", 3))
+            assert faults.is_transient(refused.value)
+    assert bench.take(insert("A", 2), insert("A", 3)).outbound.acks == {("A", 1): 3}
+    assert bench.facts.order == [("A", 1, seq) for seq in (1, 2, 3)]
 
 
 def test_bad_frames_and_strangers_are_kept_and_disturb_nobody(bench: Bench) -> None:
