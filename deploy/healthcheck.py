@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg2
 
 _TIMEOUT_S = 4
-#: Beat writes its schedule every 3 minutes; twice missed is no accident.
-_BEAT_SILENT_S = 400
+#: Beat sends what workers/beat.py notes every 10 seconds.
+_BEAT_SILENT_S = 60
 
 
 def http(port: str, path: str) -> str | None:
@@ -49,12 +49,12 @@ def relay() -> str | None:
 
 
 def beat() -> str | None:
-    """None while the schedule file is written regularly."""
-    files = list(Path(os.environ["VOLTBAY_HOME"]).glob("beat-schedule*"))
-    if not files:
-        return "there is no schedule file yet"
-    silent = time.time() - max(file.stat().st_mtime for file in files)
-    return f"the schedule was last written {silent:.0f} s ago" if silent > _BEAT_SILENT_S else None
+    """None while this container's beat sends its tasks."""
+    try:
+        silent = time.time() - (Path(os.environ["VOLTBAY_HOME"]) / "beat-sent").stat().st_mtime
+    except FileNotFoundError:
+        return "nothing has been sent yet"
+    return f"nothing has been sent for {silent:.0f} s" if silent > _BEAT_SILENT_S else None
 
 
 def worker() -> str | None:

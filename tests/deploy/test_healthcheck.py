@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from cli.processes import command_of
 from tests.databases import Database
 from tests.deploy.compose import ROOT
 
@@ -76,17 +77,25 @@ def test_no_database_is_one_line_and_not_a_traceback() -> None:
     assert "Traceback" not in output
 
 
-def test_beat_is_well_while_it_writes_its_schedule(tmp_path: Path) -> None:
+def test_beat_is_well_while_it_sends(redis_url: str, tmp_path: Path) -> None:
     home = str(tmp_path)
-    assert _check("beat", VOLTBAY_HOME=home) == (1, "there is no schedule file yet\n")
-    schedule = tmp_path / "beat-schedule"
-    schedule.touch()
-    assert _check("beat", VOLTBAY_HOME=home) == (0, "")
+    assert _check("beat", VOLTBAY_HOME=home) == (1, "nothing has been sent yet\n")
+    with (tmp_path / "log").open("wb") as log:
+        beat = subprocess.Popen(
+            command_of("beat", home=tmp_path),
+            cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"VOLTBAY_HOME": home, "REDIS_URL": redis_url},
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while (found := _check("beat", VOLTBAY_HOME=home)) != (0, "") and time.monotonic() < deadline:
+            assert beat.poll() is None
+        assert found == (0, ""), (tmp_path / "log").read_text()
+    finally:
+        beat.terminate()
+        beat.wait(30)
     long_ago = time.time() - 3600
-    os.utime(schedule, (long_ago, long_ago))
-    code, output = _check("beat", VOLTBAY_HOME=home)
-    assert code == 1
-    assert output.startswith("the schedule was last written 36")
+    os.utime(tmp_path / "beat-sent", (long_ago, long_ago))
+    assert _check("beat", VOLTBAY_HOME=home)[1].startswith("nothing has been sent for 36")
 
 
 def test_a_worker_is_well_when_it_answers_over_the_queue(redis_url: str, tmp_path: Path) -> None:
