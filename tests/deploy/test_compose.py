@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from cli.main import app
 from fleet.settings import DEVELOPMENT_SECRET, Settings
@@ -68,6 +69,22 @@ def test_the_gateways_listener_is_never_published() -> None:
         port.rpartition(":")[2] for service in compose.services().values() for port in service.get("ports", [])
     ]
     assert sorted(published) == ["1883", "5555", "8000"]
+
+
+def test_who_lives_in_the_brokers_namespace_is_made_anew_with_it() -> None:
+    """Compose leaves a container as it is whose own lines did not change, and its namespace is then gone for ever."""
+    for file in ("docker-compose.yml", "docker-compose.prod.yml"):
+        loaded = yaml.safe_load((compose.ROOT / file).read_text())["services"]
+        broker, sync = loaded["mosquitto"], loaded["broker-sync"]
+        parts = [
+            broker.get("image", ""),
+            *broker.get("ports", ()),
+            *broker.get("ulimits", {}).get("nofile", {}).values(),
+        ]
+        made_of = set(re.findall(r"\$\{(\w+)", " ".join(parts)))
+        assert made_of
+        assert made_of <= set(re.findall(r"\$\{(\w+)", " ".join(sync["labels"].values())))
+    assert compose.services()["mosquitto"]["image"] in compose.services()["broker-sync"]["labels"]["voltbay.broker"]
 
 
 def test_no_secret_has_a_default() -> None:
