@@ -71,6 +71,7 @@ def control_app(fleet: SimulatedFleet) -> Starlette:
     """The ASGI application; must run on the fleet's own loop."""
     api = _Control(fleet)
     routes = [
+        Route("/", _index),
         Route("/health", api.health),
         Route("/banks", api.banks),
         Route("/stations", api.stations),
@@ -112,6 +113,12 @@ class _QuietServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def _index(request: Request) -> Response:
+    """What can be asked; docs/simulators.md says more."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return _json([f"{min((route.methods or set()) - {'HEAD'})} {route.path}" for route in routes])
 
 
 class _Control:

@@ -130,6 +130,7 @@ def test_the_control_api_shows_and_changes_the_fleet(backend: MiniBackend, fleet
     bank = fleet.spec.stations[0].banks[0]
     with httpx.Client(base_url=fleet.control_url) as http:
         assert http.get("/health").json()["welcomed"] == 3
+        assert {"GET /stations", "POST /stations/{code}/insert"} < set(http.get("/").json())
         assert [row["code"] for row in http.get("/stations").json()] == [FIRST, SECOND, "VB-0003"]
         removed = http.post(f"/stations/{FIRST}/remove", json={"slot": bank.slot})
         assert removed.json()["slots"][bank.slot - 1]["bank"] is None
