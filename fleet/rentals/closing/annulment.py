@@ -56,7 +56,6 @@ def _end_without_swap(session: Session, rental: Rental, *, code: str | None, evi
     assert rental.swapped_at is not None
     swap = session.get_one(RentalSwap, rental.swap_id)
     swap.state, swap.ended_at = SwapState.FAILED, now
-    rental.power_bank_id = swap.old_bank_id
     rental.station_out_id, rental.slot_out, rental.charge_out_pct = (
         swap.old_station_id, swap.old_slot, swap.old_charge_out_pct,
     )  # fmt: skip
@@ -69,6 +68,8 @@ def _end_without_swap(session: Session, rental: Rental, *, code: str | None, evi
     result = price_at(rental, rental.ended_at, bought=False)
     charge(session, rental, result, now)
     evidence = {**evidence, "code": code}
+    # Together with the end: the bank may be with its next rider by now, and has one open rental at any moment.
+    rental.power_bank_id = swap.old_bank_id
     move(session, rental, RentalState.COMPLETED, why="swap_failed", evidence=evidence, at=rental.ended_at, now=now)
 
 

@@ -306,3 +306,17 @@ def test_the_bank_is_put_back_while_the_exchange_runs_out(town: Town) -> None:
         over = (first.state, swap.state) == (RentalState.COMPLETED, SwapState.EXPIRED)
         assert ordered or over, (first.state, swap.state)
     town.check_books()
+
+
+def test_none_comes_and_the_one_given_back_is_with_its_next_rider(world: World) -> None:
+    rental = give_back(world)
+    command = world.send(rental)
+    world.slot("A", 4).watched_until = None
+    world.heard()
+    next_one = world.start(slot=4, rider=add_rider(world.session, world.now))
+    assert world.serial(next_one) == "A1"
+    world.later(world.policy.eject_deadline)
+    world.result("A", command, CommandOutcome.FAILED, "motor_stalled")
+    assert (rental.state, world.serial(rental), rental.charged_minor) == (RentalState.COMPLETED, "A1", 150)
+    assert next_one.state is RentalState.EJECTING
+    world.check_everything()
