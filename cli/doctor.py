@@ -5,7 +5,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from cli.console import console
 from cli.embedded.errors import ProgramMissing
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
+from cli.embedded.mosquitto_version import is_forgetful, version_of
 from cli.embedded.mqtt_probe import mqtt_problem
 from cli.embedded.ports import problem_of
 from cli.embedded.postgres import EmbeddedPostgres
@@ -84,7 +85,7 @@ def examine(home: Home, state: RunState | None, settings: Settings) -> Iterator[
         problem = mqtt_problem(settings.mqtt_url.get_secret_value(), settings.mqtt_ca_file)
         yield Finding("broker", Verdict.MISSING if problem else Verdict.OK, problem or "answers")
     else:
-        yield _program("Mosquitto", EmbeddedMosquitto(home).program)
+        yield _mosquitto(EmbeddedMosquitto(home).program)
     yield _http(state, settings)
     yield _codes(settings)
 
@@ -139,6 +140,20 @@ def _program(what: str, find: Callable[[], Path]) -> Finding:
         return Finding(what, Verdict.OK, f"{find()} (embedded)")
     except ProgramMissing as error:
         return Finding(what, Verdict.MISSING, str(error))
+
+
+def _mosquitto(find: Callable[[], Path]) -> Finding:
+    found = _program("Mosquitto", find)
+    version = version_of(find()) if found.verdict is Verdict.OK else None
+    if version is None or not is_forgetful(version):
+        return found
+    number = ".".join(map(str, version))
+    return replace(
+        found,
+        verdict=Verdict.NOTE,
+        detail=f"{found.detail}; {number} drops what cabinets say while a gateway restarts, and native ones repeat it"
+        " after a minute: 2.0.11, 2.0.23 and newer keep it (docs/decisions/0332)",
+    )
 
 
 def _database(url: str) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from paho.mqtt.properties import Properties
 
 from cli.embedded.home import Home
 from cli.embedded.mosquitto import EmbeddedMosquitto
+from cli.embedded.mosquitto_version import is_forgetful, version_of
 from cli.embedded.ports import free_port
 from fleet.devices.authority import Issuer
 from fleet.devices.passwords import password_file
@@ -33,8 +34,6 @@ from tests.deploy.compose import ROOT
 _WAIT_S = 5.0
 SUCCESS = 0
 NOT_AUTHORIZED = 135
-#: Versions that drop what is for a client that is away, where listeners have settings of their own.
-FORGETFUL = (2, 0, 12), (2, 0, 22)
 
 
 @pytest.fixture
@@ -125,19 +124,11 @@ def test_cabinets_and_gateways_each_have_a_listener_and_nobody_comes_unknown(fol
         assert _connack(gateways, None, None) == NOT_AUTHORIZED
 
 
-def _version() -> tuple[int, ...]:
-    program = EmbeddedMosquitto(Home(Path("none"))).program()
-    said = subprocess.run([str(program), "-h"], check=False, capture_output=True, text=True).stdout
-    found = re.match(r"mosquitto version (\d+)\.(\d+)\.(\d+)", said)
-    assert found, said
-    return tuple(map(int, found.groups()))
-
-
 def test_the_broker_of_the_containers_is_none_of_the_forgetful() -> None:
     default = compose.services()["mosquitto"]["image"].partition(":-")[2]
     found = re.match(r"eclipse-mosquitto:(\d+)\.(\d+)\.(\d+)", default)
     assert found
-    assert not FORGETFUL[0] <= tuple(map(int, found.groups())) <= FORGETFUL[1]
+    assert not is_forgetful((int(found[1]), int(found[2]), int(found[3])))
 
 
 def _gateway(port: int, heard: "queue.Queue[bytes]") -> mqtt.Client:
@@ -162,8 +153,9 @@ def _gateway(port: int, heard: "queue.Queue[bytes]") -> mqtt.Client:
 
 def test_what_cabinets_say_while_a_gateway_is_away_is_kept_for_it(folder: Path) -> None:
     """Some versions of Mosquitto forget it (docs/decisions/0332); the one in docker-compose.yml does not."""
-    version = _version()
-    if FORGETFUL[0] <= version <= FORGETFUL[1]:
+    version = version_of(EmbeddedMosquitto(Home(Path("none"))).program())
+    assert version
+    if is_forgetful(version):
         pytest.skip(f"Mosquitto {'.'.join(map(str, version))} keeps nothing for who is away")
     cabinets, gateways = free_port(), free_port()
     main = folder / "config" / "mosquitto.conf"
