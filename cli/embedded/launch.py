@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,9 @@ class ServiceUser:
 
     def own(self, folder: Path) -> None:
         for path in (folder, *folder.rglob("*")):
-            if path.lstat().st_uid != self.uid:
-                os.chown(path, self.uid, self.gid, follow_symlinks=False)
+            with suppress(FileNotFoundError):  # broker-sync writes there, too: its drafts have a new name in a moment
+                if path.lstat().st_uid != self.uid:
+                    os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def launch(

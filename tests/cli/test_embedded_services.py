@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from pathlib import Path, PosixPath
 
 import psutil
 import psycopg2
@@ -13,8 +13,11 @@ from redis import Redis
 from cli.embedded import ports
 from cli.embedded.errors import DataFromAnotherVersion, ServiceFailed
 from cli.embedded.home import Home
+from cli.embedded.launch import ServiceUser
 from cli.embedded.postgres import EmbeddedPostgres
 from cli.embedded.redis import EmbeddedRedis
+
+_NOBODY = 65_534
 
 
 @pytest.fixture
@@ -172,3 +175,18 @@ def test_secrets_are_their_owners_only(home: Home) -> None:
     home.create()
     assert home.secret("x") == home.secret("x")
     assert (home.root / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+class _Moving(PosixPath):
+    """A folder of which something is gone when it is looked at."""
+
+    def rglob(self, pattern: str) -> Generator["_Moving", None, None]:
+        yield self / "gone"
+        yield from super().rglob(pattern)
+
+
+def test_a_draft_that_is_renamed_meanwhile_stops_no_start(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    user = _NOBODY if os.geteuid() == 0 else os.geteuid()
+    ServiceUser(user, os.getegid(), None).own(_Moving(tmp_path))
+    assert (tmp_path / "there").stat().st_uid == user
