@@ -21,7 +21,7 @@ class DatabaseReport:
 
 def database_report(url: str) -> DatabaseReport:
     """Raises psycopg2.Error when it does not answer."""
-    connection = psycopg2.connect(url.replace("+psycopg2://", "://", 1), connect_timeout=5)
+    connection = psycopg2.connect(url, connect_timeout=5)
     try:
         with connection, connection.cursor() as cursor:
             cursor.execute("SHOW server_version")

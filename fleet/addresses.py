@@ -5,16 +5,21 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-_DATABASE: Final = ("postgresql", "postgres", "postgresql+psycopg2")
+#: How SQLAlchemy names it; libpq does not know it.
+_DRIVER: Final = "+psycopg2"
+_DATABASE: Final = ("postgresql", "postgres", f"postgresql{_DRIVER}")
 _REDIS: Final = ("redis", "rediss")
 _MQTT: Final = ("mqtt", "mqtts")
 
 
 def database_address(url: SecretStr) -> SecretStr:
-    """The rest is libpq's to judge, which knows several hosts and sockets too. Raises ValueError."""
-    if _scheme(url) not in _DATABASE:
+    """As libpq has it, whatever SQLAlchemy calls it; the rest is libpq's to judge, which knows several hosts and
+    sockets too. Raises ValueError.
+    """
+    scheme, _, rest = url.get_secret_value().partition("://")
+    if scheme not in _DATABASE:
         raise ValueError("expected postgresql://user:password@host:port/database")
-    return url
+    return SecretStr(f"{scheme.removesuffix(_DRIVER)}://{rest}")
 
 
 def redis_address(url: SecretStr) -> SecretStr:

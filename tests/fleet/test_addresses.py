@@ -25,6 +25,11 @@ def test_what_works_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, variable:
     assert getattr(Settings(), variable.lower()).get_secret_value() == address
 
 
+def test_sqlalchemys_address_of_a_database_is_one_for_all_who_connect() -> None:
+    given = SecretStr("postgresql+psycopg2://u:p@h/voltbay")
+    assert database_address(given).get_secret_value() == "postgresql://u:p@h/voltbay"
+
+
 @pytest.mark.parametrize(
     "address",
     [
