@@ -9,7 +9,7 @@ import structlog
 from psycopg2.extensions import connection as Connection  # noqa: N812  # it is a class
 
 from api.hub import Hub
-from fleet.common.notify import Channel
+from fleet.common.notify import Channel, listening
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ class Listener:
         failures = 0
         while True:
             try:
-                connection = await asyncio.to_thread(self._connect)
+                connection = await asyncio.to_thread(listening, self._url, "voltbay-api-listen", CHANNELS.values())
             except psycopg2.Error as error:
                 failures += 1
                 log.warning("listen_failed", error=str(error).strip())
@@ -45,17 +45,6 @@ class Listener:
                 self._hub.listening = False
                 with suppress(psycopg2.Error):
                     connection.close()
-
-    def _connect(self) -> Connection:
-        connection = psycopg2.connect(
-            self._url, application_name="voltbay-api-listen", connect_timeout=3,
-            keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
-        )  # fmt: skip
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            for name in CHANNELS:
-                cursor.execute(f'LISTEN "{name}"')
-        return connection
 
     async def _serve(self, connection: Connection) -> None:
         """Deliver until the connection fails, which raises psycopg2.Error."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 from uuid_utils.compat import uuid7
 
+from fleet import silence
 from fleet.common.plans import plan_once
 from fleet.common.roundtrips import Connection
 
@@ -30,11 +31,6 @@ NAMING = {
 #: PostgreSQL takes to come back after a crash, so that none of those from before are trusted.
 TRUSTED_S: Final = 0.2
 _RETURNED: Final = "returned"
-#: A server that is gone without a word (decision 0343) is noticed after 25 s, whether an answer is waited for,
-#: or what was asked is not even received: the kernel's own patience is a quarter of an hour and more.
-_SILENCE: Final = {
-    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000,
-}  # fmt: skip
 _SESSION: Final = {
     "timezone": "UTC",
     "lock_timeout": "10s",
@@ -104,7 +100,7 @@ def create_engine_from(url: str, *, pool_size: int = 10, max_overflow: int = 20,
             "connection_factory": Connection,
             "application_name": name,
             "connect_timeout": 5,
-            **_SILENCE,
+            **silence.LIBPQ,
             "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
         },
     )

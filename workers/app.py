@@ -1,13 +1,13 @@
 """The Celery application: `celery -A workers.app worker`. Beat's is in workers/beat.py."""
 
 import gc
-import socket
 from importlib import import_module
 from typing import Any
 
 from celery import Celery
 from celery.signals import import_modules, setup_logging
 
+from fleet import silence
 from fleet.common import logs
 from fleet.settings import Settings
 from workers import redis_transport
@@ -16,12 +16,6 @@ from workers.schedule import SCHEDULE
 #: A task that runs longer is killed; the message comes back after VISIBILITY_S, which must be longer.
 TASK_LIMIT_S = 60
 VISIBILITY_S = 150
-
-#: A Redis that is gone without a word (decision 0343) is noticed after 25 s, whoever waits for it: beat and
-#: the relay would stand still for as long as the kernel is patient, a quarter of an hour and more.
-SILENCE = {
-    socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3, socket.TCP_USER_TIMEOUT: 25_000,
-}  # fmt: skip
 
 redis_transport.install()
 
@@ -65,7 +59,7 @@ def create_celery(settings: Settings, tasks: tuple[str, ...] = TASKS) -> Celery:
             "visibility_timeout": VISIBILITY_S,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,
-            "socket_keepalive_options": SILENCE,
+            "socket_keepalive_options": silence.TCP,  # or beat and relay would stand still with a lost Redis
             # No retries of redis-py's own: it would connect again beneath the loop that takes tasks, and have it wait
             # for a word on a subscription that nobody sends. Celery connects anew when it hears of the loss.
         },

@@ -12,7 +12,7 @@ import psycopg2
 import structlog
 from psycopg2.extensions import connection as Connection  # noqa: N812  # it is a class
 
-from fleet.common.notify import Channel
+from fleet.common.notify import Channel, listening
 
 log = structlog.get_logger(__name__)
 
@@ -79,17 +79,10 @@ class Wakeup:
 
     def _connect(self) -> bool:
         try:
-            connection = psycopg2.connect(
-                self._url, application_name="voltbay-wakeup", connect_timeout=3,
-                keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
-            )  # fmt: skip
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(f'LISTEN "{self._channel.value}"')
+            self._connection = listening(self._url, "voltbay-wakeup", [self._channel])
         except psycopg2.Error as error:
             log.warning("listen_failed", error=str(error).strip())
             return False
-        self._connection = connection
         return True
 
     def _drain(self, connection: Connection) -> list[str]:

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     INTEGER = "i"
     BIGINT = "q"
     REAL = "f"
+    DOUBLE = "d"
     #: Microseconds since 2000: what `microseconds` gives.
     INSTANT = BIGINT
 
@@ -51,7 +52,7 @@ def rows(kinds: Sequence[Kind], columns: Sequence[Column]) -> bytes:
     """
     if not columns[0]:
         return b""
-    cells = [_cells(kind, column) for kind, column in zip(kinds, columns, strict=True)]
+    cells = [packed(kind, column) for kind, column in zip(kinds, columns, strict=True)]
     if None not in cells:
         return _HEAD + _block(cells, len(columns[0])) + _TAIL
     nullable = [number for number, each in enumerate(cells) if each is None]
@@ -67,15 +68,15 @@ def _blocks(kinds: Sequence[Kind], columns: Sequence[Column], nullable: Sequence
         absent = set(compress(nullable, pattern))
         yield _block(
             [
-                None if number in absent else _cells(kind, [column[row] for row in chosen])
+                None if number in absent else packed(kind, [column[row] for row in chosen])
                 for number, (kind, column) in enumerate(zip(kinds, columns, strict=True))
             ],
             len(chosen),
         )
 
 
-def _cells(kind: Kind, column: Column) -> "array[float] | None":
-    """None: something is missing in it."""
+def packed(kind: Kind, column: Column) -> "array[float] | None":
+    """The column as numbers side by side. None: something is missing in it."""
     try:
         return array(kind, column)  # type: ignore[arg-type]  # None is what it finds
     except TypeError:  # cheaper than looking for it first

@@ -1,11 +1,15 @@
 """Wake-ups through PostgreSQL NOTIFY. They carry ids only, arrive after commit, and losing one loses only time."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812  # it is a class
 from sqlalchemy import column, event, func, select, text
 from sqlalchemy.orm import Session, SessionTransaction
 
+from fleet import silence
 from fleet.common.prepared import Prepared
 
 #: Where a session keeps what it is to tell.
@@ -30,6 +34,16 @@ class Channel(StrEnum):
     STATION = "vb_station"
     #: Configuration changed (payload: key).
     CONFIG = "vb_config"
+
+
+def listening(url: str, name: str, channels: Iterable[Channel]) -> Connection:
+    """A connection in autocommit that hears these channels, for whoever reads and closes it. Raises psycopg2.Error."""
+    connection: Connection = psycopg2.connect(url, application_name=name, connect_timeout=3, **silence.LIBPQ)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for channel in channels:
+            cursor.execute(f'LISTEN "{channel.value}"')
+    return connection
 
 
 def notify(session: Session, channel: Channel, payload: str = "") -> None:

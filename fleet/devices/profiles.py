@@ -1,6 +1,5 @@
 """What is known of vendors' cabinets (decision 0085): read when a frame of one comes in, learnt from such frames."""
 
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 from firmware_protocol.vendor import Known, KnownEject, KnownQuestion, Layout
 from fleet.common.bulk import array
 from fleet.common.outbox import publish
-from fleet.common.vault import Unreadable, Vault
+from fleet.common.vault import Vault
 from fleet.devices.events import StationInventoryRefused
 from fleet.devices.vendor_models import DeviceProfile
 from fleet.stations.models import Station
@@ -110,7 +109,7 @@ def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None, at_s: int) 
         layout=None if layout is None else tuple(tuple(board) for board in layout),
         revision=revision,
         tolerate_checksum=tolerate,
-        secret=None if sealed is None or vault is None else _opened(vault, bytes(sealed), code),
+        secret=None if sealed is None or vault is None else vault.open_or_any(bytes(sealed), code, _SECRET_BYTES),
         at_s=at_s,
         ejects=tuple(found.ejects),
         inventory_asked=found.asked,
@@ -119,14 +118,6 @@ def _known(row: tuple[Any, ...], found: _Found, vault: Vault | None, at_s: int) 
         banks=found.banks,
         faults=found.faults,
     )
-
-
-def _opened(vault: Vault, sealed: bytes, code: str) -> bytes:
-    """One that cannot be opened fits no frame and stops nobody else: its place is taken by a random one."""
-    try:
-        return vault.open(sealed, code)
-    except Unreadable:
-        return secrets.token_bytes(_SECRET_BYTES)
 
 
 def _question(command_id: UUID | None, payload: bytes | None, code: str | None) -> KnownQuestion | None:

@@ -1,6 +1,5 @@
 """Keys of devices that sign their frames, and which of their counters have been used."""
 
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from firmware_protocol.signing import SECRET_BYTES, signing_key
-from fleet.common.vault import Unreadable, Vault
+from fleet.common.vault import Vault
 from fleet.devices.identity_models import CredentialState, DeviceCredential, SignatureWindow
 from fleet.stations.models import Station
 
@@ -96,12 +95,8 @@ def signing_keys(session: Session, vault: Vault) -> dict[str, list[SigningKey]]:
 
 
 def _secret(vault: Vault, row: DeviceCredential) -> bytes:
-    """One that cannot be opened verifies nothing and stops nobody else: its place is taken by a random one."""
     assert row.sealed_secret is not None
-    try:
-        return vault.open(row.sealed_secret, row.key_id)
-    except Unreadable:
-        return secrets.token_bytes(SECRET_BYTES)
+    return vault.open_or_any(row.sealed_secret, row.key_id, SECRET_BYTES)
 
 
 def lock_windows(session: Session, keys: Iterable[Key]) -> dict[Key, Window]:

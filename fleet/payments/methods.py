@@ -74,15 +74,6 @@ def locked(session: Session, user_id: UUID, method_id: UUID, *, share: bool = Fa
     return method_of(session, user_id, method_id)
 
 
-def add(
-    transactions: Transactions, *, user_id: UUID, token: str, provider: PaymentProvider, now: datetime
-) -> PaymentMethod:
-    """`at_provider` and `keep`, for callers who have nothing else to do in the transaction that keeps it."""
-    saved = at_provider(transactions, user_id=user_id, token=token, provider=provider)
-    with transactions() as session:
-        return keep(session, user_id, provider.name, saved, now)
-
-
 def at_provider(transactions: Transactions, *, user_id: UUID, token: str, provider: PaymentProvider) -> SavedMethod:
     """Have the provider save what the app's one-time `token` stands for; nothing of ours is kept yet.
 

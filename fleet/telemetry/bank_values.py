@@ -1,17 +1,16 @@
 """The banks' own rows: the newest measurement of each, written seldom and only when it says something new."""
 
-from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from operator import attrgetter
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from fleet.common.bulk import array as literal
-from fleet.common.bulk import instants, raw_cursor
+from fleet.common.binary_copy import Column, Kind, packed
+from fleet.common.bulk import array, instants, raw_cursor
 from fleet.telemetry.rows import Readings
 
 #: A bank that a rental holds locked at this moment gets its values with a later sample. Of a charge that an event told
@@ -44,7 +43,6 @@ _MOST_STATIONS: Final = 10_000
 _AT: Final = attrgetter("at")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
-Column = Sequence[float | None]
 #: When a bank was measured; its charge, cycles, health and temperature then.
 Measured = tuple[datetime, float | None, float | None, float | None, float | None]
 
@@ -67,10 +65,10 @@ class Told(NamedTuple):
         return cls(
             frame.at,
             frame.banks,
-            _column("h", [slot.charge_pct for slot in slots]),
-            _column("i", [slot.cycles for slot in slots]),
-            _column("h", [slot.health_pct for slot in slots]),
-            _column("d", [slot.temperature_c for slot in slots]),
+            _column(Kind.SMALLINT, [slot.charge_pct for slot in slots]),
+            _column(Kind.INTEGER, [slot.cycles for slot in slots]),
+            _column(Kind.SMALLINT, [slot.health_pct for slot in slots]),
+            _column(Kind.DOUBLE, [slot.temperature_c for slot in slots]),
         )
 
 
@@ -144,11 +142,9 @@ class BankValues:
                     newest[bank] = each
 
 
-def _column(kind: str, values: list[Any]) -> Column:
-    try:
-        return array(kind, values)
-    except TypeError:  # something is missing in it
-        return values
+def _column(kind: Kind, values: Column) -> Column:
+    found = packed(kind, values)
+    return values if found is None else found
 
 
 def _worth_writing(measured: Measured, written: Measured | None) -> bool:
@@ -165,4 +161,4 @@ def _worth_writing(measured: Measured, written: Measured | None) -> bool:
 def _columns(banks: dict[int, Measured]) -> tuple[str, ...]:
     order = sorted(banks)
     at, *told = zip(*(banks[bank] for bank in order), strict=True)
-    return (literal(order), instants(at), *map(literal, told))
+    return (array(order), instants(at), *map(array, told))

@@ -1,7 +1,8 @@
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -425,34 +426,36 @@ def test_history_pages_hold_every_rental_once(city: Live) -> None:
         assert seen == started[::-1]
 
 
-def test_events_follow_the_rental_to_its_end(city: Live) -> None:
-    cabinet = Cabinet(city)
+@contextmanager
+def _followed(city: Live) -> Iterator[tuple[Any, Any, Any]]:
+    """A rider, a rental that was just asked for, and its live events after the first."""
     with signed_in(city) as person:
         give_money(city, person)
         rental = start(person).json()
         headers = {"Authorization": f"Bearer {person.tokens.access_token}"}
         with stream(city, f"/api/v1/rental/{rental['id']}/events", headers) as events:
             assert next_of(events) == ("rental", rental)
-            cabinet.ejects(UUID(rental["id"]))
-            assert next_of(events)[1]["state"] == "active"
-            cabinet.takes_back(4, rental["power_bank"])
+            yield person, rental, events
+
+
+def test_events_follow_the_rental_to_its_end(city: Live) -> None:
+    cabinet = Cabinet(city)
+    with _followed(city) as (_, rental, events):
+        cabinet.ejects(UUID(rental["id"]))
+        assert next_of(events)[1]["state"] == "active"
+        cabinet.takes_back(4, rental["power_bank"])
+        last = next_of(events)
+        while last[1]["state"] == "active":  # the command's own result may come in between
             last = next_of(events)
-            while last[1]["state"] == "active":  # the command's own result may come in between
-                last = next_of(events)
-            assert last[1]["state"] == "completed"
-            assert events.get(timeout=10) is None
+        assert last[1]["state"] == "completed"
+        assert events.get(timeout=10) is None
 
 
 def test_events_end_for_who_is_signed_out(city: Live) -> None:
-    with signed_in(city) as person:
-        give_money(city, person)
-        rental = start(person).json()
-        headers = {"Authorization": f"Bearer {person.tokens.access_token}"}
-        with stream(city, f"/api/v1/rental/{rental['id']}/events", headers) as events:
-            assert next_of(events) == ("rental", rental)
-            assert person.http.post("/api/v1/user/auth/sign-out").status_code == 204
-            Cabinet(city).ejects(UUID(rental["id"]))
-            assert next_of(events) is None
+    with _followed(city) as (person, rental, events):
+        assert person.http.post("/api/v1/user/auth/sign-out").status_code == 204
+        Cabinet(city).ejects(UUID(rental["id"]))
+        assert next_of(events) is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from device_gateway.event_ingest import FEW
-from tests.system.clients import Rider
+from tests.system.clients import Rider, riders_with
 from tests.system.system import System
 from tests.system.waiting import until
 
@@ -31,13 +31,7 @@ _AT_LEAST = 50
 
 @pytest.fixture
 def riders(system: System) -> list[Rider]:
-    def one(_: int) -> Rider:
-        rider = Rider(system).sign_up()
-        rider.top_up(5000)
-        return rider
-
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(one, range(_MANY)))
+    return riders_with(system, _MANY, 5000)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.system.clients import Rider
+from tests.system.clients import Rider, riders_with
 from tests.system.system import System
 
 _PHONES = 50
@@ -18,14 +18,7 @@ _PHONES = 50
 @pytest.fixture(scope="module")
 def crowd(whole: System) -> list[Rider]:
     """Fifty riders with money."""
-
-    def one(_: int) -> Rider:
-        rider = Rider(whole).sign_up()
-        rider.top_up(2000)
-        return rider
-
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(one, range(_PHONES)))
+    return riders_with(whole, _PHONES, 2000)
 
 
 def _all_at_once(requests: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:

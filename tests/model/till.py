@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from fleet.common.errors import FleetError
 from fleet.common.money import Money
 from fleet.common.outbox import claim_waiting, first_time, mark_dispatched
-from fleet.payments import intents, janitor, methods, topups, webhooks
+from fleet.payments import intents, janitor, topups, webhooks
 from fleet.payments.outgoing import money_out
 from fleet.payments.providers.base import DisputeStatus, OutcomeUnknown
 from fleet.payments.providers.sandbox import Delivery, SandboxProvider, due_deliveries, mark_delivered
@@ -21,6 +21,7 @@ from fleet.rentals.closing.dues import collect_dues
 from fleet.rentals.corrections import chargebacks
 from fleet.rentals.starts import by_card
 from fleet.rentals.starts.payment_plans import PaymentPlan
+from tests.fleet.payments.saving import save_card
 from tests.model.backend import POLICY, Backend
 from workers.routes import ROUTES
 
@@ -85,9 +86,7 @@ class Till:
         backend = self._backend
         return backend.ask(
             None,
-            lambda: (
-                methods.add(backend.transaction, user_id=rider, token=card, provider=self.provider, now=backend.now).id
-            ),
+            lambda: save_card(backend.transaction, rider, card, self.provider, backend.now).id,
         )
 
     def confirm(self, rider: UUID, intent_id: UUID, card: str, method: UUID | None, dies: int | None) -> None:

@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Self
 from uuid import uuid4
@@ -215,3 +216,15 @@ def ok(response: httpx.Response, *statuses: int) -> Any:
     good = response.status_code in statuses if statuses else response.is_success
     assert good, f"{response.request.method} {response.request.url}: {response.status_code} {response.text}"
     return response.json() if response.content else None
+
+
+def riders_with(system: System, count: int, amount_minor: int) -> list[Rider]:
+    """So many new riders, each with that money."""
+
+    def one(_: int) -> Rider:
+        rider = Rider(system).sign_up()
+        rider.top_up(amount_minor)
+        return rider
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(one, range(count)))

@@ -101,22 +101,13 @@ def was_back(scene: Scene, change: Change, riding: Rental | None) -> bool:
 
 
 def _was_back_earlier(scene: Scene, change: Change) -> bool:
-    """Of a rental that is closed by now, but was not when the bank left that slot. Locked as in `_back_earlier`."""
-    query = select(Rental.id).where(
-        Rental.power_bank_id == change.bank.id,
-        Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)),
-        Rental.started_at < scene.seen.at,
-        Rental.ended_at > scene.seen.at,
-        or_(Rental.swaps == 0, _left_before(scene.seen.at)),
-    )
-    rental_id = scene.session.scalar(query.limit(1))
-    rental = None if rental_id is None else lock_rentals(scene.session, [rental_id])[rental_id]
-    if rental is None or rental.ended_at is None or rental.ended_at <= scene.seen.at:
+    """Of a rental that is closed by now, but was not when the bank left that slot."""
+    left_at = scene.seen.at
+    known = or_(Rental.swaps == 0, _left_before(left_at))
+    rental = _closed_after(scene, change, left_at, Rental.started_at < left_at, known)
+    if rental is None or not _ends_after(rental, left_at) or _same_place(rental, change.slot):
         return False
-    if _same_place(rental, change.slot):
-        return False
-    correct_end(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
-    _suspect(scene, rental, change)
+    _end_earlier(scene, rental, change)
     return True
 
 
@@ -211,27 +202,41 @@ def _back_earlier(scene: Scene, change: Change, *, nowhere: bool = False) -> UUI
     """A cabinet that was offline tells of a return before the one that closed the rental, or before it was bought out.
 
     `nowhere`: only of a rental that was closed without knowing where the bank was.
-
-    What an insertion may be about is locked with the scene. What only an inventory finds is locked after the slots
-    here, against the usual order: a deadlock costs a repetition, and is rare.
     """
     if change.since is None:
         return None
+    began = _never_seen_since() if nowhere else Rental.started_at <= change.since
+    rental = _closed_after(scene, change, change.since, began)
+    if rental is None:
+        return None
+    if _ends_after(rental, change.since):
+        _end_earlier(scene, rental, change)
+    return rental.id
+
+
+def _closed_after(scene: Scene, change: Change, at: datetime, *which: ColumnElement[bool]) -> Rental | None:
+    """A rental of this bank that is closed by now, but was not `at` that time. Locked: look at its end again.
+
+    What an insertion may be about is locked with the scene. What only an inventory or a departure finds is locked after
+    the slots here, against the usual order: a deadlock costs a repetition, and is rare.
+    """
     query = select(Rental.id).where(
         Rental.power_bank_id == change.bank.id,
         Rental.state.in_((RentalState.COMPLETED, RentalState.BOUGHT_OUT, RentalState.DISPUTED)),
-        Rental.ended_at > change.since,
-        _never_seen_since() if nowhere else Rental.started_at <= change.since,
+        Rental.ended_at > at,
+        *which,
     )
     rental_id = scene.session.scalar(query.order_by(Rental.id).limit(1))
-    if rental_id is None:
-        return None
-    rental = lock_rentals(scene.session, [rental_id])[rental_id]
-    if rental.ended_at is not None and rental.ended_at > change.since:
-        back = _return(scene, rental, change)
-        correct_end(scene.session, rental, back, evidence=scene.evidence, now=scene.now)
-        _suspect(scene, rental, change)
-    return rental_id
+    return None if rental_id is None else lock_rentals(scene.session, [rental_id])[rental_id]
+
+
+def _ends_after(rental: Rental, at: datetime) -> bool:
+    return rental.ended_at is not None and rental.ended_at > at
+
+
+def _end_earlier(scene: Scene, rental: Rental, change: Change) -> None:
+    correct_end(scene.session, rental, _return(scene, rental, change), evidence=scene.evidence, now=scene.now)
+    _suspect(scene, rental, change)
 
 
 def _back_before_proof(scene: Scene, rental: Rental, change: Change) -> bool:
@@ -287,7 +292,7 @@ def _back_to_closed(scene: Scene, change: Change) -> UUID | None:
 def _back_after_buyout(scene: Scene, change: Change) -> UUID | None:
     """A bank that counted as bought or lost comes back: what was paid for the bank itself is given back.
 
-    Locked as in `_back_earlier`.
+    Locked as in `_closed_after`.
     """
     kept = select(Rental.id).where(Rental.power_bank_id == change.bank.id, kept_without_bank())
     rental_id = scene.session.scalar(kept.order_by(Rental.id.desc()).limit(1))

@@ -24,6 +24,7 @@ from fleet.payments.providers.base import OutcomeUnknown, SavedMethod
 from fleet.payments.providers.sandbox import Card, SandboxProvider
 from tests.fleet.parallel import together
 from tests.fleet.payments.conftest import NOW, THREADS
+from tests.fleet.payments.saving import save_card
 from tests.fleet.payments.test_topups import SECRET, Shop
 
 
@@ -35,7 +36,7 @@ def shop(books: Engine, committed_rider: UUID) -> Iterator[Shop]:
 
 
 def save(shop: Shop, card: str = Card.SUCCEEDS) -> PaymentMethod:
-    return methods.add(shop.transactions, user_id=shop.rider, token=card, provider=shop.provider, now=shop.clock.now)
+    return save_card(shop.transactions, shop.rider, card, shop.provider, shop.clock.now)
 
 
 def pay(shop: Shop, method: UUID, minor: int = 2000) -> PaymentIntent:

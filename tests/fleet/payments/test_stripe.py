@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from fleet.common.money import Money
 from fleet.db import new_id, session_scope
-from fleet.payments import janitor, methods, proof, rental_payments, webhooks
+from fleet.payments import janitor, proof, rental_payments, webhooks
 from fleet.payments.errors import PaymentMethodRefused, WebhookRefused
 from fleet.payments.intent_models import IntentState, PaymentIntent, PaymentWebhook
 from fleet.payments.outgoing import money_out
@@ -33,6 +33,7 @@ from fleet.payments.providers.base import (
 from fleet.payments.providers.stripe import StripeProvider
 from fleet.settings import Settings
 from tests.fleet.payments.conftest import NOW
+from tests.fleet.payments.saving import save_card
 from tests.fleet.payments.stripe_server import ACTION, DECLINED, FakeStripe, serving
 from tests.fleet.payments.test_disputes import loss, the_dispute
 from tests.fleet.payments.test_refunds import Desk
@@ -146,7 +147,7 @@ def test_an_authorization_is_given_back(desk: Desk, stripe: FakeStripe) -> None:
 
 def test_a_saved_card_is_a_token_of_a_customer(desk: Desk, stripe: FakeStripe) -> None:
     def save(token: str) -> str | None:
-        return methods.add(desk.transactions, user_id=desk.rider, token=token, provider=desk.provider, now=NOW).customer
+        return save_card(desk.transactions, desk.rider, token, desk.provider, NOW).customer
 
     assert save("pm_1") == save("pm_2") == "cus_1"
     with pytest.raises(PaymentMethodRefused):

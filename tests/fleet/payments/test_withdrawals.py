@@ -13,7 +13,7 @@ from fleet.common.models import Country
 from fleet.common.money import Money
 from fleet.config import service as config
 from fleet.db import new_id, session_scope
-from fleet.payments import methods, proof
+from fleet.payments import proof
 from fleet.payments.errors import (
     InsufficientFunds,
     PaymentMethodNotFound,
@@ -30,6 +30,7 @@ from fleet.payments.providers.sandbox import SLOW, Card
 from fleet.users.models import User
 from tests.fleet.parallel import together
 from tests.fleet.payments.conftest import NOW
+from tests.fleet.payments.saving import save_card
 from tests.fleet.payments.test_cards import deliver
 from tests.fleet.payments.test_refunds import Desk
 
@@ -54,9 +55,7 @@ class Counter(Desk):
             user.country, user.time_zone = "CH", "Europe/Zurich"
 
     def method(self, card: str = Card.SUCCEEDS) -> UUID:
-        return methods.add(
-            self.transactions, user_id=self.rider, token=card, provider=self.provider, now=self.clock.now
-        ).id
+        return save_card(self.transactions, self.rider, card, self.provider, self.clock.now).id
 
     def ask(self, minor: int, method: UUID | None = None) -> UUID:  # type: ignore[override]  # another desk's question
         with self.transactions() as session:

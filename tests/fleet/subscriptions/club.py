@@ -22,6 +22,7 @@ from fleet.subscriptions import charging, plans, queries, renewals, subscribing
 from fleet.subscriptions.models import PeriodUnit, Subscription, SubscriptionPeriod, SubscriptionPlan, SubscriptionState
 from fleet.subscriptions.plans import PlanSpec
 from tests.factories import add_rider, give_money
+from tests.fleet.payments.saving import save_card
 
 SECRET = "whsec"
 START = datetime.fromisoformat("2026-01-31T09:30:00+00:00")
@@ -92,7 +93,7 @@ class Club:
             )  # fmt: skip
 
     def save(self, card: str = Card.SUCCEEDS) -> UUID:
-        made = methods.add(self.transactions, user_id=self.rider, token=card, provider=self.provider, now=self.now)
+        made = save_card(self.transactions, self.rider, card, self.provider, self.now)
         with self.transactions() as session:
             return methods.make_default(session, self.rider, made.id).id
 

@@ -47,6 +47,7 @@ from fleet.stations.models import PowerBank
 from tests.databases import Database
 from tests.factories import add_rider, give_money
 from tests.fleet.parallel import together, wide_engine
+from tests.fleet.payments.saving import save_card
 from tests.fleet.rentals.test_races import Town
 from tests.fleet.rentals.world import DAY, HOUR, World
 
@@ -129,7 +130,7 @@ class Debtor(Paper):
     provider: SandboxProvider
 
     def save(self, card: str = Card.SUCCEEDS) -> UUID:
-        return methods.add(self.transactions, user_id=self.rider, token=card, provider=self.provider, now=self.now).id
+        return save_card(self.transactions, self.rider, card, self.provider, self.now).id
 
     def sweep(self, **later: float) -> int:
         self.clock.now += timedelta(**later)
